@@ -1,0 +1,12 @@
+// The limit that everything is measured against: read, fresh decompressor, scanlines into one reused frame.
+#pragma once
+
+#include "types.h"
+
+namespace penstock {
+
+// Decodes every path once on `threads` threads and returns the wall time in seconds; negative: a file could not be decoded.
+// Nothing is resized, checked or kept: this is what the codec alone can do.
+double bare_decode(const std::vector<std::string>& paths, int threads);
+
+}  // namespace penstock

@@ -1,0 +1,39 @@
+// Reading files. The only part of the core that makes system calls on the user's data.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+
+#include "types.h"
+
+namespace penstock {
+
+// Memory owned by one job. Grows without initialising; content is undefined after reserve().
+class ByteBuffer {
+ public:
+  ByteBuffer() = default;
+  ByteBuffer(const ByteBuffer&) = delete;
+  ByteBuffer& operator=(const ByteBuffer&) = delete;
+  ~ByteBuffer() { std::free(data_); }
+  bool reserve(size_t bytes);    // false: out of memory
+  bool grow(size_t bytes);       // as reserve, but the content is kept
+  void trim(size_t keep_bytes);  // gives memory back when more than keep_bytes is held
+  uint8_t* data() { return data_; }
+  size_t size() const { return size_; }
+  size_t capacity() const { return capacity_; }
+  void set_size(size_t size) { size_ = size; }
+
+ private:
+  uint8_t* data_ = nullptr;
+  size_t size_ = 0, capacity_ = 0;
+};
+
+constexpr uint64_t kWholeFile = ~uint64_t{0};
+
+// Reads [offset, offset + length) of a regular file (length kWholeFile: to its end) into `out`.
+// Never blocks on a FIFO or a device: whatever is not a regular file is refused. EINTR is retried. A range beyond
+// the end, a directory, a file larger than limits.max_file_bytes: false, with `problem` filled in.
+bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
+               Problem& problem);
+
+}  // namespace penstock

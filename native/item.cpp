@@ -1,0 +1,194 @@
+#include "item.h"
+
+#include <chrono>
+#include <new>
+
+namespace penstock {
+namespace {
+
+constexpr size_t kKeepEncodedBytes = size_t{8} << 20;
+
+// Swallows rows: used where only the codec's verdict is wanted.
+class NullSink final : public RowSink {
+ public:
+  void push(const uint8_t*, ptrdiff_t, int) override {}
+};
+
+class Admission {
+ public:
+  Admission(Budget* budget, uint64_t bytes) : budget_(budget), bytes_(bytes), admitted_(!budget || budget->acquire(bytes)) {}
+  ~Admission() {
+    if (budget_ && admitted_) budget_->release(bytes_);
+  }
+  Admission(const Admission&) = delete;
+  Admission& operator=(const Admission&) = delete;
+  bool admitted() const { return admitted_; }
+
+ private:
+  Budget* budget_;
+  uint64_t bytes_;
+  bool admitted_;
+};
+
+void fail(ItemResult& result, Stage stage, const char* cause, std::string message) {
+  result.outcome = Outcome::failed;
+  result.problem.stage = stage;
+  result.problem.cause = cause;
+  result.problem.message = std::move(message);
+}
+
+// The slot of this image: the given row of the batch, or memory of its own where each image has its own size.
+void* place(const Plan& plan, Size size, void* slot, BufferProvider& provider, ItemResult& result) {
+  result.size = size;
+  if (slot != nullptr) {
+    if (size == plan.size) return slot;
+    fail(result, Stage::batch, "size",
+         "expected H=" + std::to_string(plan.size.height) + " W=" + std::to_string(plan.size.width) + ", found H=" +
+             std::to_string(size.height) + " W=" + std::to_string(size.width));
+    return nullptr;
+  }
+  result.own = provider.take(image_bytes(size, plan.output.dtype));
+  if (!result.own) {
+    fail(result, Stage::batch, "out of memory",
+         "expected " + std::to_string(image_bytes(size, plan.output.dtype)) + " bytes for the image, found none free");
+    return nullptr;
+  }
+  return result.own->data;
+}
+
+void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const DrawKey& key, void* slot,
+                     BufferProvider& provider, Budget* budget, Scratch& scratch, const std::atomic<bool>& cancel,
+                     ItemResult& result) {
+  int64_t start = now_ns();
+  Header header;
+  bool allowed = inspect(data, size, plan.limits, header, result.problem);
+  result.stored = {header.stored_height, header.stored_width};
+  if (!allowed) {
+    result.outcome = Outcome::failed;
+    return;
+  }
+  if (header.backend != Backend::jpeg) {
+    result.outcome = Outcome::referee;
+    result.times.decode_ns += now_ns() - start;
+    return;
+  }
+  result.orientation = header.orientation;
+  if (header.has_icc) result.notes |= kNoteIcc;
+  Size upright = upright_size(result.stored, header.orientation);
+  Affine affine;
+  bool resolved = resolve(plan.verbs, upright, key, scratch.steps, affine, result.problem);
+  uint64_t working = size + header.working_bytes;
+  if (resolved) working += chain_bytes(result.stored, header.orientation, scratch.steps);
+  Admission admission(budget, working);
+  if (!admission.admitted()) {
+    result.outcome = Outcome::cancelled;
+    return;
+  }
+  result.times.decode_ns += now_ns() - start;
+
+  DecodeResult decoded;
+  if (resolved) {
+    void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
+    if (target == nullptr) return;
+    start = now_ns();
+    Chain chain(result.stored, header.orientation, scratch.steps, plan.output, target, scratch.transform);
+    result.times.transform_ns += now_ns() - start;
+    decoded = decode_jpeg(data, size, header, plan.limits, scratch.decode, cancel, chain);
+    start = now_ns();
+    if (decoded.outcome == DecodeOutcome::clean) chain.finish();
+    int64_t packed = chain.batch_ns();
+    result.times.transform_ns += now_ns() - start + decoded.transform_ns - packed;
+    result.times.batch_ns += packed;
+  } else {  // a broken file is a broken file first: the codec speaks before the verb that cannot be applied
+    NullSink sink;
+    decoded = decode_jpeg(data, size, header, plan.limits, scratch.decode, cancel, sink);
+  }
+  result.times.decode_ns += decoded.decode_ns;
+  switch (decoded.outcome) {
+    case DecodeOutcome::clean:
+      result.outcome = resolved ? Outcome::clean : Outcome::failed;
+      result.geometry = compose(orientation_affine(result.stored, header.orientation), affine);
+      break;
+    case DecodeOutcome::referee:
+      result.outcome = Outcome::referee;
+      result.damage = std::move(decoded.sentence);
+      result.problem = Problem{};
+      break;
+    case DecodeOutcome::refused:
+      result.outcome = Outcome::failed;
+      result.problem = std::move(decoded.problem);
+      break;
+    case DecodeOutcome::cancelled:
+      result.outcome = Outcome::cancelled;
+      break;
+  }
+}
+
+}  // namespace
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+size_t element_bytes(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 1; }
+
+size_t image_bytes(Size size, Dtype dtype) {
+  return static_cast<size_t>(size.height) * static_cast<size_t>(size.width) * kChannels * element_bytes(dtype);
+}
+
+void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride, const DrawKey& key, void* slot,
+                    BufferProvider& provider, Scratch& scratch, ItemResult& result) try {
+  int64_t start = now_ns();
+  Affine affine;
+  if (!resolve(plan.verbs, upright, key, scratch.steps, affine, result.problem)) {
+    result.outcome = Outcome::failed;
+    return;
+  }
+  void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
+  if (target == nullptr) return;
+  Chain chain(upright, 1, scratch.steps, plan.output, target, scratch.transform);
+  chain.push(rows, stride, upright.height);
+  chain.finish();
+  int64_t packed = chain.batch_ns();
+  result.times.batch_ns += packed;
+  result.times.transform_ns += now_ns() - start - packed;
+  result.geometry = compose(orientation_affine(result.stored, result.orientation), affine);
+  result.outcome = result.damage.empty() ? Outcome::clean : Outcome::damaged;
+} catch (const std::bad_alloc&) {
+  fail(result, Stage::transform, "out of memory", "expected memory for the image, found none free");
+}
+
+void process_input(const Plan& plan, const Input& input, const DrawKey& key, void* slot, BufferProvider& provider,
+                   Budget* budget, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) try {
+  switch (input.kind) {
+    case Input::Kind::path: {
+      int64_t start = now_ns();
+      scratch.encoded.trim(kKeepEncodedBytes);
+      bool read = read_file(input.path.c_str(), input.offset, input.length, plan.limits, scratch.encoded, result.problem);
+      result.times.read_ns += now_ns() - start;
+      if (!read) {
+        result.outcome = Outcome::failed;
+        return;
+      }
+      if (cancel.load(std::memory_order_relaxed)) {
+        result.outcome = Outcome::cancelled;
+        return;
+      }
+      process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), key, slot, provider, budget, scratch, cancel,
+                      result);
+      return;
+    }
+    case Input::Kind::bytes:
+      process_encoded(plan, input.data, input.size, key, slot, provider, budget, scratch, cancel, result);
+      return;
+    case Input::Kind::pixels:
+      result.stored = input.pixels;
+      process_pixels(plan, input.data, input.pixels, static_cast<ptrdiff_t>(input.pixels.width) * kChannels, key, slot,
+                     provider, scratch, result);
+      return;
+  }
+} catch (const std::bad_alloc&) {
+  fail(result, Stage::decode, "out of memory", "expected memory for the image, found none free");
+}
+
+}  // namespace penstock

@@ -1,0 +1,83 @@
+// One item's way through the fused loop: read -> decode -> transform -> batch, on the calling thread.
+#pragma once
+
+#include <atomic>
+
+#include "buffer.h"
+#include "io.h"
+#include "jpeg.h"
+#include "plan.h"
+
+namespace penstock {
+
+// Where an item comes from. Bytes and pixels are borrowed: their owner keeps them until the item has its outcome.
+struct Input {
+  enum class Kind : uint8_t { path, bytes, pixels } kind = Kind::path;
+  std::string path;
+  uint64_t offset = 0, length = kWholeFile;
+  const uint8_t* data = nullptr;  // bytes, or upright RGB rows
+  size_t size = 0;
+  Size pixels;
+};
+
+enum class Outcome : uint8_t {
+  clean,
+  damaged,    // the codec recovered; the pixels are Pillow's; `damage` is its sentence
+  failed,     // `problem` says why
+  referee,    // not finished: Pillow has to decide, with the bytes in `encoded`
+  cancelled,  // nobody wants it any more
+};
+
+enum Note : uint32_t { kNoteIcc = 1 };
+
+struct Times {
+  int64_t read_ns = 0, decode_ns = 0, transform_ns = 0, batch_ns = 0;
+};
+
+// What is known of an item after the loop; geometry and sizes of what was reached.
+struct ItemResult {
+  Outcome outcome = Outcome::failed;
+  Problem problem;
+  std::string damage;
+  Size stored;
+  int orientation = 1;
+  Affine geometry;  // stored pixels -> model pixels
+  uint32_t notes = 0;
+  Size size;  // of the finished image
+  std::shared_ptr<Buffer> own;  // the image where the plan is ragged
+  Times times;
+};
+
+// What a thread keeps from item to item.
+struct Scratch {
+  ByteBuffer encoded;
+  DecodeScratch decode;
+  TransformScratch transform;
+  std::vector<Step> steps;
+};
+
+// Admits items under a memory budget; whoever does not fit waits, except that one is always let in.
+class Budget {
+ public:
+  virtual ~Budget() = default;
+  virtual bool acquire(uint64_t bytes) = 0;  // false: cancelled while waiting
+  virtual void release(uint64_t bytes) = 0;
+};
+
+size_t element_bytes(Dtype dtype);
+size_t image_bytes(Size size, Dtype dtype);
+
+// Reads and decodes natively into `slot` (nullptr: the plan is ragged, result.own is taken from `provider`).
+// After Outcome::referee the encoded bytes are in scratch.encoded (paths) or still at input.data (bytes), and
+// result.damage holds the codec's sentence where it had one.
+void process_input(const Plan& plan, const Input& input, const DrawKey& key, void* slot, BufferProvider& provider,
+                   Budget* budget, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result);
+
+// The second half alone, for pixels that somebody else decoded: upright RGB rows, `stride` bytes apart.
+// result.stored, .orientation, .damage and .notes are the caller's; outcome becomes clean, damaged or failed.
+void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride, const DrawKey& key, void* slot,
+                    BufferProvider& provider, Scratch& scratch, ItemResult& result);
+
+int64_t now_ns();
+
+}  // namespace penstock

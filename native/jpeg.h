@@ -1,0 +1,43 @@
+// libjpeg-turbo: encoded bytes in, stored RGB rows out to a sink, strip by strip.
+#pragma once
+
+#include <atomic>
+
+#include "header.h"
+#include "rows.h"
+
+namespace penstock {
+
+enum class DecodeOutcome : uint8_t {
+  clean,      // every row was pushed, the codec had nothing to say
+  referee,    // the codec warned, failed, or ran out of bytes: `sentence` says what; Pillow decides the outcome and the
+              // pixels
+  refused,    // a limit of ours was met while decoding (scans): `problem` is final
+  cancelled,  // the cancel flag was seen
+};
+
+struct DecodeResult {
+  DecodeOutcome outcome = DecodeOutcome::clean;
+  std::string sentence;  // the codec's own first warning or error text
+  bool warned =
+      false;        // the sentence is a warning about the data: pixels that Pillow delivers all the same are damaged
+  Problem problem;  // outcome == refused
+  int64_t decode_ns = 0;     // time inside the codec
+  int64_t transform_ns = 0;  // time inside sink.push
+};
+
+// Scratch a thread keeps from image to image: the strip of rows, never codec state (tables leak between images).
+struct DecodeScratch {
+  std::vector<uint8_t> strip;
+};
+
+// Decodes a file for which inspect() said Backend::jpeg. Fresh decompressor each call. ISLOW DCT, fancy upsampling, RGB
+// out (grey is replicated). The sink may have received rows when the outcome is not clean: discard what it made.
+// `cancel` is polled once a strip and in the codec's progress monitor.
+DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header, const Limits& limits,
+                         DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink);
+
+// "libjpeg-turbo 2.1.5" (from the library that is loaded, where it can say so).
+std::string jpeg_version();
+
+}  // namespace penstock

@@ -1,0 +1,460 @@
+// The only file that knows Python: thin bindings, no logic. Waits release the GIL and wake every 100 ms for signals.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+
+#include "bare.h"
+#include "pool.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace penstock {
+namespace {
+
+using BytesLike = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Pixels = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
+using Indices = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+constexpr int kSignalCheckMs = 100;
+const char* const kStageNames[] = {"source", "read", "decode", "transform", "batch"};
+
+template <typename Value>
+Value word(const char* what, const std::string& found, std::initializer_list<std::pair<const char*, Value>> known) {
+  for (const auto& entry : known) {
+    if (found == entry.first) return entry.second;
+  }
+  throw nb::value_error(("unknown " + std::string(what) + " '" + found + "'").c_str());
+}
+
+Filter filter_from(const std::string& name) {
+  return word<Filter>("filter", name,
+                      {{"nearest", Filter::nearest},
+                       {"box", Filter::box},
+                       {"bilinear", Filter::bilinear},
+                       {"hamming", Filter::hamming},
+                       {"bicubic", Filter::bicubic},
+                       {"lanczos", Filter::lanczos}});
+}
+
+const char* filter_name(Filter filter) {
+  const char* const names[] = {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"};
+  return names[static_cast<int>(filter)];
+}
+
+// Verbs as Recipe.native() gives them: a dict each, with only the fields that the verb has.
+std::vector<Verb> verbs_from(const nb::list& list) {
+  std::vector<Verb> verbs;
+  for (nb::handle item : list) {
+    nb::dict dict = nb::cast<nb::dict>(item);
+    auto text = [&](const char* key, const char* otherwise) {
+      return dict.contains(key) ? nb::cast<std::string>(dict[key]) : std::string(otherwise);
+    };
+    auto number = [&](const char* key) { return dict.contains(key) ? nb::cast<int>(dict[key]) : 0; };
+    Verb verb;
+    verb.kind = word<Verb::Kind>("verb", text("kind", ""),
+                                 {{"resize", Verb::Kind::resize},
+                                  {"resize_short_side", Verb::Kind::resize_short_side},
+                                  {"center_crop", Verb::Kind::center_crop},
+                                  {"random_resized_crop", Verb::Kind::random_resized_crop},
+                                  {"random_horizontal_flip", Verb::Kind::random_horizontal_flip}});
+    verb.fit = word<Verb::Fit>("fit", text("fit", "fill"), {{"fill", Verb::Fit::fill}, {"cover", Verb::Fit::cover}});
+    verb.rounding = word<Verb::Rounding>("rounding", text("rounding", "even"),
+                                         {{"even", Verb::Rounding::even}, {"floor", Verb::Rounding::floor}});
+    verb.filter = filter_from(text("filter", "bilinear"));
+    verb.height = number("height");
+    verb.width = number("width");
+    verb.ordinal = number("ordinal");
+    if (dict.contains("p")) {
+      std::vector<double> p = nb::cast<std::vector<double>>(dict["p"]);
+      for (size_t i = 0; i < p.size() && i < 4; ++i) verb.p[i] = p[i];
+    }
+    verbs.push_back(verb);
+  }
+  return verbs;
+}
+
+std::shared_ptr<Plan> make_plan(const nb::list& verbs, int height, int width, const std::string& dtype,
+                                const std::string& layout, const std::vector<float>& mean, const std::vector<float>& std_,
+                                uint64_t max_pixels, uint64_t max_working_bytes, int max_scans) {
+  auto plan = std::make_shared<Plan>();
+  plan->verbs = verbs_from(verbs);
+  plan->size = {height, width};
+  plan->output.dtype = word<Dtype>("dtype", dtype, {{"uint8", Dtype::uint8}, {"float32", Dtype::float32}});
+  plan->output.layout = word<Layout>("layout", layout, {{"NHWC", Layout::nhwc}, {"NCHW", Layout::nchw}});
+  if (!mean.empty()) {
+    if (mean.size() != 3 || std_.size() != 3) throw nb::value_error("mean and std need three values each");
+    plan->output.normalizer = std::make_shared<Normalizer>(mean.data(), std_.data());
+  }
+  plan->limits.max_pixels = max_pixels;
+  plan->limits.max_working_bytes = max_working_bytes;
+  plan->limits.max_scans = max_scans;
+  return plan;
+}
+
+// An array over memory that `buffer` keeps alive; the buffer goes back to its provider when the last view has died.
+nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows) {
+  auto* holder = new std::shared_ptr<Buffer>(buffer);
+  nb::capsule owner(holder, [](void* p) noexcept { delete static_cast<std::shared_ptr<Buffer>*>(p); });
+  std::vector<size_t> shape;
+  if (rows >= 0) shape.push_back(static_cast<size_t>(rows));
+  size_t height = static_cast<size_t>(size.height), width = static_cast<size_t>(size.width);
+  if (plan.output.layout == Layout::nchw) {
+    shape.insert(shape.end(), {kChannels, height, width});
+  } else {
+    shape.insert(shape.end(), {height, width, kChannels});
+  }
+  nb::dlpack::dtype dtype = plan.output.dtype == Dtype::float32 ? nb::dtype<float>() : nb::dtype<uint8_t>();
+  return nb::cast(nb::ndarray<nb::numpy>(buffer->data, shape.size(), shape.data(), owner, nullptr, dtype));
+}
+
+template <typename Element>
+nb::object column(const std::vector<Element>& values, std::vector<size_t> shape) {
+  auto* copy = new std::vector<Element>(values);
+  nb::capsule owner(copy, [](void* p) noexcept { delete static_cast<std::vector<Element>*>(p); });
+  return nb::cast(nb::ndarray<nb::numpy, Element>(copy->data(), shape.size(), shape.data(), owner));
+}
+
+nb::tuple problem_tuple(const Problem& problem) {
+  return nb::make_tuple(kStageNames[static_cast<int>(problem.stage)], problem.cause, nb::bytes(problem.message.data(), problem.message.size()));
+}
+
+nb::dict result_dict(const ItemResult& result, const Plan& plan) {
+  nb::dict out;
+  const char* const names[] = {"clean", "damaged", "failed", "referee", "cancelled"};
+  out["outcome"] = names[static_cast<int>(result.outcome)];
+  out["problem"] = problem_tuple(result.problem);
+  out["damage"] = result.damage;
+  out["stored"] = nb::make_tuple(result.stored.height, result.stored.width);
+  out["orientation"] = result.orientation;
+  out["geometry"] = column(std::vector<double>(result.geometry.m, result.geometry.m + 6), {2, 3});
+  out["notes"] = result.notes;
+  out["times_ns"] =
+      nb::make_tuple(result.times.read_ns, result.times.decode_ns, result.times.transform_ns, result.times.batch_ns);
+  out["image"] = result.own ? array_over(result.own, plan, result.size, -1) : nb::none();
+  return out;
+}
+
+// A plan for one image alone: the same verbs, memory of its own.
+Plan ragged(const Plan& plan) {
+  Plan copy = plan;
+  copy.size = {0, 0};
+  return copy;
+}
+
+nb::dict run_input(const Plan& plan, const Input& input, uint64_t seed, uint64_t epoch, uint64_t index) {
+  Plan single = ragged(plan);
+  auto provider = std::make_shared<BufferProvider>(0);
+  ItemResult result;
+  {
+    nb::gil_scoped_release released;
+    Scratch scratch;
+    std::atomic<bool> cancel{false};
+    process_input(single, input, {seed, epoch, index}, nullptr, *provider, nullptr, scratch, cancel, result);
+  }
+  return result_dict(result, single);
+}
+
+nb::dict run_bytes(const Plan& plan, nb::bytes data, uint64_t seed, uint64_t epoch, uint64_t index) {
+  Input input;
+  input.kind = Input::Kind::bytes;
+  input.data = reinterpret_cast<const uint8_t*>(data.c_str());
+  input.size = data.size();
+  return run_input(plan, input, seed, epoch, index);
+}
+
+nb::dict run_pixels(const Plan& plan, Pixels pixels, nb::tuple stored, int orientation, uint64_t seed, uint64_t epoch,
+                    uint64_t index) {
+  Plan single = ragged(plan);
+  auto provider = std::make_shared<BufferProvider>(0);
+  ItemResult result;
+  result.stored = {nb::cast<int>(stored[0]), nb::cast<int>(stored[1])};
+  result.orientation = orientation;
+  Size size{static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
+  {
+    nb::gil_scoped_release released;
+    Scratch scratch;
+    process_pixels(single, pixels.data(), size, static_cast<ptrdiff_t>(size.width) * kChannels, {seed, epoch, index}, nullptr,
+                   *provider, scratch, result);
+  }
+  return result_dict(result, single);
+}
+
+std::shared_ptr<Job> new_job(std::shared_ptr<Plan> plan, Indices indices, uint64_t seed, uint64_t epoch, int rows) {
+  auto job = std::make_shared<Job>();
+  job->plan = std::move(plan);
+  job->seed = seed;
+  job->epoch = epoch;
+  job->rows = rows;
+  size_t count = indices.shape(0);
+  job->inputs.resize(count);
+  job->indices.resize(count);
+  for (size_t i = 0; i < count; ++i) job->indices[i] = static_cast<uint64_t>(indices.data()[i]);
+  return job;
+}
+
+void check_count(const Job& job, size_t found) {
+  if (found != job.inputs.size()) throw nb::value_error("as many inputs as indices are needed");
+}
+
+std::shared_ptr<Job> job_of_paths(std::shared_ptr<Plan> plan, Indices indices, uint64_t seed, uint64_t epoch, int rows,
+                                  nb::bytes names, Indices offsets, Indices table_rows, nb::bytes prefix) {
+  std::shared_ptr<Job> job = new_job(std::move(plan), indices, seed, epoch, rows);
+  check_count(*job, table_rows.shape(0));
+  for (size_t i = 0; i < table_rows.shape(0); ++i) {
+    int64_t row = table_rows.data()[i];
+    if (row < 0 || static_cast<size_t>(row) + 1 >= offsets.shape(0)) throw nb::index_error("row outside the name table");
+    int64_t begin = offsets.data()[row], end = offsets.data()[row + 1];
+    if (begin < 0 || end < begin || static_cast<size_t>(end) > names.size()) throw nb::value_error("broken name table");
+    Input& input = job->inputs[i];
+    input.kind = Input::Kind::path;
+    input.path.reserve(prefix.size() + static_cast<size_t>(end - begin));
+    input.path.assign(prefix.c_str(), prefix.size());
+    input.path.append(names.c_str() + begin, static_cast<size_t>(end - begin));
+  }
+  return job;
+}
+
+std::shared_ptr<Job> job_of_bytes(std::shared_ptr<Plan> plan, Indices indices, uint64_t seed, uint64_t epoch, int rows,
+                                  nb::list blobs) {
+  std::shared_ptr<Job> job = new_job(std::move(plan), indices, seed, epoch, rows);
+  check_count(*job, blobs.size());
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    nb::bytes blob = nb::cast<nb::bytes>(blobs[i]);
+    job->inputs[i].kind = Input::Kind::bytes;
+    job->inputs[i].data = reinterpret_cast<const uint8_t*>(blob.c_str());
+    job->inputs[i].size = blob.size();
+  }
+  return job;
+}
+
+std::shared_ptr<Job> job_of_arrays(std::shared_ptr<Plan> plan, Indices indices, uint64_t seed, uint64_t epoch, int rows,
+                                   nb::list arrays) {
+  std::shared_ptr<Job> job = new_job(std::move(plan), indices, seed, epoch, rows);
+  check_count(*job, arrays.size());
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    Pixels pixels = nb::cast<Pixels>(arrays[i], false);
+    job->inputs[i].kind = Input::Kind::pixels;
+    job->inputs[i].data = pixels.data();
+    job->inputs[i].pixels = {static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
+  }
+  return job;
+}
+
+nb::dict job_results(Job& job) {
+  if (!job.done()) throw nb::value_error("the job is not done");
+  size_t rows = static_cast<size_t>(job.rows), tickets = job.results.size();
+  std::vector<uint8_t> outcome(rows, static_cast<uint8_t>(Outcome::cancelled));
+  std::vector<double> geometry(rows * 6, 0.0);
+  std::vector<int32_t> stored(rows * 2, 0), orientation(rows, 1);
+  std::vector<uint32_t> notes(rows, 0);
+  nb::list problems, damages, images;
+  for (size_t row = 0; row < tickets; ++row) {
+    const ItemResult& result = job.results[row];
+    outcome[row] = static_cast<uint8_t>(result.outcome);
+    std::copy(result.geometry.m, result.geometry.m + 6, geometry.begin() + static_cast<ptrdiff_t>(row * 6));
+    stored[row * 2] = result.stored.height;
+    stored[row * 2 + 1] = result.stored.width;
+    orientation[row] = result.orientation;
+    notes[row] = result.notes;
+    if (result.outcome == Outcome::failed) problems.append(nb::make_tuple(row, problem_tuple(result.problem)));
+    if (result.outcome == Outcome::damaged) damages.append(nb::make_tuple(row, result.damage));
+    if (!job.buffer) images.append(result.own ? array_over(result.own, *job.plan, result.size, -1) : nb::none());
+  }
+  nb::dict out;
+  if (job.buffer) {
+    for (size_t row = 0; row < rows; ++row) {
+      bool made = row < tickets && outcome[row] <= static_cast<uint8_t>(Outcome::damaged);
+      if (!made) std::memset(job.slot(row), 0, image_bytes(job.plan->size, job.plan->output.dtype));
+    }
+    out["images"] = array_over(job.buffer, *job.plan, job.plan->size, job.rows);
+    job.buffer.reset();
+  } else {
+    out["images"] = images;
+  }
+  out["outcome"] = column(outcome, {rows});
+  out["geometry"] = column(geometry, {rows, 2, 3});
+  out["stored"] = column(stored, {rows, 2});
+  out["orientation"] = column(orientation, {rows});
+  out["notes"] = column(notes, {rows});
+  out["problems"] = problems;
+  out["damages"] = damages;
+  return out;
+}
+
+const char* wait_name(Pool::Wait wait) {
+  const char* const names[] = {"timeout", "done", "referral", "closed"};
+  return names[static_cast<int>(wait)];
+}
+
+// Blocks until the job is done, a referral needs a party, or the pool closes; raises what a signal handler raises.
+const char* pool_wait(Pool& pool, const Job& job) {
+  if (job.done()) return wait_name(Pool::Wait::done);
+  for (;;) {
+    Pool::Wait result;
+    {
+      nb::gil_scoped_release released;
+      result = pool.wait(job, kSignalCheckMs);
+    }
+    if (result != Pool::Wait::timeout) return wait_name(result);
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+  }
+}
+
+nb::object pool_take_referral(Pool& pool, int timeout_ms) {
+  auto referral = std::make_unique<Referral>();
+  Pool::Wait result;
+  {
+    nb::gil_scoped_release released;
+    result = pool.take_referral(*referral, timeout_ms);
+  }
+  if (result == Pool::Wait::closed) return nb::none();
+  if (result == Pool::Wait::timeout) return nb::bool_(false);
+  return nb::cast(referral.release(), nb::rv_policy::take_ownership);
+}
+
+nb::bytes referral_encoded(const Referral& referral) {
+  const Input& input = referral.job->inputs[referral.row];
+  if (input.kind == Input::Kind::bytes) return nb::bytes(input.data, input.size);
+  return nb::bytes(referral.encoded.data(), referral.encoded.size());
+}
+
+void referral_pixels(Pool& pool, Referral& referral, Pixels pixels, nb::tuple stored, int orientation) {
+  ItemResult& result = referral.job->results[referral.row];
+  result.stored = {nb::cast<int>(stored[0]), nb::cast<int>(stored[1])};
+  result.orientation = orientation;
+  result.notes = 0;  // the party counts its own
+  Size size{static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
+  nb::gil_scoped_release released;
+  static thread_local Scratch scratch;
+  pool.return_pixels(referral, pixels.data(), size, static_cast<ptrdiff_t>(size.width) * kChannels, scratch);
+}
+
+nb::list resolve_steps(const nb::list& verbs, int height, int width, uint64_t seed, uint64_t epoch, uint64_t index) {
+  std::vector<Step> steps;
+  Affine affine;
+  Problem problem;
+  nb::list out;
+  if (!resolve(verbs_from(verbs), {height, width}, {seed, epoch, index}, steps, affine, problem)) {
+    throw nb::value_error((problem.cause + ": " + problem.message).c_str());
+  }
+  for (const Step& step : steps) {
+    const char* const kinds[] = {"crop", "resize", "flip_x"};
+    out.append(nb::make_tuple(kinds[static_cast<int>(step.kind)], step.top, step.left, step.height, step.width,
+                              nb::make_tuple(step.box_top, step.box_left, step.box_bottom, step.box_right),
+                              filter_name(step.filter)));
+  }
+  out.append(column(std::vector<double>(affine.m, affine.m + 6), {2, 3}));
+  return out;
+}
+
+}  // namespace
+}  // namespace penstock
+
+NB_MODULE(_native, m) {
+  using namespace penstock;
+  m.doc() = "Penstock's native core; not public.";
+
+  nb::class_<Plan>(m, "Plan");
+  m.def("make_plan", &make_plan, "verbs"_a, "height"_a, "width"_a, "dtype"_a, "layout"_a, "mean"_a, "std"_a, "max_pixels"_a,
+        "max_working_bytes"_a, "max_scans"_a);
+  m.def("run_bytes", &run_bytes, "plan"_a, "data"_a, "seed"_a, "epoch"_a, "index"_a);
+  m.def("run_pixels", &run_pixels, "plan"_a, "pixels"_a, "stored"_a, "orientation"_a, "seed"_a, "epoch"_a, "index"_a);
+
+  nb::class_<Job>(m, "Job")
+      .def("results", &job_results)
+      .def_prop_ro("done", &Job::done)
+      .def_ro("rows", &Job::rows);
+  m.def("job_of_paths", &job_of_paths, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a, "names"_a, "offsets"_a,
+        "table_rows"_a, "prefix"_a);
+  m.def("job_of_bytes", &job_of_bytes, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a, "blobs"_a);
+  m.def("job_of_arrays", &job_of_arrays, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a, "arrays"_a);
+
+  nb::class_<Referral>(m, "Referral")
+      .def_prop_ro("row", [](const Referral& r) { return r.row; })
+      .def_prop_ro("job", [](const Referral& r) { return r.job; })
+      .def("encoded", &referral_encoded);
+
+  nb::class_<Pool>(m, "Pool")
+      .def(nb::init<int, uint64_t, size_t>(), "threads"_a, "max_memory_bytes"_a, "keep_buffers"_a)
+      .def_prop_ro("threads", &Pool::threads)
+      .def("submit", &Pool::submit, "job"_a, "more"_a)
+      .def("wait", &pool_wait, "job"_a)
+      .def(
+          "wait_briefly",
+          [](Pool& pool, const Job& job, int timeout_ms) {
+            nb::gil_scoped_release released;
+            return wait_name(pool.wait(job, timeout_ms));
+          },
+          "job"_a, "timeout_ms"_a)
+      .def("cancel", &Pool::cancel, "job"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("announce_parties", &Pool::announce_parties, "count"_a)
+      .def("take_referral", &pool_take_referral, "timeout_ms"_a)
+      .def("return_pixels", &referral_pixels, "referral"_a, "pixels"_a, "stored"_a, "orientation"_a)
+      .def(
+          "return_failure",
+          [](Pool& pool, Referral& referral, const std::string& cause, const std::string& message) {
+            pool.return_failure(referral, Problem{Stage::decode, cause, message});
+          },
+          "referral"_a, "cause"_a, "message"_a)
+      .def("times",
+           [](const Pool& pool) {
+             WorkerTimes t = pool.times();
+             return nb::make_tuple(t.read_ns, t.decode_ns, t.transform_ns, t.batch_ns, t.starved_ns, t.blocked_ns, t.items);
+           })
+      .def(
+          "close",
+          [](Pool& pool, int timeout_ms) {
+            std::vector<std::string> stuck;
+            {
+              nb::gil_scoped_release released;
+              stuck = pool.close(timeout_ms);
+            }
+            nb::list paths;
+            for (const std::string& path : stuck) paths.append(nb::bytes(path.data(), path.size()));
+            return paths;
+          },
+          "timeout_ms"_a);
+
+  m.def("resolve", &resolve_steps, "verbs"_a, "height"_a, "width"_a, "seed"_a, "epoch"_a, "index"_a);
+  m.def(
+      "draw_bits",
+      [](uint64_t seed, uint64_t epoch, uint64_t index, uint64_t ordinal, int count) {
+        Draws draws({seed, epoch, index}, ordinal);
+        std::vector<uint64_t> values;
+        for (int i = 0; i < count; ++i) values.push_back(draws.bits());
+        return values;
+      },
+      "seed"_a, "epoch"_a, "index"_a, "ordinal"_a, "count"_a);
+  m.def(
+      "inspect",
+      [](nb::bytes data) {
+        Header header;
+        Problem problem;
+        bool allowed =
+            inspect(reinterpret_cast<const uint8_t*>(data.c_str()), data.size(), Limits{}, header, problem);
+        nb::dict out;
+        out["allowed"] = allowed;
+        out["backend"] = header.backend == Backend::jpeg ? "jpeg" : "pillow";
+        out["reason"] = header.reason;
+        out["stored"] = nb::make_tuple(header.stored_height, header.stored_width);
+        out["orientation"] = header.orientation;
+        out["working_bytes"] = header.working_bytes;
+        out["problem"] = problem_tuple(problem);
+        return out;
+      },
+      "data"_a);
+  m.def(
+      "bare_decode",
+      [](const std::vector<std::string>& paths, int threads) {
+        nb::gil_scoped_release released;
+        return bare_decode(paths, threads);
+      },
+      "paths"_a, "threads"_a);
+  m.def("simd_name", [] { return kernels().name; });
+  m.def("jpeg_version", &jpeg_version);
+}

@@ -1,0 +1,90 @@
+// The pool: native threads that move tickets from "reserved" to "packed" or "failed"; other parties may take part.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "item.h"
+
+namespace penstock {
+
+class Pool;
+
+// One batch on its way: a ticket a row, and the memory the rows are packed into.
+// Fields below "outcome" are written by whoever holds a ticket and read once remaining() is 0.
+class Job {
+ public:
+  std::shared_ptr<const Plan> plan;
+  std::vector<Input> inputs;       // one a ticket
+  std::vector<uint64_t> indices;   // source index of each ticket: part of the key of its draws
+  uint64_t seed = 0, epoch = 0;
+  int rows = 0;                    // of the batch; tickets fill the first inputs.size() of them
+  std::shared_ptr<Buffer> buffer;  // nullptr: ragged
+
+  std::vector<ItemResult> results;  // outcome
+  std::atomic<bool> cancelled{false};
+  std::atomic<int> remaining{0};
+
+  bool done() const { return remaining.load(std::memory_order_acquire) == 0; }
+  void* slot(size_t row) const;
+  DrawKey key(size_t row) const { return {seed, epoch, indices[row]}; }
+
+ private:
+  friend class Pool;
+  size_t next_ = 0;  // first ticket that no thread has taken; guarded by the pool's mutex
+};
+
+// A ticket that the native decoder handed on: some other party decodes `encoded` and returns pixels or a failure.
+struct Referral {
+  std::shared_ptr<Job> job;
+  size_t row = 0;
+  std::vector<uint8_t> encoded;  // of a path; empty where the input holds the bytes
+  uint64_t admitted = 0;         // bytes held under the budget until the ticket is closed
+};
+
+struct WorkerTimes {
+  int64_t read_ns = 0, decode_ns = 0, transform_ns = 0, batch_ns = 0;
+  int64_t starved_ns = 0;  // no ticket left and none will come
+  int64_t blocked_ns = 0;  // no ticket left because the consumer holds the window, or the budget is full
+  int64_t items = 0;
+};
+
+class Pool {
+ public:
+  enum class Wait : uint8_t { timeout, done, referral, closed };
+
+  Pool(int threads, uint64_t max_memory_bytes, size_t keep_buffers);
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // Reserves the tickets of a job. `more`: further jobs will come once the consumer has taken this window.
+  // False: no memory for the batch, or closed.
+  bool submit(const std::shared_ptr<Job>& job, bool more);
+  // Waits until the job is done, or a referral waits and no party has been announced.
+  Wait wait(const Job& job, int timeout_ms);
+  // Nobody wants the job any more: tickets not yet taken end at once, those in work end at the next poll.
+  void cancel(Job& job);
+
+  // The other parties' side.
+  void announce_parties(int count);
+  Wait take_referral(Referral& referral, int timeout_ms);
+  void return_pixels(Referral& referral, const uint8_t* rows, Size upright, ptrdiff_t stride, Scratch& scratch);
+  void return_failure(Referral& referral, Problem problem);
+
+  WorkerTimes times() const;
+  int threads() const;
+  // Cancels everything, waits for the threads, detaches those that are stuck in a system call: their items' paths.
+  std::vector<std::string> close(int timeout_ms);
+
+ private:
+  struct Shared;
+  static void work(std::shared_ptr<Shared> shared, int worker);
+  std::shared_ptr<Shared> shared_;
+  std::vector<std::thread> threads_;
+  long owner_pid_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,67 @@
+"""Penstock feeds images to models: folders and lists of images in; decoded, resized, normalised batches out.
+
+    source -> read -> decode -> transform -> batch -> deliver
+
+>>> import penstock as ps
+>>> line = ps.blobs({"a.jpg": b""}).decode().resize(224, 224).normalize(ps.IMAGENET).batch(64, layout="NCHW")
+>>> len(line)
+1
+"""
+
+from penstock._version import __version__
+from penstock.batch import Batching
+from penstock.errors import (
+    EngineError,
+    ItemError,
+    PenstockError,
+    PlanError,
+    SourceError,
+    TooManyFailuresError,
+)
+from penstock.geometry import Geometry, RowGeometry
+from penstock.loader import Loader, Run
+from penstock.pipeline import Pipeline, arrays, blobs, files, folder
+from penstock.recipe import Recipe, recipe
+from penstock.replay import Explanation, decode, resize
+from penstock.sources.source import Source
+from penstock.stats import Stats
+from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats
+from penstock.types import Batch, Damage, Failure, Item, Row, Spec
+
+__all__ = [
+    "CLIP",
+    "IMAGENET",
+    "SIGNED",
+    "UNIT",
+    "Batch",
+    "Batching",
+    "Damage",
+    "EngineError",
+    "Explanation",
+    "Failure",
+    "Geometry",
+    "Item",
+    "ItemError",
+    "Loader",
+    "NormalizationStats",
+    "PenstockError",
+    "Pipeline",
+    "PlanError",
+    "Recipe",
+    "Row",
+    "RowGeometry",
+    "Run",
+    "Source",
+    "SourceError",
+    "Spec",
+    "Stats",
+    "TooManyFailuresError",
+    "__version__",
+    "arrays",
+    "blobs",
+    "decode",
+    "files",
+    "folder",
+    "recipe",
+    "resize",
+]

@@ -1,0 +1,1 @@
+"""The twins: slow, readable versions of what the native core does."""

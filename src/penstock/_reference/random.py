@@ -1,0 +1,47 @@
+"""Random draws that depend on their key and nothing else; the twin of native/random.cpp."""
+
+from __future__ import annotations
+
+__all__ = ["Draws"]
+
+_MASK = (1 << 64) - 1
+_GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's increment: 2**64 / golden ratio, odd
+
+
+def _finalize(z: int) -> int:
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
+
+
+class Draws:
+    """The draws of one random step for one sample, in order: SplitMix64 keyed by four words.
+
+    The words are absorbed one after the other, ``state = finalize((state ^ word) + gamma)`` from 0: each round is a
+    bijection of its word, so two keys that differ in one word never start that round's successor from the same state.
+
+    >>> draws = Draws(seed=0, epoch=0, index=0, ordinal=0)
+    >>> 0 <= draws.uniform() < 1
+    True
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, seed: int, epoch: int, index: int, ordinal: int) -> None:
+        state = 0
+        for word in (seed, epoch, index, ordinal):
+            state = _finalize(((state ^ (word & _MASK)) + _GAMMA) & _MASK)
+        self._state = state
+
+    def bits(self) -> int:
+        """The next 64 bits."""
+        self._state = (self._state + _GAMMA) & _MASK
+        return _finalize(self._state)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """A float in [low, high): 53 bits, ``low + (high - low) * u``."""
+        return low + (high - low) * ((self.bits() >> 11) * 2.0**-53)
+
+    def integer(self, n: int) -> int:
+        """An integer in [0, n): the high half of the 128-bit product of the bits and ``n``."""
+        return (self.bits() * n) >> 64

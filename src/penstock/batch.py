@@ -1,0 +1,128 @@
+"""How rows become batches: Batching (size, last, layout) and Selection (which fields are handed over)."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.errors import PlanError
+from penstock.types import LastName, LayoutName, Spec
+
+__all__ = ["Batching", "Selection"]
+
+FIELDS = (
+    "images",
+    "labels",
+    "keys",
+    "index",
+    "valid",
+    "damaged",
+    "geometry",
+    "fields",
+    "failures",
+    "step",
+    "epoch",
+)
+"""What a Batch has, in order."""
+
+MAX_ROWS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """``size`` rows a batch; what happens to the last one; the order of the axes.
+
+    >>> Batching(64, layout="NCHW").describe()
+    'batch 64 last=short NCHW'
+    """
+
+    size: int
+    last: LastName = "short"
+    layout: LayoutName = "NHWC"
+
+    def __post_init__(self) -> None:
+        try:
+            size = None if isinstance(self.size, bool) else operator.index(self.size)
+        except TypeError:
+            size = None
+        if size is None or not 1 <= size <= MAX_ROWS:
+            raise PlanError(
+                f"batch({self.size!r}): expected a whole number of rows from 1 to {MAX_ROWS}, found {self.size!r}."
+            )
+        object.__setattr__(self, "size", size)
+        if self.last not in ("short", "drop", "blank"):
+            raise PlanError(
+                f"batch({size}, last={self.last!r}): expected last= one of 'short', 'drop', 'blank', "
+                f"found {self.last!r}."
+            )
+        if self.layout not in ("NHWC", "NCHW"):
+            raise PlanError(
+                f"batch({size}, layout={self.layout!r}): expected layout= one of 'NHWC', 'NCHW', found {self.layout!r}."
+            )
+
+    def spec(self, spec: Spec) -> Spec:
+        """A batch of images; raises PlanError for bytes and for images that have each their own size."""
+        if spec.kind == "encoded":
+            raise PlanError(f"batch({self.size}): expected images, found encoded bytes; call .decode() before it.")
+        if spec.kind == "batch":
+            raise PlanError(f"batch({self.size}): expected one batch, found a second one; leave it out.")
+        if spec.ragged:
+            raise PlanError(
+                f"batch({self.size}): expected images of one size, found {spec}; call .resize(height, width), or "
+                f".center_crop(height, width) after .resize(short_side=), before it."
+            )
+        return spec.with_(kind="batch", count=self.size, layout=self.layout)
+
+    def arguments(self) -> str:
+        """The arguments as ``print(line)`` shows them."""
+        return f"{self.size} last={self.last} {self.layout}"
+
+    def describe(self) -> str:
+        """The stage and its arguments in one short text."""
+        return f"batch {self.arguments()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which fields of a batch are handed over: as a tuple, or as a dict when ``names`` renames them.
+
+    >>> Selection.of(("images", "labels"), {}).describe()
+    'select images, labels'
+    >>> Selection.of((), {"pixel_values": "images"}).describe()
+    'select pixel_values=images'
+    """
+
+    fields: tuple[str, ...]
+    names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, fields: tuple[str, ...], renamed: dict[str, str]) -> Selection:
+        """From the arguments of ``.select(*fields, **renamed)``; raises PlanError for a field that no batch has."""
+        chosen = (*fields, *renamed.values())
+        if not chosen:
+            raise PlanError(f"select(): expected names of fields ({', '.join(FIELDS)}), found none.")
+        for name in chosen:
+            if name not in FIELDS:
+                raise PlanError(f"select(): expected one of {', '.join(FIELDS)}, found {name!r}.")
+        names = (*fields, *renamed)
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise PlanError(f"select(): expected each name once, found {repeated[0]!r} twice.")
+        return cls(chosen, names if renamed else None)
+
+    def take(self, batch: Any) -> tuple[Any, ...] | dict[str, Any]:
+        """The chosen fields of a batch."""
+        values = tuple(getattr(batch, name) for name in self.fields)
+        return values if self.names is None else dict(zip(self.names, values, strict=True))
+
+    def arguments(self) -> str:
+        """The arguments as ``print(line)`` shows them."""
+        if self.names is None:
+            return ", ".join(self.fields)
+        pairs = zip(self.names, self.fields, strict=True)
+        return ", ".join(field if name == field else f"{name}={field}" for name, field in pairs)
+
+    def describe(self) -> str:
+        """The stage and its arguments in one short text."""
+        return f"select {self.arguments()}"

@@ -1,0 +1,234 @@
+"""Deliver: native columns become a Batch, failures meet the policy, and every item reached is counted once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import EngineError, ItemError, TooManyFailuresError
+from penstock.failures import Damages, Failures, Notes
+from penstock.geometry import Geometry
+from penstock.options import RunOptions
+from penstock.sources.source import Source
+from penstock.types import Batch, Damage, Failure, LayoutName, StageName
+
+CLEAN, DAMAGED, FAILED = 0, 1, 2
+_NOTE_BITS = {1: "icc ignored"}
+
+
+def sentence(stage: StageName, key: str, message: str) -> str:
+    """The complete sentence of a failure: stage, key, then what was expected and found.
+
+    >>> sentence("read", "a.jpg", "expected a regular file, found a directory")
+    "read of 'a.jpg': expected a regular file, found a directory."
+    """
+    return f"{stage} of {key!r}: {message.rstrip('.')}."
+
+
+class Keys(Sequence[str]):
+    """The keys of a batch, looked up in the source when somebody reads them; "" for a blank row."""
+
+    __slots__ = ("_index", "_source")
+
+    def __init__(self, source: Source, index: npt.NDArray[np.int64]) -> None:
+        self._source = source
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self[i] for i in range(*position.indices(len(self)))]
+        index = int(self._index[position])
+        return "" if index < 0 else self._source.key(index)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+@dataclass(slots=True)
+class Columns:
+    """What an engine hands over for one batch, before any policy."""
+
+    images: Any
+    outcome: npt.NDArray[np.uint8]
+    geometry: npt.NDArray[np.float64]
+    stored: npt.NDArray[np.int32]
+    orientation: npt.NDArray[np.int32]
+    notes: Counter[str]
+    problems: list[tuple[int, StageName, str, str]]
+    damages: list[tuple[int, str]]
+
+    @classmethod
+    def from_native(cls, results: Mapping[str, Any], notes: Counter[str]) -> Columns:
+        """The dict of a native job, with the notes that Pillow made meanwhile."""
+        counted = Counter(notes)
+        bits = results["notes"]
+        for bit, name in _NOTE_BITS.items():
+            if count := int(np.count_nonzero(bits & bit)):
+                counted[name] += count
+        problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
+        return cls(
+            results["images"],
+            results["outcome"],
+            results["geometry"],
+            results["stored"],
+            results["orientation"],
+            counted,
+            problems,
+            list(results["damages"]),
+        )
+
+
+def decode_text(text: bytes) -> str:
+    """A native message as text; file names in it may be any bytes."""
+    return text.decode("utf-8", "backslashreplace")
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """The accounts of a run: ``clean + damaged + failed == reached`` at any time."""
+
+    clean: int = 0
+    damaged: int = 0
+    failed: int = 0
+    reached: int = 0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """The policy of one run and its accounts; turns columns into batches in order."""
+
+    source: Source
+    options: RunOptions
+    items: int
+    layout: LayoutName
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
+    failures: Failures = field(init=False)
+    damaged: Damages = field(default_factory=Damages)
+    notes: Notes = field(default_factory=Notes)
+    outcomes: Outcomes = field(default_factory=Outcomes)
+
+    def __post_init__(self) -> None:
+        self.failures = Failures(self.options.ledger)
+
+    def deliver(
+        self,
+        columns: Columns,
+        index: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        *,
+        step: int,
+        epoch: int,
+    ) -> Batch:
+        """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say."""
+        failures = self._count(columns, index)
+        if failures and self.options.on_failure == "raise":
+            raise ItemError(failures[0].message)
+        self._check_failures()
+        made = columns.outcome <= DAMAGED
+        valid = made & (index >= 0)
+        damaged = columns.outcome == DAMAGED
+        images = columns.images
+        if failures and self.options.on_failure == "skip":
+            keep = np.flatnonzero(valid | (index < 0))
+            images = _compact(images, keep)
+            valid, damaged, index, labels = valid[keep], damaged[keep], index[keep], labels[keep]
+            columns.geometry = columns.geometry[keep]
+            columns.stored = columns.stored[keep]
+            columns.orientation = columns.orientation[keep]
+        elif failures:
+            labels = np.where(valid, labels, -1)
+        return Batch(
+            images=images,
+            labels=labels,
+            keys=Keys(self.source, index),
+            index=index,
+            valid=valid,
+            damaged=damaged,
+            geometry=Geometry(columns.geometry, columns.stored, columns.orientation),
+            fields={},
+            failures=tuple(failures),
+            step=step,
+            epoch=epoch,
+            layout=self.layout,
+            statistics=self.statistics,
+        )
+
+    def _count(self, columns: Columns, index: npt.NDArray[np.int64]) -> list[Failure]:
+        problems = list(columns.problems)
+        for row, text in columns.damages:
+            at = int(index[row])
+            key = self.source.key(at)
+            self.damaged.add(Damage(key, at, sentence("decode", key, f"the codec recovered from damage: {text}")))
+            if self.options.on_damage == "fail":
+                problems.append((row, "decode", "damaged", f"expected an undamaged image, found: {text}"))
+                columns.outcome[row] = FAILED
+                _blank(columns.images, row)
+        failures = []
+        for row, stage, cause, message in sorted(problems):
+            at = int(index[row])
+            key = self.source.key(at)
+            failures.append(Failure(key, at, stage, cause, sentence(stage, key, message)))
+            self.failures.add(failures[-1])
+        for name, count in columns.notes.items():
+            self.notes.add(name, count)
+        outcome = columns.outcome[index >= 0]
+        self.outcomes.clean += int(np.count_nonzero(outcome == CLEAN))
+        self.outcomes.damaged += int(np.count_nonzero(outcome == DAMAGED))
+        self.outcomes.failed += int(np.count_nonzero(outcome == FAILED))
+        self.outcomes.reached += len(outcome)
+        self.check_accounts()
+        return failures
+
+    def check_accounts(self, *, finished: bool = False) -> None:
+        """Asserts that nothing was lost: each item reached has one outcome, and a finished run reached them all."""
+        counts = self.outcomes
+        if counts.clean + counts.damaged + counts.failed != counts.reached:
+            raise EngineError(f"The accounts do not add up: expected one outcome for each item reached, found {counts}.")
+        if finished and counts.reached != self.items:
+            raise EngineError(
+                f"The run lost items: expected {self.items} to be reached at its end, found {counts.reached}."
+            )
+
+    def _check_failures(self) -> None:
+        limit = self.options.max_failures
+        if limit is None:
+            return
+        allowed = int(limit * self.items) if isinstance(limit, Fraction) else limit
+        if len(self.failures) > allowed:
+            causes = ", ".join(f"{count} x {cause}" for cause, count in self.failures.by_cause().items())
+            raise TooManyFailuresError(
+                f"Expected at most {allowed} failed items (max_failures={limit}), found {len(self.failures)} of "
+                f"{self.outcomes.reached} reached: {causes}; the first: {self.failures[0].message}"
+            )
+
+
+def _compact(images: Any, keep: npt.NDArray[np.int64]) -> Any:
+    # Rows move up inside the batch's own memory, so that it stays aligned and is recycled whole.
+    if isinstance(images, list):
+        return [images[i] for i in keep]
+    for target, origin in enumerate(keep):
+        if target != origin:
+            images[target] = images[origin]
+    return images[: len(keep)]
+
+
+def _blank(images: Any, row: int) -> None:
+    if isinstance(images, list):
+        images[row] = None
+    else:
+        images[row] = 0

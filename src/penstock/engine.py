@@ -1,0 +1,255 @@
+"""The engine: the native pool, the Python threads that take part in it, back-pressure and shutdown.
+
+Nothing else in the package starts a thread. The pool's threads never take the GIL; what they cannot decode for certain
+they hand on as referrals, and a few Python threads answer those with Pillow.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock import _native
+from penstock.decode import Decode, DecodeError, decode_pillow
+from penstock.errors import EngineError
+from penstock.recipe import Recipe
+from penstock.sources.source import Locations, Source
+from penstock.types import LayoutName
+
+logger = logging.getLogger("penstock")
+
+_CLOSE_TIMEOUT_MS = 1000
+_REFERRAL_WAIT_MS = 60_000
+_DEFAULT_MAX_MEMORY = 2 << 30
+
+# Engines that still have threads, so that leaving the interpreter with a run open ends them first.
+_living: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+# Bytes that a thread stuck past shutdown may still read; never freed, because that thread cannot be stopped.
+_abandoned: list[object] = []
+
+
+def usable_cores() -> int:
+    """Cores this process may use: CPU affinity and the container's CPU quota, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return max(1, min(cores, _quota_cores() or cores))
+
+
+def _quota_cores() -> int | None:
+    # cgroup v2, then v1; a quota of 1.5 cores counts as 2, because two threads can use it up.
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()[:2]
+        return None if quota == "max" else -(-int(quota) // int(period))
+    except (OSError, ValueError):
+        pass
+    try:
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", encoding="ascii") as file:
+            quota_us = int(file.read())
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
+            period_us = int(file.read())
+        return None if quota_us <= 0 else -(-quota_us // period_us)
+    except (OSError, ValueError):
+        return None
+
+
+def default_threads() -> int:
+    """Usable cores divided by the local world size (``LOCAL_WORLD_SIZE``), at least 1."""
+    try:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    except ValueError:
+        local = 1
+    return max(1, usable_cores() // max(1, local))
+
+
+def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC") -> _native.Plan:
+    """The native plan of a recipe: its verbs as data, resolved for each image once its size is known."""
+    spec = recipe.spec()
+    decode = recipe.decoding or Decode()
+    normalize = recipe.normalization
+    return _native.make_plan(
+        verbs=recipe.native(),
+        height=spec.height or 0,
+        width=spec.width or 0,
+        dtype=spec.dtype,
+        layout=layout,
+        mean=[] if normalize is None else list(normalize.mean),
+        std=[] if normalize is None else list(normalize.std),
+        max_pixels=decode.max_pixels,
+        max_working_bytes=decode.max_working_bytes,
+        max_scans=decode.max_scans,
+    )
+
+
+@dataclass(slots=True)
+class Ticketed:
+    """A batch in flight: the native job, the items it holds, and what Pillow noted about them."""
+
+    job: _native.Job
+    index: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    step: int
+    held: object  # bytes and arrays that native threads read; kept until the job is done
+    notes: Counter[str]
+
+
+class Engine:
+    """A pool of native threads and its Python party, held across epochs; one consumer at a time."""
+
+    def __init__(self, threads: int, prefetch: int, max_memory: int | None, decode: Decode | None) -> None:
+        self.threads = threads
+        self._pid = os.getpid()
+        self._decode = decode or Decode()
+        self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 1)
+        self._party: list[threading.Thread] = []
+        self._notes_of: dict[int, Counter[str]] = {}
+        self._lock = threading.Lock()
+        self._pillow_s = 0.0
+        self._pillow_items = 0
+        self._closed = False
+        _living.add(self)
+
+    @property
+    def usable(self) -> bool:
+        """False after close(), and in a forked child, whose threads stayed in the parent."""
+        return not self._closed and self._pid == os.getpid()
+
+    def submit(
+        self,
+        plan: _native.Plan,
+        source: Source,
+        positions: npt.NDArray[np.int64],
+        *,
+        rows: int,
+        seed: int,
+        epoch: int,
+        step: int,
+        more: bool,
+    ) -> Ticketed:
+        """Reserves the tickets of one batch: ``positions`` in the source fill the first of its ``rows``."""
+        located: Locations = source.locate(positions)
+        held: object = None
+        if located.paths is not None:
+            names, offsets, table_rows, prefix = located.paths
+            job = _native.job_of_paths(plan, positions, seed, epoch, rows, names, offsets, table_rows, prefix)
+        elif located.blobs is not None:
+            held = located.blobs
+            job = _native.job_of_bytes(plan, positions, seed, epoch, rows, located.blobs)
+        else:
+            held = located.arrays
+            job = _native.job_of_arrays(plan, positions, seed, epoch, rows, located.arrays or [])
+        index = np.full(rows, -1, dtype=np.int64)
+        index[: len(positions)] = positions
+        labels = np.full(rows, -1, dtype=np.int64)
+        labels[: len(positions)] = located.labels
+        notes: Counter[str] = Counter()
+        with self._lock:
+            self._notes_of[id(job)] = notes
+        if not self._pool.submit(job, more):
+            raise EngineError(
+                f"The engine could not take a batch of {rows} rows: expected free memory for it and an open pool, found "
+                f"{'a closed pool' if self._closed else 'too little memory'}."
+            )
+        return Ticketed(job, index, labels, step, held, notes)
+
+    def wait(self, ticketed: Ticketed) -> dict[str, Any]:
+        """Blocks until the batch is done and returns its columns; signals are served every 100 ms."""
+        while (state := self._pool.wait(ticketed.job)) != "done":
+            if state == "closed":
+                raise EngineError("The engine was closed while a batch was awaited; start a new run.")
+            self._start_party()
+        with self._lock:
+            self._notes_of.pop(id(ticketed.job), None)
+        ticketed.held = None
+        return ticketed.job.results()
+
+    def abandon(self, flight: list[Ticketed]) -> None:
+        """Cancels batches that nobody wants any more and waits for the threads to let go of them (at most 1 s)."""
+        for ticketed in flight:
+            self._pool.cancel(ticketed.job)
+        deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
+        for ticketed in flight:
+            while not ticketed.job.done and time.monotonic() < deadline:
+                if self._pool.wait_briefly(ticketed.job, 20) == "referral":
+                    self._start_party()
+            if not ticketed.job.done:
+                _abandoned.append(ticketed.held)
+            with self._lock:
+                self._notes_of.pop(id(ticketed.job), None)
+
+    def times(self) -> tuple[int, int, int, int, int, int, int]:
+        """Nanoseconds of read, decode, transform, batch, starved, blocked; items: totals since the engine began."""
+        return self._pool.times()
+
+    def pillow(self) -> tuple[float, int]:
+        """Seconds and items that the Python party has spent in Pillow since the engine began."""
+        return self._pillow_s, self._pillow_items
+
+    def close(self) -> None:
+        """Ends the threads; within a second, whatever they are doing."""
+        if self._closed or self._pid != os.getpid():
+            self._closed = True
+            return
+        self._closed = True
+        _living.discard(self)
+        for path in self._pool.close(_CLOSE_TIMEOUT_MS):
+            logger.warning(
+                "read of %r: a thread was still in a system call a second after the run had ended; it was left behind.",
+                os.fsdecode(path),
+            )
+        deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
+        for thread in self._party:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _start_party(self) -> None:
+        # The first referral starts Pillow's threads: a folder of ordinary JPEGs never needs them.
+        if self._party:
+            return
+        self._pool.announce_parties(self.threads)
+        for number in range(self.threads):
+            thread = threading.Thread(target=self._answer_referrals, name=f"penstock-pillow-{number}", daemon=True)
+            self._party.append(thread)
+            thread.start()
+
+    def _answer_referrals(self) -> None:
+        while True:
+            referral = self._pool.take_referral(_REFERRAL_WAIT_MS)
+            if referral is None:
+                return
+            if referral is False:
+                continue
+            started = time.perf_counter()
+            try:
+                decoded = decode_pillow(referral.encoded(), self._decode)
+            except DecodeError as error:
+                self._pool.return_failure(referral, error.cause, error.message)
+            except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
+                self._pool.return_failure(referral, "unexpected", f"expected pixels, found {error!r}")
+            else:
+                with self._lock:
+                    notes = self._notes_of.get(id(referral.job))
+                    if notes is not None:
+                        notes.update(decoded.notes)
+                self._pool.return_pixels(
+                    referral, decoded.pixels, (decoded.stored_height, decoded.stored_width), decoded.orientation
+                )
+            with self._lock:
+                self._pillow_s += time.perf_counter() - started
+                self._pillow_items += 1
+
+
+@atexit.register
+def _close_living() -> None:
+    for engine in list(_living):
+        engine.close()

@@ -1,0 +1,134 @@
+"""What did not go well, counted without end and kept within bounds: failures, damaged items, notes, the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Generic, TypeVar
+
+from penstock.types import Damage, Failure
+
+KEEP = 1000
+_EXAMPLES = 3
+
+_Entry = TypeVar("_Entry", Failure, Damage)
+
+NOTE_SENTENCES: dict[str, str] = {
+    "alpha dropped": "transparency was dropped, as convert('RGB') does",
+    "16 bit clipped": "values above 255 of 16-bit pictures became white, as Pillow's convert('RGB') does",
+    "icc ignored": "an embedded colour profile was ignored; the pixels are as stored",
+    "first frame taken": "only the first frame of several was taken",
+}
+
+
+class Records(Generic[_Entry]):
+    """The first 1,000 entries of a kind; all are counted."""
+
+    def __init__(self) -> None:
+        self._kept: list[_Entry] = []
+        self._count = 0
+
+    def add(self, entry: _Entry) -> None:
+        self._count += 1
+        if len(self._kept) < KEEP:
+            self._kept.append(entry)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[_Entry]:
+        return iter(self._kept)
+
+    def __getitem__(self, position: int) -> _Entry:
+        return self._kept[position]
+
+
+class Failures(Records[Failure]):
+    """The items that did not become pixels: the first 1,000 kept, all counted, grouped by cause when printed."""
+
+    def __init__(self, ledger: str | Path | None = None) -> None:
+        super().__init__()
+        self._causes: Counter[tuple[str, str]] = Counter()
+        self._ledger_path = ledger
+        self._ledger: IO[str] | None = None
+
+    def add(self, entry: Failure) -> None:
+        """Counts a failure and writes it to the ledger, a JSON object a line."""
+        super().add(entry)
+        self._causes[entry.stage, entry.cause] += 1
+        if self._ledger_path is not None:
+            if self._ledger is None:
+                self._ledger = open(self._ledger_path, "a", encoding="utf-8")  # noqa: SIM115 - open while the run is
+            record = {name: getattr(entry, name) for name in ("key", "index", "stage", "cause", "message")}
+            self._ledger.write(json.dumps(record) + "\n")
+            self._ledger.flush()
+
+    def close(self) -> None:
+        """Closes the ledger, where there is one."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+    def by_cause(self) -> dict[str, int]:
+        """How many items failed of each cause, as ``{"decode: truncated": 12}``, most frequent first."""
+        return {f"{stage}: {cause}": count for (stage, cause), count in self._causes.most_common()}
+
+    def __str__(self) -> str:
+        if not len(self):
+            return "no failures"
+        lines = [f"{len(self):,} failed"]
+        for cause, count in self.by_cause().items():
+            lines.append(f"  {count:,} x {cause}")
+            examples = [f for f in self if f"{f.stage}: {f.cause}" == cause][:_EXAMPLES]
+            lines.extend(f"      {example.message}" for example in examples)
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+class Damages(Records[Damage]):
+    """The items whose codec recovered from damage: pixels are Pillow's; the first 1,000 kept, all counted."""
+
+    def __str__(self) -> str:
+        if not len(self):
+            return "no damaged images"
+        lines = [f"{len(self):,} damaged"]
+        lines.extend(f"  {entry.message}" for _, entry in zip(range(_EXAMPLES), self, strict=False))
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+class Notes(Mapping[str, int]):
+    """Every legal loss by name with the number of images it happened to; each says in a sentence what it means."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Counts a note."""
+        self._counts[name] += count
+
+    def __getitem__(self, name: str) -> int:
+        if name not in self._counts:
+            raise KeyError(name)
+        return self._counts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._counts)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __str__(self) -> str:
+        if not self._counts:
+            return "no notes"
+        lines = []
+        for name, count in self._counts.most_common():
+            sentence = NOTE_SENTENCES.get(name)
+            lines.append(f"{count:,} x {name}" + (f": {sentence}" if sentence else ""))
+        return "\n".join(lines)
+
+    __repr__ = __str__

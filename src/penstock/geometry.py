@@ -1,0 +1,235 @@
+"""From source pixels to model pixels and back: points and boxes, as (x, y), a pixel's centre at +0.5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import PlanError
+
+__all__ = ["FrameName", "Geometry", "RowGeometry"]
+
+FrameName = Literal["upright", "stored"]
+Matrix = npt.NDArray[np.float64]
+Points = npt.NDArray[np.float64]
+
+
+def matrix(a: float, b: float, c: float, d: float, e: float, f: float) -> Matrix:
+    """The affine x' = a x + b y + c, y' = d x + e y + f as float64 [2, 3]."""
+    return np.array([[a, b, c], [d, e, f]], dtype=np.float64)
+
+
+def compose(first: Matrix, then: Matrix) -> Matrix:
+    """The affine that applies ``first``, then ``then``; float64 [..., 2, 3]."""
+    # Written out, and in this order: native/plan.cpp does the same operations, so the bits are the same. A matrix
+    # product would be free to fuse or reorder them.
+    rows = []
+    for row in range(2):
+        p, q, r = then[..., row, 0], then[..., row, 1], then[..., row, 2]
+        rows.append(
+            np.stack(
+                [
+                    p * first[..., 0, 0] + q * first[..., 1, 0],
+                    p * first[..., 0, 1] + q * first[..., 1, 1],
+                    p * first[..., 0, 2] + q * first[..., 1, 2] + r,
+                ],
+                axis=-1,
+            )
+        )
+    return np.stack(rows, axis=-2)
+
+
+def invert(affine: Matrix) -> Matrix:
+    """The inverse affine, float64 [..., 2, 3]; NaN where there is none."""
+    a, b, c = affine[..., 0, 0], affine[..., 0, 1], affine[..., 0, 2]
+    d, e, f = affine[..., 1, 0], affine[..., 1, 1], affine[..., 1, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        determinant = a * e - b * d
+        determinant = np.where(determinant == 0, np.nan, determinant)
+        inverse = [e, -b, b * f - c * e, -d, a, c * d - a * f]
+        flat = np.stack([value / determinant for value in inverse], axis=-1)
+    return flat.reshape(*affine.shape[:-2], 2, 3)
+
+
+def transform_points(affine: Matrix, points: npt.ArrayLike) -> Points:
+    """Applies float64 [..., 2, 3] affines to points [..., 2] as (x, y); the leading axes broadcast."""
+    values = np.asarray(points, dtype=np.float64)
+    if values.ndim == 0 or values.shape[-1] != 2:
+        raise PlanError(f"geometry: expected points of shape [..., 2] as (x, y), found shape {list(values.shape)}.")
+    x, y = values[..., 0], values[..., 1]
+    return np.stack(
+        [
+            affine[..., 0, 0] * x + affine[..., 0, 1] * y + affine[..., 0, 2],
+            affine[..., 1, 0] * x + affine[..., 1, 1] * y + affine[..., 1, 2],
+        ],
+        axis=-1,
+    )
+
+
+def transform_boxes(affine: Matrix, boxes: npt.ArrayLike) -> Points:
+    """Applies affines to boxes [..., 4] as (left, top, right, bottom); the upright box around the moved corners."""
+    values = np.asarray(boxes, dtype=np.float64)
+    if values.ndim == 0 or values.shape[-1] != 4:
+        raise PlanError(
+            f"geometry: expected boxes of shape [..., 4] as (left, top, right, bottom), found shape "
+            f"{list(values.shape)}."
+        )
+    # Opposite corners are enough: every verb keeps the axes, or swaps them.
+    one = transform_points(affine, values[..., :2])
+    other = transform_points(affine, values[..., 2:])
+    return np.concatenate([np.minimum(one, other), np.maximum(one, other)], axis=-1)
+
+
+def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """(height, width) of the upright image of a stored one."""
+    return (width, height) if 5 <= orientation <= 8 else (height, width)
+
+
+def orientation_matrix(height: int, width: int, orientation: int) -> Matrix:
+    """Stored pixels to upright pixels for an EXIF orientation; 1 and what is not 1 to 8: no change."""
+    h, w = float(height), float(width)
+    match orientation:
+        case 2:  # mirrored left to right
+            return matrix(-1.0, 0.0, w, 0.0, 1.0, 0.0)
+        case 3:  # half a turn
+            return matrix(-1.0, 0.0, w, 0.0, -1.0, h)
+        case 4:  # mirrored top to bottom
+            return matrix(1.0, 0.0, 0.0, 0.0, -1.0, h)
+        case 5:  # transposed
+            return matrix(0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
+        case 6:  # upright after a quarter turn clockwise
+            return matrix(0.0, -1.0, h, 1.0, 0.0, 0.0)
+        case 7:  # transposed along the other diagonal
+            return matrix(0.0, -1.0, h, -1.0, 0.0, w)
+        case 8:  # upright after a quarter turn counter-clockwise
+            return matrix(0.0, 1.0, 0.0, -1.0, 0.0, w)
+        case _:
+            return matrix(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def _check_frame(frame: str) -> None:
+    if frame not in ("upright", "stored"):
+        raise PlanError(f"geometry: expected frame='upright' or 'stored', found {frame!r}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowGeometry:
+    """Where the pixels of one image went.
+
+    ``matrix`` float64 [2, 3] takes stored pixels (before the EXIF orientation) to model pixels; ``height`` and ``width``
+    are the stored image's. Points are (x, y), a pixel's centre at +0.5; ``frame`` says what the source side means:
+    "upright" (what viewers and annotation tools show) or "stored" (as in the file).
+
+    >>> row = RowGeometry(matrix(0.5, 0.0, 0.0, 0.0, 0.5, 0.0), height=100, width=200)
+    >>> row.to_model([[20, 10]])
+    array([[10.,  5.]])
+    >>> row.to_source([[10, 5]])
+    array([[20., 10.]])
+    """
+
+    matrix: Matrix
+    height: int
+    width: int
+    orientation: int = 1
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(height, width) of the source image as viewers show it."""
+        return upright_size(self.height, self.width, self.orientation)
+
+    def source_to_model(self, frame: FrameName = "upright") -> Matrix:
+        """The affine from source pixels in ``frame`` to model pixels, float64 [2, 3]."""
+        _check_frame(frame)
+        if frame == "stored" or self.orientation == 1:
+            return self.matrix
+        to_stored = invert(orientation_matrix(self.height, self.width, self.orientation))
+        return compose(to_stored, self.matrix)
+
+    def to_model(self, points: npt.ArrayLike, *, frame: FrameName = "upright") -> Points:
+        """Source points [..., 2] as (x, y) to model pixels, float64 [..., 2]."""
+        return transform_points(self.source_to_model(frame), points)
+
+    def to_source(self, points: npt.ArrayLike, *, frame: FrameName = "upright") -> Points:
+        """Model points [..., 2] as (x, y) to source pixels, float64 [..., 2]."""
+        return transform_points(invert(self.source_to_model(frame)), points)
+
+    def boxes_to_model(self, boxes: npt.ArrayLike, *, frame: FrameName = "upright") -> Points:
+        """Source boxes [..., 4] as (left, top, right, bottom) to model pixels, float64 [..., 4]; not clipped."""
+        return transform_boxes(self.source_to_model(frame), boxes)
+
+    def boxes_to_source(self, boxes: npt.ArrayLike, *, frame: FrameName = "upright") -> Points:
+        """Model boxes [..., 4] as (left, top, right, bottom) to source pixels, float64 [..., 4]; not clipped."""
+        return transform_boxes(invert(self.source_to_model(frame)), boxes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """Where the pixels of each row of a batch went.
+
+    ``matrices`` float64 [N, 2, 3] take stored pixels (before the EXIF orientation) to model pixels, ``sizes`` int64
+    [N, 2] are the stored (height, width), ``orientation`` int64 [N] is EXIF's 1 to 8. A row without an image (blank)
+    has zeros and its points are NaN. ``geometry[i]`` is one row's.
+
+    With ``row=None`` points are [N, ..., 2], a group for each row; with ``row=i`` they are [..., 2], all of row i.
+
+    >>> geometry = Geometry(
+    ...     np.array([[[2.0, 0, 0], [0, 2, 0]]]), np.array([[10, 20]]), np.array([6])
+    ... )
+    >>> geometry.to_model([[1, 1]], row=0, frame="stored")
+    array([[2., 2.]])
+    """
+
+    matrices: Matrix
+    sizes: npt.NDArray[np.int64]
+    orientation: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, row: int) -> RowGeometry:
+        affine = self.matrices[row]
+        height, width = (int(side) for side in self.sizes[row])
+        if height == 0 or width == 0:
+            affine = np.full((2, 3), np.nan)
+        return RowGeometry(affine, height, width, int(self.orientation[row]))
+
+    def __iter__(self) -> Iterator[RowGeometry]:
+        return (self[row] for row in range(len(self)))
+
+    def source_to_model(self, frame: FrameName = "upright") -> Matrix:
+        """The affines from source pixels in ``frame`` to model pixels, float64 [N, 2, 3]."""
+        _check_frame(frame)
+        return np.array([row.source_to_model(frame) for row in self], dtype=np.float64).reshape(-1, 2, 3)
+
+    def to_model(self, points: npt.ArrayLike, *, row: int | None = None, frame: FrameName = "upright") -> Points:
+        """Source points as (x, y) to model pixels, float64, same shape."""
+        return transform_points(self._affines(points, row, frame), points)
+
+    def to_source(self, points: npt.ArrayLike, *, row: int | None = None, frame: FrameName = "upright") -> Points:
+        """Model points as (x, y) to source pixels, float64, same shape."""
+        return transform_points(invert(self._affines(points, row, frame)), points)
+
+    def boxes_to_model(self, boxes: npt.ArrayLike, *, row: int | None = None, frame: FrameName = "upright") -> Points:
+        """Source boxes as (left, top, right, bottom) to model pixels, float64, same shape; not clipped."""
+        return transform_boxes(self._affines(boxes, row, frame), boxes)
+
+    def boxes_to_source(self, boxes: npt.ArrayLike, *, row: int | None = None, frame: FrameName = "upright") -> Points:
+        """Model boxes as (left, top, right, bottom) to source pixels, float64, same shape; not clipped."""
+        return transform_boxes(invert(self._affines(boxes, row, frame)), boxes)
+
+    def _affines(self, values: npt.ArrayLike, row: int | None, frame: FrameName) -> Matrix:
+        """The affines shaped so that they broadcast over the values' leading axes."""
+        if row is not None:
+            return self[row].source_to_model(frame)
+        shape = np.shape(values)
+        if len(shape) < 2 or shape[0] != len(self):
+            raise PlanError(
+                f"geometry: expected a group of points for each of the {len(self)} rows, or row=, "
+                f"found shape {list(shape)}."
+            )
+        affines = self.source_to_model(frame)
+        return affines.reshape(len(self), *([1] * (len(shape) - 2)), 2, 3)

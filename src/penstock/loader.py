@@ -1,0 +1,456 @@
+"""What is running: Run, one pass over a line, and Loader, which holds the pool from epoch to epoch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from penstock.delivery import Columns, Delivery
+from penstock.engine import Engine, Ticketed, compile_plan, default_threads
+from penstock.errors import EngineError, PlanError
+from penstock.failures import Damages, Failures, Notes
+from penstock.options import RunOptions
+from penstock.order import Grid
+from penstock.reference import finish_batch
+from penstock.stats import STAGES, Stats
+from penstock.types import Batch, Row
+
+if TYPE_CHECKING:
+    from penstock.pipeline import Pipeline
+
+_ROWS_IN_FLIGHT_PER_THREAD = 4
+
+
+class Run:
+    """One pass over a line: iterate it inside a ``with`` block; afterwards ask stats, failures, damaged and notes.
+
+    Work starts at the first ``next``. One consumer; ``async with`` and ``async for`` work as well. Raises ItemError at
+    the first failed item (after all earlier batches) unless ``on_failure`` says otherwise.
+    """
+
+    def __init__(self, line: Pipeline, options: RunOptions, *, engine: Engine | None = None, start: int = 0) -> None:
+        self.line = line
+        self.options = options
+        batching = line.batching
+        self._layout = "NHWC" if batching is None else batching.layout
+        self._grid = Grid(
+            items=len(line.source),
+            batch_size=1 if batching is None else batching.size,
+            world_size=options.world_size,
+            rank=options.rank,
+            start=start,
+            last="short" if batching is None else batching.last,
+        )
+        self._steps = self._grid.steps
+        self.threads = options.threads or default_threads()
+        self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
+        normalize = line.recipe.normalization
+        self._delivery = Delivery(
+            source=line.source,
+            options=options,
+            items=_items_of(self._grid),
+            layout=self._layout,
+            statistics=None if normalize is None else (normalize.mean, normalize.std),
+        )
+        self._plan = compile_plan(line.recipe, self._layout) if options.engine == "native" else None
+        self._engine = engine
+        self._owns_engine = engine is None
+        self._flight: deque[Ticketed] = deque()
+        self._next_step = 0
+        self._submitted = 0
+        self._consuming = threading.Lock()
+        self._started: float | None = None
+        self._ended: float | None = None
+        self._waiting_s = 0.0
+        self._batches = 0
+        self._baseline: tuple[int, ...] = (0,) * 7
+        self._final: tuple[int, ...] | None = None
+        self._pillow_baseline = (0.0, 0)
+        self._closed = False
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._consuming.acquire(blocking=False):
+            raise EngineError("run: expected one consumer, found a second thread asking for a batch; give each its own run.")
+        try:
+            return self._next()
+        finally:
+            self._consuming.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        import asyncio  # 30 ms that only asynchronous users pay
+
+        end = object()
+        batch = await asyncio.get_running_loop().run_in_executor(None, next, self, end)
+        if batch is end:
+            raise StopAsyncIteration
+        return batch
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True) is False:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the run within a second; what is in flight is dropped. Leaving the ``with`` block does this."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._started is not None and self._ended is None:
+            self._ended = time.perf_counter()
+        engine = self._engine
+        if engine is not None and engine.usable:
+            if self._flight:
+                engine.abandon(list(self._flight))
+            self._final = engine.times()
+            self._pillow_final = engine.pillow()
+            if self._owns_engine:
+                engine.close()
+        self._flight.clear()
+        self._delivery.failures.close()
+
+    @property
+    def steps_delivered(self) -> int:
+        """Steps of this rank that were handed out, or skipped because nothing in them was left."""
+        return self._next_step
+
+    @property
+    def position(self) -> int:
+        """Positions of the epoch's order that all ranks have used up once this step is done: where to resume."""
+        return self._grid.reached(self._next_step)
+
+    @property
+    def failures(self) -> Failures:
+        """The items that failed: first 1,000 kept, all counted; ``by_cause()``."""
+        return self._delivery.failures
+
+    @property
+    def damaged(self) -> Damages:
+        """The items whose codec recovered from damage, each with the codec's sentence."""
+        return self._delivery.damaged
+
+    @property
+    def notes(self) -> Notes:
+        """Every legal loss, counted by name."""
+        return self._delivery.notes
+
+    @property
+    def clean(self) -> int:
+        """Items delivered without damage."""
+        return self._delivery.outcomes.clean
+
+    @property
+    def reached(self) -> int:
+        """Items that have an outcome: ``clean + len(damaged) + len(failures)``."""
+        return self._delivery.outcomes.reached
+
+    @property
+    def stats(self) -> Stats:
+        """Where the time went so far; live while the run is open."""
+        engine = self._engine
+        now = self._ended if self._ended is not None else time.perf_counter()
+        wall = 0.0 if self._started is None else now - self._started
+        if self._final is not None:
+            totals = self._final
+            pillow = self._pillow_final
+        elif engine is not None and engine.usable:
+            totals, pillow = engine.times(), engine.pillow()
+        else:
+            totals, pillow = self._baseline, self._pillow_baseline
+        spent = [(total - base) / 1e9 for total, base in zip(totals[:6], self._baseline[:6], strict=True)]
+        return Stats(
+            threads=self.threads,
+            wall_s=wall,
+            items=self.reached,
+            batches=self._batches,
+            busy_s=dict(zip(STAGES, spent[:4], strict=True)),
+            starved_s=spent[4],
+            blocked_s=spent[5],
+            pillow_s=pillow[0] - self._pillow_baseline[0],
+            pillow_items=pillow[1] - self._pillow_baseline[1],
+            waiting_s=self._waiting_s,
+        )
+
+    def __str__(self) -> str:
+        state = "closed" if self._closed else ("open" if self._started else "not started")
+        options = self.options
+        return (
+            f"Run {state}: step {self._next_step} of {self._steps}, epoch {options.epoch}, rank {options.rank} of "
+            f"{options.world_size}, {self.threads} thread{'s' if self.threads != 1 else ''}, prefetch {options.prefetch}, "
+            f"engine {options.engine}; {self.clean} clean, {len(self.damaged)} damaged, {len(self.failures)} failed"
+        )
+
+    __repr__ = __str__
+
+    def _next(self) -> Any:
+        while True:
+            if self._next_step >= self._steps:
+                self._finish()
+                raise StopIteration
+            if self._closed:
+                raise EngineError("run: expected an open run, found it closed; call line.run() for a new one.")
+            begun = time.perf_counter()
+            if self._started is None:
+                self._begin(begun)
+            try:
+                batch = self._step()
+            except BaseException:
+                # Whatever went wrong, this run is over; an interrupted wait must not leave threads behind.
+                self.close()
+                raise
+            self._waiting_s += time.perf_counter() - begun
+            if self._next_step >= self._steps:
+                self._finish()
+            if len(batch) == 0:
+                continue
+            self._batches += 1
+            return self._hand_out(batch)
+
+    def _begin(self, now: float) -> None:
+        self._started = now
+        if self.options.engine != "native":
+            return
+        if self._engine is None:
+            self._engine = Engine(
+                self.threads, self.options.prefetch, self.options.max_memory, self.line.recipe.decoding
+            )
+        self._baseline = self._engine.times()
+        self._pillow_baseline = self._engine.pillow()
+        self._submit()
+
+    def _step(self) -> Batch:
+        step = self._next_step
+        if self._plan is None:
+            positions, index = self.items_at(step)
+            columns = finish_batch(
+                self.line.recipe,
+                self.line.source,
+                positions,
+                rows=len(index),
+                seed=self.line.order.seed,
+                epoch=self.options.epoch,
+                layout=self._layout,
+            )
+            labels = np.full(len(index), -1, dtype=np.int64)
+            labels[: len(positions)] = self.line.source.locate(positions).labels
+        else:
+            if self._engine is None or not self._engine.usable:
+                raise EngineError(
+                    "run: expected the process that started it, found a forked child; start a run of its own there."
+                )
+            ticketed = self._flight[0]
+            results = self._engine.wait(ticketed)
+            self._flight.popleft()
+            self._submit()
+            columns = Columns.from_native(results, ticketed.notes)
+            index, labels = ticketed.index, ticketed.labels
+        self._next_step += 1
+        return self._delivery.deliver(columns, index, labels, step=step, epoch=self.options.epoch)
+
+    def _submit(self) -> None:
+        assert self._engine is not None and self._plan is not None
+        while len(self._flight) < self._window and self._submitted < self._steps:
+            step = self._submitted
+            positions, index = self.items_at(step)
+            self._submitted += 1
+            self._flight.append(
+                self._engine.submit(
+                    self._plan,
+                    self.line.source,
+                    positions,
+                    rows=len(index),
+                    seed=self.line.order.seed,
+                    epoch=self.options.epoch,
+                    step=step,
+                    more=self._submitted < self._steps,
+                )
+            )
+
+    def items_at(self, step: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Source positions of a step's items, and its rows (-1 where blank)."""
+        places = self._grid.positions(step)
+        real = places[places >= 0]
+        positions = self.line.order.indices(real, len(self.line.source), self.options.epoch)
+        index = np.full(len(places), -1, dtype=np.int64)
+        index[: len(positions)] = positions
+        return positions, index
+
+    def _hand_out(self, batch: Batch) -> Any:
+        if self.line.batching is None:
+            return _row_of(batch)
+        return batch if self.line.selection is None else self.line.selection.take(batch)
+
+    def _finish(self) -> None:
+        if self._ended is None and not self._closed:
+            self._ended = time.perf_counter()
+            self._delivery.check_accounts(finished=True)
+            self.close()
+
+
+def _row_of(batch: Batch) -> Row:
+    row = batch[0]
+    return replace(row, image=batch.images[0])
+
+
+def _items_of(grid: Grid) -> int:
+    """Items that this rank will reach when its run ends by itself."""
+    if grid.steps == 0:
+        return 0
+    full = (grid.steps - 1) * grid.batch_size
+    return full + int(np.count_nonzero(grid.positions(grid.steps - 1) >= 0))
+
+
+class Loader:
+    """What a trainer holds: re-iterable and sized; each pass is the next epoch, on one pool of threads.
+
+    An epoch closes when its last batch is handed out. A pass that is left early counts as an epoch; after
+    ``load_state_dict`` the next pass goes on from where the state was taken.
+    """
+
+    def __init__(self, line: Pipeline, options: RunOptions) -> None:
+        if line.batching is None:
+            raise PlanError("loader(): expected a line with .batch(n), found none; add .batch(n) before .loader().")
+        self.line = line
+        self.options = options
+        self.epoch = options.epoch
+        self._engine: Engine | None = None
+        self._run: Run | None = None
+        self._start = 0
+
+    def __len__(self) -> int:
+        return Run(self.line, replace(self.options, epoch=self.epoch), start=self._start)._steps
+
+    def __iter__(self) -> Iterator[Any]:
+        """The next epoch's batches; a pass still open ends here."""
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+            self.epoch += 1
+            self._start = 0
+        run = Run(
+            self.line, replace(self.options, epoch=self.epoch), engine=self._pool(), start=self._start
+        )
+        self._run = run
+        return self._pass(run)
+
+    def _pass(self, run: Run) -> Iterator[Any]:
+        steps = len(run)
+        if steps == 0:
+            self._close_epoch(run)
+        for batch in run:
+            if run.steps_delivered == steps:
+                self._close_epoch(run)
+            yield batch
+        if self._run is run:  # its last steps had nothing left to hand out
+            self._close_epoch(run)
+
+    def _close_epoch(self, run: Run) -> None:
+        self.last_run = run
+        self._run = None
+        self._start = 0
+        self.epoch += 1
+
+    def _pool(self) -> Engine | None:
+        if self.options.engine != "native":
+            return None
+        if self._engine is None or not self._engine.usable:
+            self._engine = Engine(
+                self.options.threads or default_threads(),
+                self.options.prefetch,
+                self.options.max_memory,
+                self.line.recipe.decoding,
+            )
+        return self._engine
+
+    @property
+    def run(self) -> Run | None:
+        """The pass that is open, else the last one, for stats, failures and notes; None before the first."""
+        return self._run or getattr(self, "last_run", None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands, as small JSON: the same on every rank; counts the batches handed out."""
+        return {
+            "version": 1,
+            "fingerprint": self._fingerprint(),
+            "items": len(self.line.source),
+            "epoch": self.epoch,
+            "position": self._start if self._run is None else self._run.position,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of the same line; raises PlanError when the line or its file list has changed."""
+        if state.get("version") != 1:
+            raise PlanError(f"load_state_dict: expected a state of version 1, found {state.get('version')!r}.")
+        if state.get("items") != len(self.line.source):
+            raise PlanError(
+                f"load_state_dict: expected the {state.get('items')} items the state was taken with, found "
+                f"{len(self.line.source)}; the file list has changed."
+            )
+        if state.get("fingerprint") != self._fingerprint():
+            raise PlanError(
+                "load_state_dict: expected the line the state was taken with, found another (source, verbs, their "
+                "parameters or the seed differ)."
+            )
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+        self.epoch = int(state["epoch"])
+        self._start = int(state["position"])
+
+    def _fingerprint(self) -> str:
+        return self.line.fingerprint
+
+    def close(self) -> None:
+        """Ends the pool's threads; a later pass starts new ones."""
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+            self.epoch += 1
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        return f"Loader: epoch {self.epoch}, {len(self)} batches, {self.options.threads or default_threads()} threads"
+
+    __repr__ = __str__
+
+

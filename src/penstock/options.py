@@ -1,0 +1,87 @@
+"""How a pass over a line is run: RunOptions, the arguments of run() and loader()."""
+
+from __future__ import annotations
+
+import operator
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from penstock.errors import PlanError
+from penstock.types import EngineName, OnDamage, OnFailure
+
+__all__ = ["RunOptions"]
+
+_WORDS = {
+    "engine": ("native", "reference"),
+    "on_failure": ("raise", "skip", "blank"),
+    "on_damage": ("keep", "fail"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Which pass over a line, and how; nothing here changes a pixel.
+
+    ``epoch`` numbers the pass; ``rank`` of ``world_size`` takes its share of every step. ``threads`` None: the usable
+    cores. ``prefetch`` batches may be in flight, in at most ``max_memory`` bytes. ``max_failures`` is a count, or a
+    Fraction of the items. ``ledger`` is a file that gets one JSON line a failure. Raises PlanError by name.
+
+    >>> RunOptions(epoch=3, max_failures=Fraction(1, 100)).prefetch
+    2
+    """
+
+    epoch: int = 0
+    rank: int = 0
+    world_size: int = 1
+    threads: int | None = None
+    prefetch: int = 2
+    max_memory: int | None = None
+    engine: EngineName = "native"
+    on_failure: OnFailure = "raise"
+    max_failures: int | Fraction | None = None
+    on_damage: OnDamage = "keep"
+    ledger: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        set_(self, "epoch", whole("epoch", self.epoch, 0))
+        set_(self, "world_size", whole("world_size", self.world_size, 1))
+        set_(self, "rank", whole("rank", self.rank, 0))
+        if self.rank >= self.world_size:
+            raise PlanError(f"rank={self.rank}: expected a rank below world_size={self.world_size}, found {self.rank}.")
+        set_(self, "prefetch", whole("prefetch", self.prefetch, 1))
+        if self.threads is not None:
+            set_(self, "threads", whole("threads", self.threads, 1, 1024))
+        if self.max_memory is not None:
+            set_(self, "max_memory", whole("max_memory", self.max_memory, 1))
+        for name, words in _WORDS.items():
+            value = getattr(self, name)
+            if value not in words:
+                options = ", ".join(repr(word) for word in words)
+                raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
+        if isinstance(self.max_failures, Fraction):
+            if not 0 <= self.max_failures <= 1:
+                raise PlanError(
+                    f"max_failures={self.max_failures!r}: expected a Fraction from 0 to 1, found {self.max_failures}."
+                )
+        elif self.max_failures is not None:
+            set_(self, "max_failures", whole("max_failures", self.max_failures, 0, also=", or a Fraction"))
+        if self.ledger is not None:
+            try:
+                set_(self, "ledger", os.fspath(self.ledger))
+            except TypeError:
+                raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
+
+
+def whole(name: str, value: Any, minimum: int, maximum: int = (1 << 63) - 1, *, also: str = "") -> int:
+    """A plain int from any whole number, or a PlanError that names the option."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not minimum <= number <= maximum:
+        bound = f"of at least {minimum}" if maximum >= (1 << 63) - 1 else f"from {minimum} to {maximum}"
+        raise PlanError(f"{name}={value!r}: expected a whole number {bound}{also}, found {value!r}.")
+    return number

@@ -1,0 +1,378 @@
+"""The straight line: a source, an order, a recipe, batches. A thin, frozen chain; the only file that knows every stage."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, ParamSpec, Self
+
+from penstock.batch import Batching, Selection
+from penstock.decode import Decode
+from penstock.errors import PlanError
+from penstock.options import RunOptions, whole
+from penstock.order import Grid, Order
+from penstock.recipe import Recipe, Stage, table, written_decode
+from penstock.sources import arrays_source, blobs_source, files_source, folder_source
+from penstock.transform.chain import Chain
+from penstock.transform.verb import Verb, call
+from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, Spec
+
+if TYPE_CHECKING:
+    from penstock.replay import Explanation
+    from penstock.loader import Loader, Run
+    from penstock.sources.source import Source
+    from penstock.types import Batch, Row
+
+__all__ = ["Pipeline", "arrays", "blobs", "files", "folder"]
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Pipeline(Chain):
+    """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
+
+    Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
+
+    >>> line = blobs({"a": b"...", "b": b"..."}).seed(0).shuffle().decode().resize(224, 224).batch(64)
+    >>> print(line)
+    source   blobs of 2 items           encoded bytes
+    shuffle  seed=0, anew each epoch    encoded bytes
+    decode                              uint8 [H, W, 3] 0..255
+    resize   H=224 W=224 fill bilinear  uint8 [224, 224, 3] 0..255
+    batch    64 last=short NHWC         uint8 [64, 224, 224, 3] 0..255
+    fused: decode, resize and batch run as one native loop, a strip of rows at a time
+    >>> len(line)
+    1
+    """
+
+    source: Source
+    recipe: Recipe = Recipe()
+    order: Order = Order()
+    batching: Batching | None = None
+    selection: Selection | None = None
+    # Whether seed() was called, so that a second one is refused; the same line otherwise.
+    _seeded: bool = field(default=False, compare=False, repr=False)
+
+    # -- building ----------------------------------------------------------------------------------------------------
+
+    def _then(self, step: Decode | Verb) -> Self:
+        text = call(step) if isinstance(step, Verb) else written_decode(step)
+        self._before_batch(text)
+        recipe = self.recipe._then(step)
+        recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
+        return replace(self, recipe=recipe)
+
+    def seed(self, value: int) -> Self:
+        """The one seed of the order and of every random step; a whole number from 0 to 2**64 - 1, default 0."""
+        number = whole("seed", value, 0, (1 << 64) - 1)
+        self._before_batch(f"seed({number})")
+        if self._seeded:
+            raise PlanError(f"seed({number}): expected one seed, found a second one after seed({self.order.seed}).")
+        return replace(self, order=replace(self.order, seed=number), _seeded=True)
+
+    def shuffle(self) -> Self:
+        """A full permutation of the items, another one each epoch, from the seed."""
+        self._before_batch("shuffle()")
+        if self.order.shuffle:
+            raise PlanError("shuffle(): expected one shuffle, found a second one; leave it out.")
+        return replace(self, order=replace(self.order, shuffle=True))
+
+    def apply(self, recipe: Recipe) -> Self:
+        """The steps of a recipe, added in order; raises PlanError where one cannot follow."""
+        if not isinstance(recipe, Recipe):
+            raise PlanError(f"apply({recipe!r}): expected a Recipe, found {type(recipe).__name__}.")
+        line = self
+        for step in recipe.steps:
+            line = line._then(step)
+        return line
+
+    def batch(self, n: int, last: LastName = "short", layout: LayoutName = "NHWC") -> Self:
+        """Batches of ``n`` rows: uint8 or float32 [n, H, W, 3], or [n, 3, H, W] with ``layout="NCHW"``.
+
+        Rows are put into batches before they are decoded. ``last`` says what happens when the items do not fill the
+        final one: "short" hands over fewer rows, "drop" none, "blank" fills with zeros (label -1, valid False). Raises
+        PlanError for images that have each their own size.
+        """
+        batching = Batching(n, last, layout)
+        if self.batching is not None:
+            raise PlanError(f"batch({n}): expected one batch, found a second one; leave it out.")
+        batching.spec(self._image_spec())
+        return replace(self, batching=batching)
+
+    def select(self, *fields: str, **renamed: str) -> Self:
+        """Hands over a tuple of these batch fields, or a dict when they are renamed, in place of the Batch.
+
+        ``.select("images", "labels")`` gives ``(images, labels)``; ``.select(pixel_values="images")`` gives
+        ``{"pixel_values": images}``. Raises PlanError for a field that no batch has.
+        """
+        selection = Selection.of(fields, renamed)
+        if self.batching is None:
+            raise PlanError("select(): expected a line with batches, found none; call .batch(n) before it.")
+        if self.selection is not None:
+            raise PlanError("select(): expected one select, found a second one; leave it out.")
+        return replace(self, selection=selection)
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def _input(self) -> Spec:
+        return Spec("image" if self.source.kind == "arrays" else "encoded")
+
+    def _image_spec(self) -> Spec:
+        """What the recipe hands to the batch."""
+        return self.recipe.spec(self._input)
+
+    def _before_batch(self, text: str) -> None:
+        if self.batching is not None:
+            raise PlanError(
+                f"{text}: expected to come before batch, found batch({self.batching.size}) before it; "
+                f"call order is execution order."
+            )
+
+    @property
+    def random(self) -> bool:
+        """True when a pass depends on the seed and the epoch: a shuffle, or a random step."""
+        return self.order.shuffle or self.recipe.random
+
+    @property
+    def spec(self) -> Spec:
+        """What comes out of the last stage."""
+        spec = self._image_spec()
+        return spec if self.batching is None else self.batching.spec(spec)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the source's list, the order and the recipe: which sample comes when, and what it becomes.
+
+        Batch size, layout and selection are left out: a state may be resumed with another of these.
+        """
+        order = f"seed={self.order.seed} shuffle={self.order.shuffle}"
+        return hashlib.sha256(f"line\n{self.source.digest()}\n{order}\n{self.recipe.fingerprint}".encode()).hexdigest()
+
+    def stages(self) -> list[Stage]:
+        """One row a stage: word, arguments, what flows out of it."""
+        rows = [Stage("source", self.source.describe(), self._input)]
+        if self.order.shuffle:
+            rows.append(Stage("shuffle", f"seed={self.order.seed}, anew each epoch", self._input))
+        elif self._seeded:
+            rows.append(Stage("seed", str(self.order.seed), self._input))
+        rows.extend(self.recipe.stages(self._input))
+        if self.batching is not None:
+            rows.append(Stage("batch", self.batching.arguments(), self.spec))
+        if self.selection is not None:
+            rows.append(Stage("select", self.selection.arguments(), self.spec))
+        return rows
+
+    def fused(self) -> str:
+        """Which stages run as one loop, in a sentence; empty where there is nothing to fuse."""
+        words = [stage.word for stage in self.recipe.stages(self._input)]
+        if self.batching is not None:
+            words.append("batch")
+        if len(words) < 2:
+            return ""
+        return f"fused: {', '.join(words[:-1])} and {words[-1]} run as one native loop, a strip of rows at a time"
+
+    def __str__(self) -> str:
+        text = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
+        fused = self.fused()
+        return f"{text}\n{fused}" if fused else text
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(stage.word)}</th>"
+            f"<td style='text-align:left'>{html.escape(stage.arguments)}</td>"
+            f"<td style='text-align:left'><code>{html.escape(str(stage.spec))}</code></td></tr>"
+            for stage in self.stages()
+        )
+        return f"<table>{rows}</table><p>{html.escape(self.fused())}</p>"
+
+    def __len__(self) -> int:
+        items = len(self.source)
+        if self.batching is None:
+            return items
+        return Grid(items=items, batch_size=self.batching.size, last=self.batching.last).steps
+
+    def __bool__(self) -> bool:
+        return True  # an empty line is still a line
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        threads: int | None = None,
+        prefetch: int = 2,
+        max_memory: int | None = None,
+        engine: EngineName = "native",
+        on_failure: OnFailure = "raise",
+        max_failures: int | Fraction | None = None,
+        on_damage: OnDamage = "keep",
+        ledger: str | os.PathLike[str] | None = None,
+    ) -> Run:
+        """One pass, as a ``with`` block to iterate over; the arguments are those of RunOptions. Starts nothing yet.
+
+        Hands over batches, or rows where the line has no :meth:`batch`. Raises PlanError for options that cannot be.
+        """
+        self._expect_images("run()")
+        from penstock.loader import Run
+
+        return Run(
+            self,
+            RunOptions(
+                epoch=epoch,
+                rank=rank,
+                world_size=world_size,
+                threads=threads,
+                prefetch=prefetch,
+                max_memory=max_memory,
+                engine=engine,
+                on_failure=on_failure,
+                max_failures=max_failures,
+                on_damage=on_damage,
+                ledger=ledger,
+            ),
+        )
+
+    def loader(
+        self,
+        *,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        threads: int | None = None,
+        prefetch: int = 2,
+        max_memory: int | None = None,
+        engine: EngineName = "native",
+        on_failure: OnFailure = "raise",
+        max_failures: int | Fraction | None = None,
+        on_damage: OnDamage = "keep",
+        ledger: str | os.PathLike[str] | None = None,
+    ) -> Loader:
+        """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments are those of RunOptions.
+
+        Raises PlanError for options that cannot be, and for a line without :meth:`batch`.
+        """
+        self._expect_images("loader()")
+        from penstock.loader import Loader
+
+        return Loader(
+            self,
+            RunOptions(
+                epoch=epoch,
+                rank=rank,
+                world_size=world_size,
+                threads=threads,
+                prefetch=prefetch,
+                max_memory=max_memory,
+                engine=engine,
+                on_failure=on_failure,
+                max_failures=max_failures,
+                on_damage=on_damage,
+                ledger=ledger,
+            ),
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        """One pass with the default options; refused for a line with a random stage, whose passes differ."""
+        if self.random:
+            words = [stage.word for stage in self.stages() if stage.word == "shuffle" or stage.word.startswith("random_")]
+            raise PlanError(
+                f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
+                f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
+            )
+        self._expect_images("iter(line)")
+        return self._one_pass()
+
+    def _one_pass(self) -> Iterator[Any]:
+        with self.run() as run:
+            yield from run
+
+    def sample(
+        self, index: int | None = None, *, key: str | None = None, epoch: int = 0, upto: str | int | None = None
+    ) -> Row:
+        """One item as the run delivers it, by its index in the source or its key; ``upto`` stops after that step.
+
+        Random steps draw as in the run with that ``epoch``. Raises ItemError when the item fails.
+        """
+        from penstock.replay import sample
+
+        if upto is not None:
+            self.recipe.upto(upto)
+        return sample(self, self._index("sample", index, key), whole("epoch", epoch, 0), upto)
+
+    def batch_at(self, step: int, *, epoch: int = 0, rank: int = 0, world_size: int = 1) -> Batch:
+        """The batch that a run delivers at ``step``, bit for bit, whatever came before it."""
+        batching = self._expect_batches("batch_at()")
+        from penstock.replay import batch_at
+
+        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size)
+        steps = Grid(
+            items=len(self.source),
+            batch_size=batching.size,
+            world_size=options.world_size,
+            rank=options.rank,
+            last=batching.last,
+        ).steps
+        number = whole("step", step, 0)
+        if number >= steps:
+            raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
+        return batch_at(self, number, options.epoch, options.rank, options.world_size)
+
+    def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:
+        """What happens to one item, by index or key: each stage's shape, dtype, range and time, or why it failed."""
+        from penstock.replay import explain
+
+        index = self._index("explain", None, item) if isinstance(item, str) else self._index("explain", item, None)
+        return explain(self, index, whole("epoch", epoch, 0))
+
+    def _index(self, method: str, index: int | None, key: str | None) -> int:
+        """The source index of an item given by index or by key."""
+        if (index is None) == (key is None):
+            found = "neither" if index is None else "both"
+            raise PlanError(f"{method}(): expected index= or key=, found {found}.")
+        if key is not None:
+            return self.source.find(key)
+        number = whole("index", index, -len(self.source))
+        if number >= len(self.source):
+            raise PlanError(f"{method}({number}): expected an index below {len(self.source)}, found {number}.")
+        return number % len(self.source)
+
+    def _expect_images(self, text: str) -> None:
+        if self._image_spec().kind == "encoded":
+            raise PlanError(f"{text}: expected images, found encoded bytes; call .decode() before it.")
+
+    def _expect_batches(self, text: str) -> Batching:
+        if self.batching is None:
+            raise PlanError(f"{text}: expected a line with batches, found none; call .batch(n) before it.")
+        return self.batching
+
+
+def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:
+    """A line without a stage yet, with the signature and the docstring of the function that lists the source."""
+    def line(*args: P.args, **kwargs: P.kwargs) -> Pipeline:
+        return Pipeline(make(*args, **kwargs))
+
+    line.__name__ = line.__qualname__ = name
+    text = inspect.getdoc(make) or ""
+    line.__doc__ = f"{text.split('>>>')[0].rstrip()}\n\nReturns a line with no stage yet.\n{example}"
+    signature = inspect.signature(make)
+    shown = signature.replace(return_annotation="Pipeline")
+    setattr(line, "__signature__", shown)  # noqa: B010 - a function type has no such attribute for a type checker
+    return line
+
+
+folder = _line(folder_source, "folder", "")
+files = _line(files_source, "files", "")
+blobs = _line(blobs_source, "blobs", "\n>>> len(blobs({'a': b'...'}))\n1\n")
+arrays = _line(
+    arrays_source, "arrays", "\n>>> import numpy as np\n>>> len(arrays([np.zeros((4, 6, 3), np.uint8)]))\n1\n"
+)

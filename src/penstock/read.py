@@ -1,0 +1,106 @@
+"""Reading one item's bytes in Python: the twin of the native ``read_file``, with its causes and its sentences."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import numpy as np
+
+from penstock.sources.source import Source
+
+__all__ = ["MAX_FILE_BYTES", "ReadError", "read_file", "read_item"]
+
+MAX_FILE_BYTES = 1 << 31
+"""The largest encoded file that is read."""
+
+_CHUNK = 1 << 30
+
+
+class ReadError(Exception):
+    """Why an item's bytes could not be had: ``cause`` to group by, ``message`` for the sentence after "read of 'key': "."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(cause, message)
+        self.cause = cause
+        self.message = message
+
+
+def read_item(source: Source, index: int) -> bytes:
+    """The encoded bytes of one item; ReadError where they cannot be had, IndexError outside the source."""
+    found = source.locate(np.array([index], dtype=np.int64))
+    if found.blobs is not None:
+        return found.blobs[0]
+    if found.paths is not None:
+        return read_file(found.paths.path(0))
+    raise ReadError("not encoded", "expected encoded bytes, found an image that is decoded already")
+
+
+def read_file(path: bytes, max_file_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a regular file; ReadError for anything else. Never blocks on a FIFO or a device."""
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    try:
+        # Windows has text descriptors unless told otherwise.
+        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise _of_error(error) from None
+    try:
+        return _read_all(descriptor, max_file_bytes)
+    except OSError as error:
+        raise _of_error(error) from None
+    except MemoryError:
+        raise ReadError("out of memory", "expected memory for the file, found none") from None
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, max_file_bytes: int) -> bytes:
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        raise ReadError("not a regular file", f"expected a regular file, found {_kind_of(about.st_mode)}")
+    expected = about.st_size
+    if expected > max_file_bytes:
+        raise _too_large(max_file_bytes, expected)
+    parts: list[bytes] = []
+    have = 0
+    # A byte more than the file says: one that grows is read to its end, one that does not needs no second part.
+    while part := os.read(descriptor, min(_CHUNK, max(expected - have, 0) + 1)):
+        parts.append(part)
+        have += len(part)
+        if have > max_file_bytes:
+            raise _too_large(max_file_bytes, have)
+    if have < expected:
+        raise ReadError("short read", f"expected {_bytes(expected)}, found {_bytes(have)}")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(limit: int, found: int) -> ReadError:
+    return ReadError("too large", f"expected at most {_bytes(limit)}, found {_bytes(found)}")
+
+
+def _of_error(error: OSError) -> ReadError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return ReadError("not found", "expected a file, found no such file")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ReadError("permission denied", "expected a readable file, found permission denied")
+    if error.errno == errno.ENXIO:
+        return ReadError("not a regular file", "expected a regular file, found a socket or a device")
+    if error.errno == errno.ENOMEM:
+        return ReadError("out of memory", "expected a readable file, found the system out of memory")
+    text = os.strerror(error.errno) if error.errno else str(error)
+    return ReadError("read error", f'expected a readable file, found "{text}"')
+
+
+def _kind_of(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    if stat.S_ISFIFO(mode):
+        return "a FIFO"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "something else"
+
+
+def _bytes(count: int) -> str:
+    return f"{count} byte{'' if count == 1 else 's'}"

@@ -1,0 +1,284 @@
+"""The decode-transform part of a line as a value: the same for training, validation, upload and serving."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock._reference.random import Draws
+from penstock.decode import Decode
+from penstock.errors import PenstockError, PlanError
+from penstock.geometry import Matrix, compose, matrix
+from penstock.transform.chain import VERBS, Chain
+from penstock.transform.normalize import Normalize
+from penstock.transform.verb import Spatial, Verb, call, written
+from penstock.types import Spec
+
+if TYPE_CHECKING:
+    from penstock._reference.steps import Step
+
+__all__ = ["Recipe", "recipe"]
+
+VERSION = 1
+RESAMPLER = "pillow-22bit"  # part of the fingerprint: other arithmetic would give other pixels
+
+# Set by penstock.engine when it is imported: (recipe, data, seed, epoch, index) -> the finished image. A hook, because
+# imports go up a row and the engine is below.
+process: Callable[[Recipe, Any, int, int, int], npt.NDArray[Any]] | None = None
+
+
+class Resolved(NamedTuple):
+    """A recipe's spatial verbs for one image: steps, upright source pixels to model pixels, and the final size."""
+
+    steps: list[Step]
+    matrix: Matrix
+    height: int
+    width: int
+
+
+class Stage(NamedTuple):
+    """One row of a printed chain: the word, its arguments, what flows out."""
+
+    word: str
+    arguments: str
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(Chain):
+    """An immutable chain of decode and verbs, without a source.
+
+    Hashable, picklable, comparable by value; :attr:`fingerprint` names it and :meth:`to_json` keeps it. Called with one
+    image (a path, bytes, uint8 [H, W, 3] or a Pillow image) it returns the finished array.
+
+    >>> prep = recipe().decode().resize(224, 224).normalize([0.5] * 3, [0.5] * 3)
+    >>> print(prep)
+    decode                                               uint8 [H, W, 3] 0..255
+    resize     H=224 W=224 fill bilinear                 uint8 [224, 224, 3] 0..255
+    normalize  mean 0.5 0.5 0.5 std 0.5 0.5 0.5 float32  float32 [224, 224, 3] -1..1
+    >>> Recipe.from_json(prep.to_json()) == prep
+    True
+    """
+
+    decoding: Decode | None = None
+    verbs: tuple[Verb, ...] = ()
+
+    def _then(self, step: Decode | Verb) -> Self:
+        if isinstance(step, Verb):
+            step.spec(self.spec())
+            return type(self)(self.decoding, (*self.verbs, step))
+        if self.decoding is not None:
+            raise PlanError("decode(): expected one decode, found a second one; leave it out.")
+        if self.verbs:
+            raise PlanError(f"decode(): expected to come first, found {call(self.verbs[-1])} before it.")
+        return type(self)(step, ())
+
+    @property
+    def steps(self) -> tuple[Decode | Verb, ...]:
+        """Decode, where there is one, and the verbs, in order."""
+        return self.verbs if self.decoding is None else (self.decoding, *self.verbs)
+
+    @property
+    def random(self) -> bool:
+        """True when the result depends on seed, epoch and index."""
+        return any(verb.random for verb in self.verbs)
+
+    @property
+    def spatial(self) -> tuple[Spatial, ...]:
+        """The verbs that move pixels."""
+        return tuple(verb for verb in self.verbs if isinstance(verb, Spatial))
+
+    @property
+    def normalization(self) -> Normalize | None:
+        """The normalize at the end, if any."""
+        return next((verb for verb in self.verbs if isinstance(verb, Normalize)), None)
+
+    @property
+    def input(self) -> Spec:
+        """What the recipe takes: encoded bytes when it decodes, else images."""
+        return Spec("image" if self.decoding is None else "encoded")
+
+    def spec(self, source: Spec | None = None) -> Spec:
+        """What comes out; ``source`` is what goes in, by default what the recipe takes. Raises PlanError."""
+        stages = self.stages(source)
+        return stages[-1].spec if stages else (source or self.input)
+
+    def stages(self, source: Spec | None = None) -> list[Stage]:
+        """One row a step: word, arguments, what flows out. Raises PlanError where a step cannot follow."""
+        spec = source or self.input
+        rows = []
+        if self.decoding is not None:
+            spec = self.decoding.spec(spec)
+            rows.append(Stage("decode", _arguments(self.decoding), spec))
+        for verb in self.verbs:
+            spec = verb.spec(spec)
+            rows.append(Stage(verb.name, verb.arguments(), spec))
+        return rows
+
+    def specs(self) -> list[tuple[str, Spec]]:
+        """Each step's text with what flows out of it."""
+        return [(f"{stage.word} {stage.arguments}".rstrip(), stage.spec) for stage in self.stages()]
+
+    def native(self) -> list[dict[str, Any]]:
+        """The spatial verbs as native/plan.h's Verb: a dict each, with the ordinal of the random ones."""
+        return [{**verb.native(), "ordinal": ordinal} for verb, ordinal in self._numbered()]
+
+    def resolve(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> Resolved:
+        """The steps for one upright image of height x width; raises StepError. Twin of native resolve()."""
+        steps: list[Step] = []
+        affine = matrix(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        for verb, ordinal in self._numbered():
+            draws = Draws(seed, epoch, index, ordinal) if verb.random else None
+            for step in verb.steps(height, width, draws):
+                affine = compose(affine, step.affine(height, width))
+                height, width = step.size(height, width)
+                steps.append(step)
+        return Resolved(steps, affine, height, width)
+
+    def _numbered(self) -> list[tuple[Spatial, int]]:
+        """The spatial verbs, each with its number among the random steps (0 for those that draw nothing)."""
+        numbered = []
+        ordinal = 0
+        for verb in self.verbs:
+            if isinstance(verb, Spatial):
+                numbered.append((verb, ordinal if verb.random else 0))
+            ordinal += verb.random
+        return numbered
+
+    def upto(self, stage: str | int) -> Recipe:
+        """The recipe's beginning: up to and with the last step of that word, or its first ``stage`` steps.
+
+        >>> recipe().decode().resize(8, 8).upto("decode").specs()[0][0]
+        'decode'
+        """
+        words = [step.name if isinstance(step, Verb) else "decode" for step in self.steps]
+        if isinstance(stage, str):
+            if stage not in words:
+                raise PlanError(f"upto({stage!r}): expected one of {', '.join(words) or 'no'} steps, found {stage!r}.")
+            count = len(words) - words[::-1].index(stage)
+        else:
+            count = stage
+            if not 0 <= count <= len(words):
+                raise PlanError(f"upto({stage}): expected a number of steps from 0 to {len(words)}, found {stage}.")
+        if self.decoding is None:
+            return Recipe(None, self.verbs[:count])
+        return Recipe(self.decoding, self.verbs[: count - 1]) if count else Recipe()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the canonical JSON and the resampler's version."""
+        return hashlib.sha256(f"{RESAMPLER}\n{self.to_json()}".encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The recipe as canonical JSON: sorted keys, every argument, no spaces.
+
+        >>> recipe().random_horizontal_flip().to_json()
+        '{"penstock":"recipe","steps":[{"p":0.5,"verb":"random_horizontal_flip"}],"version":1}'
+        """
+        document = {"penstock": "recipe", "version": VERSION, "steps": [_step_to_json(step) for step in self.steps]}
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Recipe:
+        """The recipe that :meth:`to_json` wrote; raises PlanError for unknown versions, verbs and keys, by name."""
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise PlanError(f"recipe: expected JSON, found {error}.") from None
+        if not isinstance(document, dict) or document.get("penstock") != "recipe":
+            raise PlanError('recipe: expected a JSON object with "penstock": "recipe", found something else.')
+        _only(document, ("penstock", "version", "steps"), "recipe")
+        if document.get("version") != VERSION or isinstance(document.get("version"), bool):
+            raise PlanError(f"recipe: expected version {VERSION}, found {document.get('version')!r}.")
+        steps = document.get("steps")
+        if not isinstance(steps, list):
+            raise PlanError(f"recipe: expected a list of steps, found {steps!r}.")
+        result = Recipe()
+        for step in steps:
+            result = result._then(_step_from_json(step))
+        return result
+
+    def __call__(self, data: Any, *, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
+        """One image (path, bytes, uint8 [H, W, 3] or a Pillow image) to the finished [H, W, 3] array.
+
+        ``seed``, ``epoch`` and ``index`` key the random steps. Raises ItemError when the image fails.
+        """
+        if process is None:
+            raise PenstockError("recipe: expected penstock's engine, found it not imported; import penstock first.")
+        return process(self, data, seed, epoch, index)
+
+    def __str__(self) -> str:
+        return table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
+
+
+def recipe() -> Recipe:
+    """A recipe without a step yet: add ``.decode()`` and verbs.
+
+    >>> recipe().decode().resize(short_side=256).center_crop(224, 224).spec().height
+    224
+    """
+    return Recipe()
+
+
+def table(rows: list[tuple[str, str, str]]) -> str:
+    """Rows of (word, arguments, spec) as aligned text."""
+    first = max((len(word) for word, _, _ in rows), default=0)
+    second = max((len(arguments) for _, arguments, _ in rows), default=0)
+    return "\n".join(f"{word:<{first}}  {arguments:<{second}}  {spec}".rstrip() for word, arguments, spec in rows)
+
+
+def _arguments(decoding: Decode) -> str:
+    """What differs from decode's defaults."""
+    return " ".join(f"{entry.name}={getattr(decoding, entry.name)}" for entry in _changed(decoding))
+
+
+def written_decode(decoding: Decode) -> str:
+    """The decode as a user would write it."""
+    return written("decode", [(entry.name, getattr(decoding, entry.name), True) for entry in _changed(decoding)])
+
+
+def _changed(decoding: Decode) -> list[Field[Any]]:
+    return [entry for entry in fields(decoding) if getattr(decoding, entry.name) != entry.default]
+
+
+def _step_to_json(step: Decode | Verb) -> dict[str, Any]:
+    # Not dataclasses.asdict: it would copy named tuples and nested values as something else.
+    values = {entry.name: getattr(step, entry.name) for entry in fields(step)}
+    return {"verb": step.name if isinstance(step, Verb) else "decode", **values}
+
+
+def _step_from_json(document: Any) -> Decode | Verb:
+    if not isinstance(document, dict) or not isinstance(document.get("verb"), str):
+        raise PlanError(f'recipe: expected a step with a "verb", found {document!r}.')
+    word = document["verb"]
+    kind: type[Decode] | type[Verb] | None = Decode if word == "decode" else VERBS.get(word)
+    if kind is None:
+        raise PlanError(f"recipe: expected one of the verbs decode, {', '.join(sorted(VERBS))}, found {word!r}.")
+    known = fields(kind)
+    _only(document, ("verb", *(entry.name for entry in known)), f"recipe: {word}")
+    missing = [
+        entry.name
+        for entry in known
+        if entry.default is MISSING and entry.default_factory is MISSING and entry.name not in document
+    ]
+    if missing:
+        raise PlanError(f"recipe: {word}: expected {', '.join(repr(name) for name in missing)}, found no such key.")
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items() if name != "verb"
+    }
+    return kind(**arguments)
+
+
+def _only(document: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    unknown = sorted(set(document) - set(known))
+    if unknown:
+        raise PlanError(
+            f"{where}: expected only the keys {', '.join(repr(name) for name in known)}, "
+            f"found {', '.join(repr(name) for name in unknown)}."
+        )

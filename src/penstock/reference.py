@@ -1,0 +1,124 @@
+"""``engine="reference"``: a whole line on the readable twins, in the consumer's own thread. Slow on purpose."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock._reference.pack import pack
+from penstock.decode import DecodeError, decode_pillow
+from penstock.delivery import CLEAN, FAILED, Columns
+from penstock.geometry import compose, orientation_matrix
+from penstock.read import ReadError, read_item
+from penstock.recipe import Recipe
+from penstock.sources.source import Source
+from penstock.transform.verb import StepError
+from penstock.types import LayoutName, StageName, UInt8Image
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One image done by the twins: the array, the affine stored -> model, and what is known of the file."""
+
+    image: npt.NDArray[np.generic]
+    matrix: npt.NDArray[np.float64]
+    stored: tuple[int, int]
+    orientation: int
+    notes: tuple[str, ...]
+
+
+class ItemProblem(Exception):
+    """An item that failed on the twins: stage, cause and message."""
+
+    def __init__(self, stage: StageName, cause: str, message: str) -> None:
+        super().__init__(stage, cause, message)
+        self.stage: StageName = stage
+        self.cause = cause
+        self.message = message
+
+
+def finish(
+    recipe: Recipe, data: bytes | UInt8Image, *, seed: int, epoch: int, index: int, layout: LayoutName
+) -> Finished:
+    """One image through decode, verbs and pack, on the twins alone; raises ItemProblem."""
+    notes: tuple[str, ...] = ()
+    orientation = 1
+    if isinstance(data, bytes):
+        if recipe.decoding is None:
+            raise ItemProblem("decode", "not decoded", "expected an image, found encoded bytes")
+        try:
+            decoded = decode_pillow(data, recipe.decoding)
+        except DecodeError as error:
+            raise ItemProblem("decode", error.cause, error.message) from None
+        pixels, orientation, notes = decoded.pixels, decoded.orientation, decoded.notes
+        stored = (decoded.stored_height, decoded.stored_width)
+    else:
+        pixels = data
+        stored = (data.shape[0], data.shape[1])
+    try:
+        resolved = recipe.resolve(pixels.shape[0], pixels.shape[1], seed=seed, epoch=epoch, index=index)
+    except StepError as error:
+        raise ItemProblem("transform", error.cause, error.message) from None
+    for step in resolved.steps:
+        pixels = step.apply(pixels)
+    normalize = recipe.normalization
+    image = pack(
+        pixels,
+        dtype=recipe.spec().dtype,
+        layout=layout,
+        mean=None if normalize is None else normalize.mean,
+        std=None if normalize is None else normalize.std,
+    )
+    matrix = compose(orientation_matrix(stored[0], stored[1], orientation), resolved.matrix)
+    return Finished(image, matrix, stored, orientation, notes)
+
+
+def finish_batch(
+    recipe: Recipe,
+    source: Source,
+    positions: npt.NDArray[np.int64],
+    *,
+    rows: int,
+    seed: int,
+    epoch: int,
+    layout: LayoutName,
+) -> Columns:
+    """The columns of one batch, item after item; ``positions`` fill the first of its ``rows``."""
+    spec = recipe.spec()
+    outcome = np.full(rows, 4, dtype=np.uint8)
+    geometry = np.zeros((rows, 2, 3))
+    stored = np.zeros((rows, 2), dtype=np.int32)
+    orientation = np.ones(rows, dtype=np.int32)
+    notes: Counter[str] = Counter()
+    problems: list[tuple[int, StageName, str, str]] = []
+    made: list[npt.NDArray[np.generic] | None] = [None] * rows
+    arrays = source.locate(positions).arrays
+    for row, position in enumerate(positions):
+        try:
+            data = arrays[row] if arrays is not None else read_item(source, int(position))
+            done = finish(recipe, data, seed=seed, epoch=epoch, index=int(position), layout=layout)
+        except ReadError as error:
+            problems.append((row, "read", error.cause, error.message))
+            outcome[row] = FAILED
+        except ItemProblem as error:
+            problems.append((row, error.stage, error.cause, error.message))
+            outcome[row] = FAILED
+        else:
+            outcome[row] = CLEAN
+            made[row] = done.image
+            geometry[row] = done.matrix
+            stored[row] = done.stored
+            orientation[row] = done.orientation
+            notes.update(done.notes)
+    if spec.ragged:
+        return Columns(made, outcome, geometry, stored, orientation, notes, problems, [])
+    height, width = spec.height or 0, spec.width or 0
+    shape = (rows, height, width, 3) if layout == "NHWC" else (rows, 3, height, width)
+    images = np.zeros(shape, dtype=spec.dtype)
+    for row, image in enumerate(made):
+        if image is not None:
+            images[row] = image
+    return Columns(images, outcome, geometry, stored, orientation, notes, problems, [])

@@ -1,0 +1,334 @@
+"""One image or one step again, bit for bit: recipe(data), line.sample(), line.batch_at(), line.explain()."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock import _native
+from penstock import recipe as recipe_module
+from penstock.decode import DecodeError, decode_pillow
+from penstock.delivery import Columns, Delivery, decode_text, sentence
+from penstock.engine import compile_plan
+from penstock.errors import ItemError, PlanError
+from penstock.geometry import Geometry
+from penstock.loader import Run
+from penstock.options import RunOptions
+from penstock.read import ReadError, read_file, read_item
+from penstock.recipe import Recipe
+from penstock.reference import ItemProblem, finish
+from penstock.types import Batch, Failure, Row, StageName, UInt8Image
+
+if TYPE_CHECKING:
+    from penstock.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """One image by the native path, Pillow asked where the native decoder hands on."""
+
+    image: npt.NDArray[Any]
+    matrix: npt.NDArray[np.float64]
+    stored: tuple[int, int]
+    orientation: int
+    damage: str
+    notes: Counter[str]
+
+
+def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> _Made:
+    notes: Counter[str] = Counter()
+    if isinstance(data, bytes):
+        if recipe.decoding is None:
+            raise ItemProblem("decode", "not decoded", "expected an image, found encoded bytes")
+        result = _native.run_bytes(plan, data, seed, epoch, index)
+        if result["outcome"] == "referee":
+            damage = result["damage"]
+            try:
+                decoded = decode_pillow(data, recipe.decoding)
+            except DecodeError as error:
+                raise ItemProblem("decode", error.cause, error.message) from None
+            notes.update(decoded.notes)
+            stored = (decoded.stored_height, decoded.stored_width)
+            result = _native.run_pixels(plan, decoded.pixels, stored, decoded.orientation, seed, epoch, index)
+            result["damage"] = damage
+        elif result["notes"] & 1:
+            notes["icc ignored"] += 1
+    else:
+        pixels = np.ascontiguousarray(data)
+        result = _native.run_pixels(plan, pixels, pixels.shape[:2], 1, seed, epoch, index)
+    if result["outcome"] == "failed":
+        stage, cause, message = result["problem"]
+        raise ItemProblem(stage, cause, decode_text(message))
+    return _Made(
+        result["image"], result["geometry"], result["stored"], result["orientation"], result["damage"], notes
+    )
+
+
+def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
+    """One image through a recipe: a path, bytes, uint8 [H, W, 3] or a Pillow image in, [H, W, 3] out; ItemError."""
+    name = "image"
+    try:
+        if isinstance(data, (str, os.PathLike)):
+            name = os.fspath(data)
+            data = read_file(os.fsencode(name))
+        elif isinstance(data, (bytearray, memoryview)):
+            data = bytes(data)
+        elif not isinstance(data, (bytes, np.ndarray)):
+            data = _array_of_picture(data)
+        if isinstance(data, np.ndarray):
+            if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3 or data.size == 0:
+                raise PlanError(
+                    f"recipe: expected a uint8 image of shape [H, W, 3], found {data.dtype} {list(data.shape)}."
+                )
+            if recipe.decoding is not None:  # an image already: what decode would have made of its bytes
+                recipe = Recipe(None, recipe.verbs)
+        return _make(compile_plan(recipe), recipe, data, seed, epoch, index).image
+    except ReadError as error:
+        raise ItemError(sentence("read", name, error.message)) from None
+    except ItemProblem as error:
+        raise ItemError(sentence(error.stage, name, error.message)) from None
+
+
+def _array_of_picture(picture: Any) -> UInt8Image:
+    if not hasattr(picture, "convert"):
+        raise PlanError(
+            f"recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, found {type(picture).__name__}."
+        )
+    from PIL import ImageOps
+
+    return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+recipe_module.process = process_one
+
+
+def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Row:
+    """One item of a line as the run of that epoch makes it; a failed item is a Row with its failure, not an error."""
+    recipe = line.recipe if upto is None else line.recipe.upto(upto)
+    layout = "NHWC" if line.batching is None or upto is not None else line.batching.layout
+    item = line.source[index]
+    normalize = recipe.normalization
+    failure: Failure | None = None
+    made: _Made | None = None
+    try:
+        made = _make(compile_plan(recipe, layout), recipe, _data_of(line, index), line.order.seed, epoch, index)
+    except ReadError as error:
+        failure = _failure(item.key, index, "read", error.cause, error.message)
+    except ItemProblem as error:
+        failure = _failure(item.key, index, error.stage, error.cause, error.message)
+    if made is None:
+        spec = recipe.spec()
+        sides = (spec.height or 0, spec.width or 0)
+        shape = (*sides, 3) if layout == "NHWC" else (3, *sides)
+        blank = np.zeros(shape, dtype=spec.dtype)
+        return Row(blank, -1, item.key, index, valid=False, failure=failure, layout=layout)
+    geometry = Geometry(
+        made.matrix[np.newaxis],
+        np.array([made.stored], dtype=np.int32),
+        np.array([made.orientation], dtype=np.int32),
+    )
+    return Row(
+        image=made.image,
+        label=-1 if item.label is None else item.label,
+        key=item.key,
+        index=index,
+        damaged=bool(made.damage),
+        geometry=geometry[0],
+        fields=item.fields,
+        layout=layout,
+        statistics=None if normalize is None else (normalize.mean, normalize.std),
+    )
+
+
+def _failure(key: str, index: int, stage: StageName, cause: str, message: str) -> Failure:
+    return Failure(key, index, stage, cause, sentence(stage, key, message))
+
+
+def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:
+    arrays = line.source.locate(np.array([index], dtype=np.int64)).arrays
+    return arrays[0] if arrays is not None else read_item(line.source, index)
+
+
+def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int) -> Batch:
+    """The batch that this rank is handed at that step of that epoch; failed rows are blank. No pool is started."""
+    options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure="blank")
+    run = Run(line, options)
+    positions, index = run.items_at(step)
+    labels = np.full(len(index), -1, dtype=np.int64)
+    labels[: len(positions)] = line.source.locate(positions).labels
+    layout = "NHWC" if line.batching is None else line.batching.layout
+    plan = compile_plan(line.recipe, layout)
+    spec = line.recipe.spec()
+    rows = len(index)
+    outcome = np.full(rows, 4, dtype=np.uint8)
+    geometry = np.zeros((rows, 2, 3))
+    stored = np.zeros((rows, 2), dtype=np.int32)
+    orientation = np.ones(rows, dtype=np.int32)
+    notes: Counter[str] = Counter()
+    problems: list[tuple[int, StageName, str, str]] = []
+    damages: list[tuple[int, str]] = []
+    sides = (spec.height or 0, spec.width or 0)
+    images = np.zeros((rows, *sides, 3) if layout == "NHWC" else (rows, 3, *sides), dtype=spec.dtype)
+    for row, position in enumerate(int(p) for p in positions):
+        try:
+            made = _make(plan, line.recipe, _data_of(line, position), line.order.seed, epoch, position)
+        except ReadError as error:
+            problems.append((row, "read", error.cause, error.message))
+            outcome[row] = 2
+            continue
+        except ItemProblem as error:
+            problems.append((row, error.stage, error.cause, error.message))
+            outcome[row] = 2
+            continue
+        images[row] = made.image
+        outcome[row] = 1 if made.damage else 0
+        if made.damage:
+            damages.append((row, made.damage))
+        geometry[row], stored[row], orientation[row] = made.matrix, made.stored, made.orientation
+        notes.update(made.notes)
+    columns = Columns(images, outcome, geometry, stored, orientation, notes, problems, damages)
+    normalize = line.recipe.normalization
+    delivery = Delivery(
+        source=line.source,
+        options=options,
+        items=len(positions),
+        layout=layout,
+        statistics=None if normalize is None else (normalize.mean, normalize.std),
+    )
+    return delivery.deliver(columns, index, labels, step=step, epoch=epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """One stage of an explained item: what flows out of it and how long the chain up to it took, natively and by the twins."""
+
+    stage: str
+    result: str
+    range: str
+    native_ms: float | None
+    reference_ms: float | None
+    identical: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What happened to one item, stage by stage; printable. ``failure`` is the sentence where it failed."""
+
+    key: str
+    index: int
+    stages: tuple[StageReport, ...]
+    failure: str | None = None
+    decoder: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"item {self.index}, {self.key!r}{f', decoded by {self.decoder}' if self.decoder else ''}"]
+        for stage in self.stages:
+            times = ""
+            if stage.native_ms is not None and stage.reference_ms is not None:
+                times = f"{stage.native_ms:8.2f} ms native {stage.reference_ms:8.2f} ms reference"
+                times += "  identical" if stage.identical else "  DIFFERENT"
+            elif stage.native_ms is not None:
+                times = f"{stage.native_ms:8.2f} ms"
+            lines.append(f"  {stage.stage:<24} {stage.result:<28} {stage.range:<16} {times}".rstrip())
+        if self.failure is not None:
+            lines.append(f"  failed: {self.failure}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
+    """Runs one item stage by stage, natively and on the twins, and says what came out and what each stage cost."""
+    key = line.source.key(index)
+    stages: list[StageReport] = []
+    decoder = ""
+    begun = time.perf_counter()
+    try:
+        data = _data_of(line, index)
+    except ReadError as error:
+        return Explanation(key, index, (), sentence("read", key, error.message))
+    if isinstance(data, bytes):
+        stages.append(StageReport("read", f"{len(data):,} bytes", "", _ms_since(begun), None, None))
+        found = _native.inspect(data)
+        decoder = "libjpeg-turbo" if found["backend"] == "jpeg" else f"Pillow ({found['reason']})"
+    texts = [text for text, _ in line.recipe.specs()]
+    seed = line.order.seed
+    before = (0.0, 0.0)
+    for count, text in enumerate(texts, start=1):
+        recipe = line.recipe.upto(count)
+        plan = compile_plan(recipe)
+        try:
+            native_ms, made = _timed(lambda p=plan, r=recipe: _make(p, r, data, seed, epoch, index))
+            reference_ms, twin = _timed(
+                lambda r=recipe: finish(r, data, seed=seed, epoch=epoch, index=index, layout="NHWC")
+            )
+        except ItemProblem as error:
+            return Explanation(key, index, tuple(stages), sentence(error.stage, key, error.message), decoder)
+        if made.damage:
+            decoder = f"Pillow, since the codec recovered from damage: {made.damage}"
+        image = made.image
+        stages.append(
+            StageReport(
+                stage=text,
+                result=f"{image.dtype} {list(image.shape)}",
+                range=f"{image.min():.4g}..{image.max():.4g}",
+                native_ms=max(0.0, native_ms - before[0]),
+                reference_ms=max(0.0, reference_ms - before[1]),
+                identical=bool(np.array_equal(image, twin.image)),
+            )
+        )
+        before = (native_ms, reference_ms)
+    return Explanation(key, index, tuple(stages), None, decoder)
+
+
+def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Milliseconds (the better of two) and the result."""
+    begun = time.perf_counter()
+    call()
+    first = _ms_since(begun)
+    begun = time.perf_counter()
+    result = call()
+    return min(first, _ms_since(begun)), result
+
+
+def _ms_since(begun: float) -> float:
+    return (time.perf_counter() - begun) * 1000.0
+
+
+def decode(data: Any) -> UInt8Image:
+    """One encoded image (a path or bytes) as uint8 [H, W, 3] RGB, upright; Pillow's pixels, bit for bit.
+
+    Raises ItemError naming what was expected and found.
+
+    >>> import io, numpy as np, PIL.Image
+    >>> file = io.BytesIO()
+    >>> PIL.Image.new("RGB", (6, 4), "red").save(file, "PNG")
+    >>> decode(file.getvalue()).shape
+    (4, 6, 3)
+    """
+    image: UInt8Image = process_one(recipe_module.recipe().decode(), data)
+    return image
+
+
+def resize(image: Any, height: int | None = None, width: int | None = None, **options: Any) -> UInt8Image:
+    """One uint8 [H, W, 3] image (or a Pillow image) resized as the verb ``resize`` does; Pillow's pixels, bit for bit.
+
+    Takes the verb's options (``fit``, ``filter``, ``short_side``). Raises PlanError, or ItemError for this image.
+
+    >>> import numpy as np
+    >>> resize(np.zeros((4, 6, 3), np.uint8), 2, 3).shape
+    (2, 3, 3)
+    """
+    result: UInt8Image = process_one(replace(recipe_module.recipe()).resize(height, width, **options), image)
+    return result

@@ -1,0 +1,74 @@
+"""Pictures to look at: one row as an image, a batch as a contact sheet."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from penstock.types import Row
+
+_CAPTION_HEIGHT = 14
+_GAP = 4
+_MAX_SIDE = 256
+
+
+def picture(
+    image: npt.NDArray[Any], layout: str, statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
+) -> Image.Image:
+    """An image array as an RGB picture; normalisation is undone with its statistics (mean, std), then clipped."""
+    pixels = image if layout == "NHWC" else np.moveaxis(image, 0, -1)
+    if pixels.dtype != np.uint8:
+        values = pixels.astype(np.float64)
+        if statistics is not None:
+            mean, std = statistics
+            values = (values * np.asarray(std) + np.asarray(mean)) * 255.0
+        pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def contact_sheet(rows: Sequence[Row]) -> Image.Image:
+    """The rows in a grid as near to square as it comes, each with its key; an invalid row is crossed out in red."""
+    if not rows:
+        return Image.new("RGB", (_MAX_SIDE, _CAPTION_HEIGHT), "white")
+    thumbnails = []
+    for row in rows:
+        thumbnail = row.show()
+        thumbnail.thumbnail((_MAX_SIDE, _MAX_SIDE))
+        thumbnails.append(thumbnail)
+    columns = math.ceil(math.sqrt(len(rows)))
+    cell_width = max(t.width for t in thumbnails) + _GAP
+    cell_height = max(t.height for t in thumbnails) + _CAPTION_HEIGHT + _GAP
+    sheet = Image.new("RGB", (columns * cell_width, math.ceil(len(rows) / columns) * cell_height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for position, (row, thumbnail) in enumerate(zip(rows, thumbnails, strict=True)):
+        left = position % columns * cell_width
+        top = position // columns * cell_height
+        sheet.paste(thumbnail, (left, top))
+        if not row.valid:
+            corners = (left, top, left + thumbnail.width - 1, top + thumbnail.height - 1)
+            draw.line(corners, fill="red", width=2)
+            draw.line((corners[0], corners[3], corners[2], corners[1]), fill="red", width=2)
+        characters = max(4, cell_width // 7)
+        draw.text((left, top + thumbnail.height + 1), _caption(row, characters), fill="black")
+    return sheet
+
+
+def _caption(row: Row, characters: int) -> str:
+    # The bitmap font knows Latin-1 only; the tail of a key tells more than its head.
+    key = row.key.encode("ascii", "backslashreplace").decode("ascii")
+    text = key if row.label < 0 else f"{row.label} {key}"
+    return text if len(text) <= characters else "..." + text[-(characters - 3) :]
+
+
+def png(image: Image.Image) -> bytes:
+    """The picture as PNG bytes."""
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()

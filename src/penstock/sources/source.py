@@ -1,0 +1,174 @@
+"""What every source is: a table of items that can tell, in bulk, where their bytes are."""
+
+from __future__ import annotations
+
+import abc
+import difflib
+import hashlib
+import operator
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import SourceError
+from penstock.sources.names import NameTable
+from penstock.types import Item, UInt8Image
+
+__all__ = ["Locations", "PathTable", "Source", "counted"]
+
+
+class PathTable(NamedTuple):
+    """Paths as rows of a packed table: path ``i`` is ``prefix + names[offsets[rows[i]]:offsets[rows[i] + 1]]``.
+
+    ``offsets`` is int64 [n_table + 1], ``rows`` int64 [k]. The table is the source's own, never a copy.
+    """
+
+    names: bytes
+    offsets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    prefix: bytes
+
+    def path(self, position: int) -> bytes:
+        """The path of one row, for people and for the reference engine."""
+        row = int(self.rows[position])
+        return self.prefix + self.names[self.offsets[row] : self.offsets[row + 1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """Where ``k`` items are: exactly one of ``paths``, ``blobs`` and ``arrays``, and their labels.
+
+    ``labels`` is int64 [k], -1 where there is none; ``arrays`` are uint8 [H, W, 3], C-contiguous.
+    """
+
+    labels: npt.NDArray[np.int64]
+    paths: PathTable | None = None
+    blobs: list[bytes] | None = None
+    arrays: list[UInt8Image] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Source(abc.ABC):
+    """A table of items: sized, indexable, picklable; equal and hashed by what it lists and where that is.
+
+    A subclass says ``kind``, ``where``, ``_table``, ``_labels``, ``_locate`` and ``_hash_content``; ``_place`` where
+    the bytes are not its own.
+    ``penstock.testing.check_source`` holds a source to this contract.
+    """
+
+    kind: ClassVar[str]
+    classes: tuple[str, ...] | None = None
+    _table: NameTable
+    _labels: npt.NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        """How many items."""
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> Item:
+        """The item at ``index``; negative counts from the end; IndexError outside."""
+        position = operator.index(index)
+        if position < 0:
+            position += len(self)
+        if not 0 <= position < len(self):
+            raise IndexError(f"source of {self.where}: expected an index below {len(self)}, found {index}.")
+        label = None if self._labels is None else int(self._labels[position])
+        return Item(position, self.key(position), label, self._fields(position, label))
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self[index] for index in range(len(self)))
+
+    def key(self, index: int) -> str:
+        """The key of the item at ``index``, from 0 to ``len - 1``."""
+        return self._table.key(index)
+
+    def keys(self) -> Iterator[str]:
+        """Every key, in order."""
+        return (self.key(index) for index in range(len(self)))
+
+    def locate(self, indices: npt.NDArray[np.int64]) -> Locations:
+        """Where the items at ``indices`` (int64 [k], 0 to ``len - 1``) are; IndexError outside."""
+        rows = np.ascontiguousarray(indices, dtype=np.int64)
+        if rows.size and not (0 <= int(rows.min()) and int(rows.max()) < len(self)):
+            wrong = int(rows.max()) if int(rows.max()) >= len(self) else int(rows.min())
+            raise IndexError(f"source of {self.where}: expected indices from 0 to {len(self) - 1}, found {wrong}.")
+        labels = np.full(len(rows), -1, dtype=np.int64) if self._labels is None else self._labels[rows]
+        return self._locate(rows, labels)
+
+    def find(self, key: str) -> int:
+        """The index of the first item with this key; SourceError naming the nearest keys where there is none."""
+        index = self._table.find(os.fsencode(key))
+        if index is not None:
+            return index
+        nearest = difflib.get_close_matches(key, self._table.near(os.fsencode(key)), n=3, cutoff=0.5)
+        hint = f"the nearest are {', '.join(map(repr, nearest))}" if nearest else "nothing like it"
+        raise SourceError(f"source of {self.where}: expected a key among its {len(self)} items, found {key!r}; {hint}.")
+
+    def digest(self) -> str:
+        """sha256, in hex, of the item list: keys, labels, classes, and content held in memory. No file is opened."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        sha = hashlib.sha256()
+        sha.update(f"penstock source 1\n{len(self)}\n{self.classes!r}\n".encode("utf-8", "surrogateescape"))
+        sha.update(self._table.offsets.astype("<i8", copy=False).tobytes())
+        sha.update(self._table.names)
+        if self._labels is not None:
+            sha.update(self._labels.astype("<i8", copy=False).tobytes())
+        self._hash_content(sha.update)
+        return sha.hexdigest()
+
+    @property
+    @abc.abstractmethod
+    def where(self) -> str:
+        """The source in an error sentence: ``'photos'``, ``files``, ``blobs``."""
+
+    def describe(self) -> str:
+        """One line for ``print(line)``: what is listed, how many, how many classes."""
+        classes = "" if self.classes is None else f", {counted(len(self.classes), 'class', 'classes')}"
+        return f"{self.kind} of {counted(len(self), 'item')}{classes}"
+
+    @abc.abstractmethod
+    def _locate(self, rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Locations:
+        """Locations of rows that are known to exist."""
+
+    @abc.abstractmethod
+    def _hash_content(self, update: Any) -> None:
+        """Feed what identifies the content, beyond keys and labels, to a hash's ``update``."""
+
+    def _fields(self, index: int, label: int | None) -> Mapping[str, Any]:
+        if label is None or self.classes is None or label < 0:
+            return {}
+        return {"class": self.classes[label]}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Source):
+            return NotImplemented
+        return self is other or self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[object, ...]:
+        # The place belongs to it: two folders of equal names are two sources, though their digests agree.
+        return type(self), self._place(), self.digest()
+
+    def _place(self) -> object:
+        """Where the bytes are, beyond what the digest knows."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"<{self.describe()}>"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """``1 file``, ``12,000 files``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,73 @@
+"""The verbs as methods: written once, shared by Recipe and Pipeline. A new verb adds its line here."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Self, TypeVar, cast
+
+from penstock.decode import Decode
+from penstock.transform.center_crop import CenterCrop
+from penstock.transform.normalize import Normalize
+from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
+from penstock.transform.random_resized_crop import RandomResizedCrop
+from penstock.transform.resize import Resize
+from penstock.transform.verb import Verb
+
+__all__ = ["VERBS", "Chain"]
+
+P = ParamSpec("P")
+C = TypeVar("C", bound="Chain")
+
+VERBS: dict[str, type[Verb]] = {}
+"""Every verb by its word, as JSON names it."""
+
+
+def _method(make: Callable[P, Decode | Verb], name: str) -> Callable[Concatenate[C, P], C]:
+    """A chain method with the signature and the docstring of what it makes."""
+    signature = inspect.signature(make)
+    readable = signature.replace(return_annotation=inspect.Signature.empty)
+
+    def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> C:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:  # the constructor's own text would name a class that the user never wrote
+            raise TypeError(f"{name}{_short(readable)}: {error}.") from None
+        return self._then(make(*args, **kwargs))
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    shown = readable.replace(parameters=[own, *readable.parameters.values()])
+    setattr(method, "__signature__", shown)  # noqa: B010 - a function type has no such attribute for a type checker
+    method.__name__ = name
+    method.__qualname__ = f"Chain.{name}"
+    # Without the examples, which speak of the verb itself and are run where it is defined.
+    method.__doc__ = (inspect.getdoc(make) or "").split(">>>")[0].rstrip()
+    return method
+
+
+def _short(signature: inspect.Signature) -> str:
+    """The signature without its types."""
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    return str(signature.replace(parameters=bare))
+
+
+def _verb(make: Callable[P, Verb]) -> Callable[Concatenate[C, P], C]:
+    verb = cast("type[Verb]", make)
+    VERBS[verb.name] = verb
+    return _method(make, verb.name)
+
+
+class Chain(ABC):
+    """Whatever verbs can be added to. Nothing is changed in place: each method returns a longer chain."""
+
+    @abstractmethod
+    def _then(self, step: Decode | Verb) -> Self:
+        """The chain with one more step; raises PlanError when the step cannot follow."""
+
+    decode = _method(Decode, "decode")
+    resize = _verb(Resize)
+    center_crop = _verb(CenterCrop)
+    random_resized_crop = _verb(RandomResizedCrop)
+    random_horizontal_flip = _verb(RandomHorizontalFlip)
+    normalize = _verb(Normalize)

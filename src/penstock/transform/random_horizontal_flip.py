@@ -1,0 +1,57 @@
+"""The verb random_horizontal_flip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from penstock._reference import steps as reference
+from penstock.errors import PlanError
+from penstock.transform.verb import Spatial, call, expect_image, number
+
+if TYPE_CHECKING:
+    from penstock._reference.random import Draws
+    from penstock.types import Spec
+
+__all__ = ["RandomHorizontalFlip"]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomHorizontalFlip(Spatial):
+    """Mirrors the image left to right with probability ``p``.
+
+    uint8 [H, W, 3] in and out. Drawn from (seed, epoch, source index, the step's number among the random ones).
+    Raises PlanError when ``p`` is not in [0, 1].
+
+    >>> RandomHorizontalFlip().describe()
+    'random_horizontal_flip p=0.5'
+    """
+
+    p: float = 0.5
+
+    name: ClassVar[str] = "random_horizontal_flip"
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        p = number(self.p)
+        if p is None or not 0.0 <= p <= 1.0:
+            raise PlanError(f"{call(self)}: expected p= a probability from 0 to 1, found {self.p!r}.")
+        object.__setattr__(self, "p", p)
+
+    def spec(self, spec: Spec) -> Spec:
+        """The same."""
+        expect_image(self, spec)
+        return spec
+
+    def arguments(self) -> str:
+        """The arguments as ``print(line)`` shows them."""
+        return f"p={self.p:g}"
+
+    def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
+        """One mirror, or nothing."""
+        assert draws is not None  # the recipe makes them for every random step
+        return [reference.FlipX()] if draws.uniform() < self.p else []
+
+    def native(self) -> dict[str, Any]:
+        """The fields of native/plan.h's Verb."""
+        return {"kind": "random_horizontal_flip", "p": (self.p,)}

@@ -1,0 +1,158 @@
+"""What every verb is: a frozen value that changes a Spec, becomes steps for an image, and has JSON."""
+
+from __future__ import annotations
+
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from penstock.errors import PlanError
+
+if TYPE_CHECKING:
+    from penstock._reference.random import Draws
+    from penstock._reference.steps import Step
+    from penstock.types import Spec
+
+__all__ = ["MAX_PIXELS", "Spatial", "StepError", "Verb"]
+
+# No step may make an image that the decoder would have refused: 1 x 60000 pixels and short_side=224 ask for 9 GB.
+MAX_PIXELS = 178_956_970
+
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+
+class StepError(Exception):
+    """A verb that cannot be applied to one image; that item fails.
+
+    ``cause`` is a short class to group by, ``message`` the sentence without its final stop. Both equal the native core's.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(cause, message)
+        self.cause = cause
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Verb(ABC):
+    """One word of a chain. Subclasses are frozen dataclasses whose fields are the call's arguments."""
+
+    name: ClassVar[str]
+    random: ClassVar[bool] = False
+
+    @abstractmethod
+    def spec(self, spec: Spec) -> Spec:
+        """What flows out when ``spec`` flows in; raises PlanError when it cannot."""
+
+    @abstractmethod
+    def arguments(self) -> str:
+        """The arguments as ``print(line)`` shows them, such as "H=224 W=224 cover bilinear"."""
+
+    def describe(self) -> str:
+        """The verb and its arguments in one short text."""
+        return f"{self.name} {self.arguments()}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Spatial(Verb):
+    """A verb that moves pixels: it has an affine and a native twin."""
+
+    @abstractmethod
+    def steps(self, height: int, width: int, draws: Draws | None) -> list[Step]:
+        """The steps for one upright image, height x width; raises StepError. Twin of resolve() in native/plan.cpp."""
+
+    @abstractmethod
+    def native(self) -> dict[str, Any]:
+        """The fields of native/plan.h's Verb that this verb sets."""
+
+
+def written(name: str, arguments: Iterable[tuple[str, Any, bool]]) -> str:
+    """A call as a user would write it, from (name, value, keyword only) of what differs from the defaults."""
+    texts = []
+    positional = True
+    for argument, value, keyword_only in arguments:
+        positional = positional and not keyword_only
+        texts.append(f"{value!r}" if positional else f"{argument}={value!r}")
+    return f"{name}({', '.join(texts)})"
+
+
+def call(verb: Any) -> str:
+    """The verb as a user would write it, for sentences: ``resize(224, 224, fit='cover')``."""
+    given: list[tuple[str, Any, bool]] = []
+    skipped = False
+    for field in fields(verb):
+        value = getattr(verb, field.name)
+        if field.default is not MISSING and type(value) is type(field.default) and value == field.default:
+            skipped = True
+            continue
+        given.append((field.name, value, field.kw_only is True or skipped))
+    return written(verb.name, given)
+
+
+def expect_image(verb: Verb, spec: Spec) -> None:
+    """Refuses what is not a uint8 image."""
+    if spec.kind == "encoded":
+        raise PlanError(f"{call(verb)}: expected an image, found encoded bytes; call .decode() before it.")
+    if spec.kind == "batch":
+        raise PlanError(f"{call(verb)}: expected one image, found a batch; call it before .batch().")
+    if spec.dtype != "uint8":
+        raise PlanError(
+            f"{call(verb)}: expected uint8 pixels, found {spec.dtype}; call it before .normalize(), which comes last."
+        )
+
+
+def whole(verb: Any, name: str, minimum: int = 1, maximum: int = MAX_PIXELS) -> None:
+    """Makes the field a plain int, or refuses it."""
+    value = getattr(verb, name)
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not minimum <= number <= maximum:
+        raise PlanError(f"{call(verb)}: expected {name}= a whole number from {minimum} to {maximum}, found {value!r}.")
+    object.__setattr__(verb, name, number)
+
+
+def sides(verb: Any) -> None:
+    """Checks height and width, and that an image of that size is one the decoder would accept."""
+    whole(verb, "height")
+    whole(verb, "width")
+    if verb.height * verb.width > MAX_PIXELS:
+        raise PlanError(
+            f"{call(verb)}: expected at most {MAX_PIXELS} pixels, found H={verb.height} W={verb.width}, "
+            f"{verb.height * verb.width} pixels."
+        )
+
+
+def word(verb: Any, name: str, words: Sequence[str]) -> None:
+    """Refuses a field that is not one of the words."""
+    value = getattr(verb, name)
+    if not isinstance(value, str) or value not in words:
+        options = ", ".join(repr(option) for option in words)
+        raise PlanError(f"{call(verb)}: expected {name}= one of {options}, found {value!r}.")
+
+
+def number(value: Any) -> float | None:
+    """A finite float from any real number that is not a bool, else None."""
+    if isinstance(value, (bool, str, bytes)):
+        return None
+    try:
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    """``count`` finite floats, else None."""
+    if isinstance(value, (str, bytes, Mapping)):
+        return None
+    try:
+        results = tuple(number(entry) for entry in value)
+    except TypeError:
+        return None
+    known = tuple(entry for entry in results if entry is not None)
+    return known if len(results) == len(known) == count else None

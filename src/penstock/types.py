@@ -1,0 +1,227 @@
+"""The words and values that every other module shares: Item, Spec, Failure, Damage, Row, Batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.geometry import Geometry, RowGeometry
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+StageName = Literal["source", "read", "decode", "transform", "batch", "deliver"]
+FilterName = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+FitName = Literal["fill", "cover"]
+RoundingName = Literal["even", "floor"]
+DtypeName = Literal["uint8", "float32"]
+LayoutName = Literal["NHWC", "NCHW"]
+LastName = Literal["short", "drop", "blank"]
+OnFailure = Literal["raise", "skip", "blank"]
+OnDamage = Literal["keep", "fail"]
+EngineName = Literal["native", "reference"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of a source: its position, its key, and what the source knows beside the bytes."""
+
+    index: int
+    key: str
+    label: int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that did not become pixels.
+
+    ``stage`` is where, ``cause`` a short class to group by, ``message`` the complete sentence for a person.
+    """
+
+    key: str
+    index: int
+    stage: StageName
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """An item whose codec recovered: the pixels are Pillow's, ``message`` is the codec's sentence."""
+
+    key: str
+    index: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What flows between two stages: size, channels, dtype, value range, where it lives.
+
+    ``height`` and ``width`` are None where each image has its own (ragged).
+    """
+
+    kind: Literal["encoded", "image", "batch"]
+    height: int | None = None
+    width: int | None = None
+    channels: int = 3
+    dtype: DtypeName = "uint8"
+    range: str = "0..255"
+    memory: str = "host"
+    count: int | None = None
+    layout: LayoutName = "NHWC"
+
+    @property
+    def ragged(self) -> bool:
+        """True where each image has its own size."""
+        return self.height is None or self.width is None
+
+    def with_(self, **changes: Any) -> Spec:
+        """This Spec with some fields changed."""
+        return replace(self, **changes)
+
+    def __str__(self) -> str:
+        if self.kind == "encoded":
+            return "encoded bytes"
+        height = "H" if self.height is None else str(self.height)
+        width = "W" if self.width is None else str(self.width)
+        sides = [height, width, str(self.channels)] if self.layout == "NHWC" else [str(self.channels), height, width]
+        if self.kind == "batch":
+            sides.insert(0, "N" if self.count is None else str(self.count))
+        return f"{self.dtype} [{', '.join(sides)}] {self.range}"
+
+
+UInt8Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One finished image with everything that belongs to it.
+
+    ``image`` is [H, W, 3] or [3, H, W] (``layout``), uint8 or float32; ``statistics`` is what normalised it, so that
+    ``show()`` can turn it back into a picture.
+    """
+
+    image: npt.NDArray[Any]
+    label: int
+    key: str
+    index: int
+    valid: bool = True
+    damaged: bool = False
+    geometry: RowGeometry | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
+    layout: LayoutName = "NHWC"
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def show(self) -> Image:
+        """This row as a Pillow picture (RGB uint8), normalisation undone; a notebook displays it."""
+        from penstock.sheet import picture
+
+        return picture(self.image, self.layout, self.statistics)
+
+    def _repr_png_(self) -> bytes:
+        from penstock.sheet import png
+
+        return png(self.show())
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """N finished images and what belongs to them; position i of every column is the same item.
+
+    ``images`` is writable, 64-byte aligned, [N, H, W, 3] or [N, 3, H, W], uint8 or float32. ``labels`` is int64 [N], -1
+    where there is none. ``index`` is int64 [N], the position in the source (-1: a blank row that pads the last batch).
+    ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch.
+    """
+
+    images: npt.NDArray[Any]
+    labels: npt.NDArray[np.int64]
+    keys: Sequence[str]
+    index: npt.NDArray[np.int64]
+    valid: npt.NDArray[np.bool_]
+    damaged: npt.NDArray[np.bool_]
+    geometry: Geometry
+    fields: Mapping[str, Any]
+    failures: tuple[Failure, ...]
+    step: int
+    epoch: int
+    layout: LayoutName = "NHWC"
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> Row:
+        """Row ``position`` (negative counts from the end); its image is a view of ``images``."""
+        count = len(self)
+        if not -count <= position < count:
+            raise IndexError(f"expected a row between 0 and {count - 1}, found {position}")
+        i = position % count
+        failure = next((f for f in self.failures if f.index == self.index[i]), None) if not self.valid[i] else None
+        return Row(
+            image=self.images[i],
+            label=int(self.labels[i]),
+            key=self.keys[i],
+            index=int(self.index[i]),
+            valid=bool(self.valid[i]),
+            damaged=bool(self.damaged[i]),
+            geometry=self.geometry[i],
+            fields={name: column[i] for name, column in self.fields.items()},
+            failure=failure,
+            layout=self.layout,
+            statistics=self.statistics,
+        )
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[i] for i in range(len(self)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every column by name, as they are (no copy)."""
+        return {name: getattr(self, name) for name in BATCH_FIELDS}
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        """``images`` as a DLPack capsule, so that ``torch.from_dlpack(batch)`` works without a copy."""
+        return self.images.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        kind, index = self.images.__dlpack_device__()
+        return int(kind), int(index)
+
+    def sheet(self, n: int = 16) -> Image:
+        """A contact sheet of the first ``n`` rows: one Pillow picture, keys and labels below, failures crossed out."""
+        from penstock.sheet import contact_sheet
+
+        return contact_sheet([self[i] for i in range(min(n, len(self)))])
+
+    def _repr_png_(self) -> bytes:
+        from penstock.sheet import png
+
+        return png(self.sheet())
+
+    def __repr__(self) -> str:
+        shape = list(self.images.shape)
+        return (
+            f"Batch(step={self.step}, epoch={self.epoch}, images={self.images.dtype} {shape}, "
+            f"valid={int(self.valid.sum())}, damaged={int(self.damaged.sum())}, failures={len(self.failures)})"
+        )
+
+
+BATCH_FIELDS: tuple[str, ...] = (
+    "images",
+    "labels",
+    "keys",
+    "index",
+    "valid",
+    "damaged",
+    "geometry",
+    "fields",
+    "failures",
+    "step",
+    "epoch",
+)
