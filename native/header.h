@@ -21,7 +21,7 @@ struct Header {
 };
 
 // Reads the header of an encoded image; never decodes. Returns false, with `problem`, only where a limit refuses the
-// file (max_pixels, max_working_bytes), so the file must not be decoded by anyone. Everything else that the native
+// file (max_pixels, max_working_bytes, max_scans), so nobody may decode it. Everything else that the native
 // decoder does not know for certain is Backend::pillow: Pillow is the referee.
 // Native only when: SOI, then marker segments that Pillow's own parser accepts without complaint, SOF0/1/2 with 8 bits
 // and 1 or 3 components, sizes > 0, EXIF absent or well-formed (orientation SHORT count 1); XMP and MPF are read as

@@ -38,7 +38,8 @@ def test_inverse_for_large_sizes(n, seed, epoch, data):
 
 @pytest.mark.parametrize("n", [2, 3, 5, 16, 17, 50, 64, 65, 250, 1000])
 def test_every_item_is_as_likely_at_every_position(n):
-    seeds = 4000 if n <= 64 else 1000
+    # The smallest sizes walk furthest, and need the fewest draws.
+    seeds = 400 if n <= 5 else 1500
     places = np.array([0, 1, n // 2, n - 1])
     drawn = np.stack([permute(places, n, seed, epoch=3) for seed in range(seeds)])
     for column in range(len(places)):
@@ -93,9 +94,12 @@ def test_order():
     assert all(shuffled.position(int(shuffled.indices(np.array([p]), 40, 2)[0]), 40, 2) == p for p in range(40))
 
 
-grids = dict(
-    items=st.integers(0, 200), batch=st.integers(1, 17), world=st.integers(1, 9), last=st.sampled_from(["short", "drop", "blank"])
-)
+grids = {
+    "items": st.integers(0, 200),
+    "batch": st.integers(1, 17),
+    "world": st.integers(1, 9),
+    "last": st.sampled_from(["short", "drop", "blank"]),
+}
 
 
 def all_ranks(items, batch, world, start, last):

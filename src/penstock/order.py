@@ -30,7 +30,7 @@ def permute(positions: npt.NDArray[Any], n: int, seed: int, epoch: int) -> Indic
     network over the next even number of bits, walked until it falls below ``n``.
 
     >>> permute(np.arange(5), n=5, seed=0, epoch=0)
-    array([4, 0, 1, 2, 3])
+    array([4, 1, 2, 0, 3])
     """
     return _walk(positions, n, seed, epoch, inverse=False)
 

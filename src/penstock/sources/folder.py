@@ -225,7 +225,8 @@ class _Scan:
 
     def _identity(self, folder: bytes) -> tuple[int, int]:
         try:
-            found = os.stat(self.root + folder)
+            # Without the slash at its end, a path that names a file can be told from one that names nothing.
+            found = os.stat((self.root + folder).rstrip(b"/") or b"/")
         except OSError as error:
             raise self._unreadable(folder, error) from None
         if not stat.S_ISDIR(found.st_mode):

@@ -1,0 +1,37 @@
+"""The comparison as a table: who, images a second, against the limit, CPU, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from penstock.bench.interleave import Result
+
+HEAD = ("", "threads", "images/s", "of the limit", "CPU s per 1,000", "peak memory above import")
+
+
+def rows(results: Sequence[Result], limit: Result) -> list[tuple[str, ...]]:
+    """A row of text for each result; ``limit`` is what the ratios are against."""
+    return [
+        (
+            result.name,
+            str(result.threads),
+            f"{result.rate:,.0f}",
+            f"{result.ratio(limit):.2f}",
+            f"{result.cpu_per_1000:.2f}",
+            f"{result.memory / 1e6:,.0f} MB",
+        )
+        for result in results
+    ]
+
+
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned right.
+
+    >>> print(markdown(("what", "images/s"), [("bare decode", "1,234")]))
+    | what | images/s |
+    |---|---:|
+    | bare decode | 1,234 |
+    """
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines.extend("| " + " | ".join(cells) + " |" for cells in body)
+    return "\n".join(lines)
