@@ -74,6 +74,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
   }
   result.orientation = header.orientation;
   if (header.has_icc) result.notes |= kNoteIcc;
+  if (header.pictures > 1) result.notes |= kNoteFirstFrame;
   Size upright = upright_size(result.stored, header.orientation);
   Affine affine;
   bool resolved = resolve(plan.verbs, upright, key, scratch.steps, affine, result.problem);

@@ -1,4 +1,4 @@
-// Pillow's resampling, exactly: 22-bit fixed-point weights, uint8 between the passes, upright-horizontal pass first.
+// Pillow's resampling, exactly: 22-bit fixed-point weights, uint8 between the passes.
 #pragma once
 
 #include <memory>
@@ -51,6 +51,14 @@ int axis_support(const AxisRequest& request);
 
 // Whether Pillow skips the pass.
 bool axis_is_identity(const AxisRequest& request);
+
+// Whether Pillow >= 13 runs the vertical pass before the horizontal one: where the height loses more than twice the rows that
+// the width loses columns. Earlier versions never do. Sizes are those of the whole image and of the whole output.
+constexpr bool vertical_pass_first(Size in, Size out) {
+  const int64_t rows = static_cast<int64_t>(in.height) - out.height;
+  const int64_t columns = static_cast<int64_t>(in.width) - out.width;
+  return rows > 0 && rows > columns * 2;
+}
 
 // A small per-thread cache: data sets repeat sizes.
 class AxisCache {

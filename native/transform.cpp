@@ -124,7 +124,7 @@ struct Chain::Impl {
     axis.kept = {0, size};
   }
 
-  // One resize. The pass along upright x comes first, whichever way the rows arrive.
+  // One resize. Which pass comes first is decided upright, whichever way the rows arrive.
   void resize(const Group& group, bool transposed) {
     Arriving& x = transposed ? rows : columns;
     Arriving& y = transposed ? columns : rows;
@@ -133,6 +133,10 @@ struct Chain::Impl {
     std::shared_ptr<const AxisTable> x_table, y_table;
     if (!axis_is_identity(along_x)) x_table = axes.get(along_x);
     if (!axis_is_identity(along_y)) y_table = axes.get(along_y);
+
+    const bool vertical_first =
+        group.resize.adaptive_order && vertical_pass_first({y.kept.size, x.kept.size}, {along_y.out_size, along_x.out_size});
+    const bool across_first = transposed != vertical_first;
 
     // Rows that no output needs are cropped before any pass; columns too where the pass across rows comes first.
     const AxisTable* row_table = transposed ? x_table.get() : y_table.get();
@@ -146,21 +150,18 @@ struct Chain::Impl {
     }
     if (column_table == nullptr) {
       narrow(columns, transposed ? group.y : group.x);
-    } else if (transposed) {
+    } else if (across_first) {
       first_column = column_table->input_low;
       columns.kept = {columns.kept.start + first_column, column_table->input_high - first_column};
     }
     flush();
 
-    if (transposed) {
-      across(x_table, first_row);
-      along(y_table, first_column);
-      if (x_table == nullptr) rows.reversed = rows.reversed != group.flipped;
-    } else {
-      along(x_table, first_column);
-      across(y_table, first_row);
-      if (x_table == nullptr) columns.reversed = columns.reversed != group.flipped;
-    }
+    const auto& across_table = transposed ? x_table : y_table;
+    const auto& along_table = transposed ? y_table : x_table;
+    if (across_first) across(across_table, first_row);
+    along(along_table, first_column);
+    if (!across_first) across(across_table, first_row);
+    if (x_table == nullptr) x.reversed = x.reversed != group.flipped;
   }
 
   void along(const std::shared_ptr<const AxisTable>& table, int first_column) {
@@ -248,8 +249,11 @@ uint64_t chain_bytes(Size stored, int orientation, const std::vector<Step>& step
     const AxisRequest along_y = vertical_request(to, from.y.size, false);
     const AxisRequest& across = transposed ? along_x : along_y;
     const AxisRequest& along = transposed ? along_y : along_x;
-    // The pass across rows works on rows as wide as they are then: transposed, before the other pass has narrowed them.
-    const int width = transposed || axis_is_identity(along) ? along.in_size : along.window_size;
+    const bool vertical_first =
+        to.resize.adaptive_order &&
+        vertical_pass_first({along_y.in_size, along_x.in_size}, {along_y.out_size, along_x.out_size});
+    // The pass across rows works on rows as wide as they are then: before or after the other pass.
+    const int width = transposed != vertical_first || axis_is_identity(along) ? along.in_size : along.window_size;
     if (!axis_is_identity(across)) bytes += (static_cast<uint64_t>(axis_support(across)) + kStripRows) * row(width);
     if (!axis_is_identity(along)) bytes += row(along.in_size) + kStripRows * row(along.window_size);
     if (transposed) add_frame(to);

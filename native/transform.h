@@ -16,6 +16,8 @@ struct Step {
   // resize: to height x width, from the box (Pillow's resize(box=)), float32 as Pillow's C code takes it
   float box_top = 0, box_left = 0, box_bottom = 0, box_right = 0;
   Filter filter = Filter::bilinear;
+  // Which of Pillow's orders of the passes: true, vertical_pass_first() decides (Pillow >= 13); false, always horizontal first.
+  bool adaptive_order = true;
 };
 
 enum class Dtype : uint8_t { uint8, float32 };

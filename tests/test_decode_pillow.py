@@ -51,7 +51,9 @@ def refused(data: bytes, decode: Decode = Decode()) -> DecodeError:
     return caught.value
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000", "ICO", "PCX", "SGI"])
+@pytest.mark.parametrize(
+    "kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000", "ICO", "PCX", "SGI"]
+)
 def test_pixels_are_pillows(kind):
     data = encoded(picture(), kind)
     out = decode_pillow(data, Decode())
@@ -74,7 +76,9 @@ def test_orientations(kind, orientation):
         assert out.orientation == orientation and (out.stored_height, out.stored_width) == (7, 5)
 
 
-@pytest.mark.parametrize("exif", [b"Exif\0\0LoremIpsum", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0LoremIpsum", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff"]
+)
 def test_broken_exif_never_fails_an_image(exif):
     for kind in ("JPEG", "PNG", "WEBP"):
         out = decode_pillow(encoded(picture(), kind, exif=exif), Decode())
@@ -104,7 +108,10 @@ def test_large_images_leave_in_strips():
         (encoded(picture("I").convert("I;16"), "PNG"), ("16 bit clipped",)),
         (encoded(picture("F"), "TIFF"), ("16 bit clipped",)),
         (encoded(picture(), "JPEG", icc_profile=b"a profile"), ("icc ignored",)),
-        (encoded(picture("L"), "GIF", save_all=True, append_images=[Image.new("L", (5, 7), 9)]), ("first frame taken",)),
+        (
+            encoded(picture("L"), "GIF", save_all=True, append_images=[Image.new("L", (5, 7), 9)]),
+            ("first frame taken",),
+        ),
         (encoded(picture(), "TIFF", save_all=True, append_images=[picture("L")]), ("first frame taken",)),
         (encoded(picture(), "WEBP", save_all=True, append_images=[Image.new("RGB", (5, 7))]), ("first frame taken",)),
         (encoded(picture("L"), "GIF"), ()),
@@ -169,7 +176,9 @@ def test_whatever_pillow_raises_is_a_failure(monkeypatch, error):
         raise error
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
-    assert refused(encoded(picture(), "PNG")).cause == ("out of memory" if isinstance(error, MemoryError) else "broken data")
+    assert refused(encoded(picture(), "PNG")).cause == (
+        "out of memory" if isinstance(error, MemoryError) else "broken data"
+    )
 
 
 def test_an_interrupt_is_not_a_failure(monkeypatch):
@@ -209,7 +218,9 @@ def test_scans_of_a_thumbnail_do_not_count():
 
 
 def with_corrupt_exif() -> bytes:
-    return encoded(picture(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\x0f\x01\x02")
+    return encoded(
+        picture(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\x0f\x01\x02"
+    )
 
 
 def test_warnings_become_notes_and_filters_are_left_alone():
@@ -308,7 +319,7 @@ def test_decode_verb():
     [
         (b"", "0 bytes"),
         (b"\0" * 9, "nothing but zero bytes"),
-        (b'{"error": "no such picture"}', "JSON-like text ('{\"error\": \"no such picture\"}')"),
+        (b'{"error": "no such picture"}', 'JSON-like text (\'{"error": "no such picture"}\')'),
         (b"\0\0\0\x18ftypheic", "a HEIF picture"),
         (b"RIFF\0\0\0\0WAVE", "a RIFF file of kind 'WAVE'"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),

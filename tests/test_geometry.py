@@ -65,13 +65,15 @@ def test_the_matrix_says_where_pixels_went(orientation: int) -> None:
     picture.getexif()[0x0112] = orientation
     upright = np.asarray(ImageOps.exif_transpose(picture))
     for index in range(12):
-        made = recipe().resize(120, 160, fit="cover").random_resized_crop(96, 96, scale=(0.8, 1)).random_horizontal_flip()
+        made = (
+            recipe().resize(120, 160, fit="cover").random_resized_crop(96, 96, scale=(0.8, 1)).random_horizontal_flip()
+        )
         image = upright
         for step in made.resolve(*upright.shape[:2], index=index).steps:
             image = step.apply(image)
         box = row_for(made, 60, 80, orientation, index).boxes_to_model([44, 20, 52, 28], frame="stored")
         rows, columns = np.nonzero(image[..., 0] > 127)
-        if 2 < box[0] and box[2] < 94 and 2 < box[1] and box[3] < 94:
+        if min(box) > 2 and max(box) < 94:
             found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             np.testing.assert_allclose(box, found, atol=1.01)
 
@@ -130,7 +132,9 @@ def test_inverse(values: list[float]) -> None:
 
 def test_refusals() -> None:
     geometry = batch()
-    with pytest.raises(PlanError, match=r"expected a group of points for each of the 3 rows, or row=, found shape \[2\]"):
+    with pytest.raises(
+        PlanError, match=r"expected a group of points for each of the 3 rows, or row=, found shape \[2\]"
+    ):
         geometry.to_model([1, 2])
     with pytest.raises(PlanError, match=r"expected points of shape \[..., 2\] as \(x, y\), found shape \[3\]"):
         geometry.to_model([1, 2, 3], row=0)

@@ -25,14 +25,12 @@ def test_bijection_for_every_small_size():
         assert np.array_equal(unpermute(out, n, seed=n, epoch=1), np.arange(n)), n
 
 
-@given(
-    n=st.integers(1, 2**62), seed=st.integers(-(2**70), 2**70), epoch=st.integers(0, 2**40), data=st.data()
-)
+@given(n=st.integers(1, 2**62), seed=st.integers(-(2**70), 2**70), epoch=st.integers(0, 2**40), data=st.data())
 @settings(deadline=None, max_examples=60)
 def test_inverse_for_large_sizes(n, seed, epoch, data):
     places = np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=20)))
     out = permute(places, n, seed, epoch)
-    assert 0 <= out.min() and out.max() < n
+    assert out.min() >= 0 and out.max() < n
     assert np.array_equal(unpermute(out, n, seed, epoch), places)
 
 
@@ -126,7 +124,9 @@ def test_ranks_cover_the_rest_exactly_once(items, batch, world, last, start):
 
 
 @given(**grids, other_batch=st.integers(1, 17), other_world=st.integers(1, 9), steps=st.integers(0, 30))
-def test_resume_on_another_world_size_covers_exactly_the_rest(items, batch, world, last, other_batch, other_world, steps):
+def test_resume_on_another_world_size_covers_exactly_the_rest(
+    items, batch, world, last, other_batch, other_world, steps
+):
     ranks = all_ranks(items, batch, world, 0, last)
     steps = min(steps, max(len(grid) for grid in ranks))
     done = [grid.positions(step) for grid in ranks for step in range(min(steps, len(grid)))]

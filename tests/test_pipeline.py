@@ -54,7 +54,7 @@ def test_a_line_is_a_value() -> None:
 def test_len_is_items_then_batches() -> None:
     sized = images().resize(2, 2)
     assert len(sized) == 3
-    assert [len(sized.batch(2, last=last)) for last in ("short", "drop", "blank")] == [2, 1, 2]  # type: ignore[arg-type]
+    assert [len(sized.batch(2, last=last)) for last in ("short", "drop", "blank")] == [2, 1, 2]
     assert len(sized.batch(5, last="drop")) == 0 and bool(sized.batch(5, last="drop"))
 
 
@@ -103,13 +103,17 @@ def test_apply_adds_the_steps() -> None:
         ),
         (
             lambda: images().batch(2),
-            "batch(2): expected images of one size, found uint8 [H, W, 3] 0..255; call .resize(height, width), or "
-            ".center_crop(height, width) after .resize(short_side=), before it.",
+            (
+                "batch(2): expected images of one size, found uint8 [H, W, 3] 0..255; call .resize(height, width), or "
+                ".center_crop(height, width) after .resize(short_side=), before it."
+            ),
         ),
         (
             lambda: images().resize(short_side=4).batch(2),
-            "batch(2): expected images of one size, found uint8 [H, W, 3] 0..255; call .resize(height, width), or "
-            ".center_crop(height, width) after .resize(short_side=), before it.",
+            (
+                "batch(2): expected images of one size, found uint8 [H, W, 3] 0..255; call .resize(height, width), or "
+                ".center_crop(height, width) after .resize(short_side=), before it."
+            ),
         ),
         (lambda: line().batch(2).batch(3), "batch(3): expected one batch, found a second one; leave it out."),
         (
@@ -133,8 +137,10 @@ def test_apply_adds_the_steps() -> None:
         ),
         (
             lambda: line().batch(2).select("image"),
-            "select(): expected one of images, labels, keys, index, valid, damaged, geometry, fields, failures, step, "
-            "epoch, found 'image'.",
+            (
+                "select(): expected one of images, labels, keys, index, valid, damaged, geometry, fields, failures, "
+                "step, epoch, found 'image'."
+            ),
         ),
         (
             lambda: line().batch(2).select("images").select("labels"),
@@ -155,13 +161,17 @@ def test_apply_adds_the_steps() -> None:
         ),
         (
             lambda: iter(line().batch(2)),
-            "iter(line): expected a line without a random stage, found shuffle, which changes with the epoch; hold "
-            "line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0).",
+            (
+                "iter(line): expected a line without a random stage, found shuffle, which changes with the epoch; hold "
+                "line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
+            ),
         ),
         (
             lambda: iter(images().random_horizontal_flip()),
-            "iter(line): expected a line without a random stage, found random_horizontal_flip, which changes with the "
-            "epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0).",
+            (
+                "iter(line): expected a line without a random stage, found random_horizontal_flip, which changes with "
+                "the epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
+            ),
         ),
         (lambda: blobs(BYTES).run(), "run(): expected images, found encoded bytes; call .decode() before it."),
         (lambda: line().batch_at(0), "batch_at(): expected a line with batches, found none; call .batch(n) before it."),
@@ -239,4 +249,4 @@ def test_sources_make_lines(tmp_path: Any) -> None:
     for made in (folder(tmp_path), files([tmp_path / "a.jpg"]), blobs({"a": b""}), images()):
         assert isinstance(made, Pipeline) and len(made) in (1, 3) and str(made).startswith("source")
     for make in (folder, files, blobs, arrays):
-        assert make.__doc__ and "Returns a line with no stage yet." in make.__doc__
+        assert "Returns a line with no stage yet." in (make.__doc__ or "")

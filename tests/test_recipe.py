@@ -75,8 +75,10 @@ def test_specs_say_what_flows() -> None:
         ),
         (
             lambda: FULL.upto("center_crop"),
-            "upto('center_crop'): expected one of decode, resize, random_resized_crop, normalize steps, "
-            "found 'center_crop'.",
+            (
+                "upto('center_crop'): expected one of decode, resize, random_resized_crop, normalize steps, "
+                "found 'center_crop'."
+            ),
         ),
         (lambda: FULL.upto(5), "upto(5): expected a number of steps from 0 to 4, found 5."),
     ],
@@ -115,7 +117,7 @@ def test_upto() -> None:
     assert recipe().resize(3, 3).resize(4, 4).upto("resize").spec().height == 4
 
 
-# -- JSON and fingerprints ----------------------------------------------------------------------------------------------
+# -- JSON and fingerprints -------------------------------------------------------------------------------------------
 
 
 def test_json_and_fingerprints_are_golden() -> None:

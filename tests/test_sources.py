@@ -86,7 +86,9 @@ def test_folder_classes_keep_validation_aligned(tmp_path):
     train = folder_source(tree(tmp_path / "train", "cat/1.jpg", "dog/2.jpg", "owl/3.jpg"))
     validation = folder_source(tree(tmp_path / "val", "owl/4.jpg", "cat/5.jpg"), classes=train.classes)
     assert [item.label for item in validation] == [0, 2] and validation.classes == train.classes
-    with pytest.raises(SourceError, match=r"expected one of the 3 classes given, found 'dogs' for 'dogs/6.jpg'; the nearest is 'dog'"):
+    with pytest.raises(
+        SourceError, match=r"expected one of the 3 classes given, found 'dogs' for 'dogs/6.jpg'; the nearest is 'dog'"
+    ):
         folder_source(tree(tmp_path / "val", "dogs/6.jpg"), classes=train.classes)
     with pytest.raises(SourceError, match="'cat' twice"):
         folder_source(tmp_path / "train", classes=["cat", "dog", "cat"])
@@ -157,7 +159,7 @@ def test_folder_names_of_any_bytes(tmp_path):
     for name in names:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(name)
     source = folder_source(os.fsencode(tmp_path))
-    assert [os.fsencode(key) for key in source.keys()] == sorted(names)
+    assert [os.fsencode(key) for key in keys(source)] == sorted(names)
     assert [read_item(source, i) for i in range(4)] == sorted(names)
     assert source[source.find("caf\udce9.jpg")].key == "caf\udce9.jpg"
     check_source(source)
@@ -168,7 +170,9 @@ def test_folder_that_cannot_be_listed_is_named(tmp_path):
     closed = tree(tmp_path, "a/1.jpg", "b/2.jpg") / "b"
     closed.chmod(0)
     try:
-        with pytest.raises(SourceError, match="expected a sub-folder 'b/' that can be listed, found: Permission denied"):
+        with pytest.raises(
+            SourceError, match="expected a sub-folder 'b/' that can be listed, found: Permission denied"
+        ):
             folder_source(tmp_path)
     finally:
         closed.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The verbs: their arithmetic against Pillow's and torchvision's definitions, their refusals, and their native twins."""
+"""The verbs: their arithmetic against Pillow's and torchvision's definitions, their refusals, their native twins."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(steps: list[reference.Step], image: Any) -> Any:
     return image
 
 
-# -- what the verbs compute ---------------------------------------------------------------------------------------------
+# -- what the verbs compute ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("filter", FILTERS)
@@ -73,7 +73,7 @@ def test_short_side_is_torchvisions(height: int, width: int, n: int) -> None:
 def test_center_crop_rounds_half_to_even_or_down(space: int) -> None:
     (even,) = CenterCrop(10, 10).steps(10 + space, 10, None)
     (floor,) = CenterCrop(10, 10, rounding="floor").steps(10, 10 + space, None)
-    assert even == reference.Crop(int(round(space / 2.0)), 0, 10, 10)
+    assert even == reference.Crop(round(space / 2.0), 0, 10, 10)
     assert floor == reference.Crop(0, space // 2, 10, 10)
 
 
@@ -87,7 +87,7 @@ def test_random_resized_crop_has_torchvisions_distribution() -> None:
         ratios.append(math.log(crop.width / crop.height))
         tops.append(crop.top / max(1, 1000 - crop.height))
         assert resize == reference.Resize(8, 8, None, "bilinear")
-    assert 0.19 < min(areas) and max(areas) < 0.61 and abs(np.mean(areas) - 0.4) < 0.01
+    assert min(areas) > 0.19 and max(areas) < 0.61 and abs(np.mean(areas) - 0.4) < 0.01
     assert math.log(0.5) - 0.01 < min(ratios) and max(ratios) < math.log(2) + 0.01 and abs(np.mean(ratios)) < 0.03
     assert abs(np.mean(tops) - 0.5) < 0.02
 
@@ -111,7 +111,7 @@ def test_flip_mirrors_as_often_as_asked() -> None:
     np.testing.assert_array_equal(reference.FlipX().apply(image), image[:, ::-1])
 
 
-# -- draws ----------------------------------------------------------------------------------------------------------------
+# -- draws -----------------------------------------------------------------------------------------------------------
 
 
 def test_draws_are_golden() -> None:
@@ -137,7 +137,7 @@ def test_ordinals_count_random_steps_only() -> None:
     assert set(flips) == {0, 1, 2}  # the two steps draw apart
 
 
-# -- the native twin ------------------------------------------------------------------------------------------------------
+# -- the native twin -------------------------------------------------------------------------------------------------
 
 sides = st.one_of(st.integers(1, 9), st.integers(1, 600), st.integers(1, 100_000))
 filters = st.sampled_from(FILTERS)
@@ -203,11 +203,12 @@ def test_plans_are_golden() -> None:
     recipes = [Recipe.from_json(row["json"]) for row in json.loads((GOLDEN / "recipe.json").read_text())]
     for row in json.loads((GOLDEN / "plans.json").read_text()):
         made, (height, width), (seed, epoch, index) = recipes[row["recipe"]], row["size"], row["key"]
-        try:
-            resolved = made.resolve(height, width, seed=seed, epoch=epoch, index=index)
-        except StepError as error:
-            assert (error.cause, error.message) == (row["cause"], row["message"])
+        if "cause" in row:
+            with pytest.raises(StepError) as caught:
+                made.resolve(height, width, seed=seed, epoch=epoch, index=index)
+            assert (caught.value.cause, caught.value.message) == (row["cause"], row["message"])
             continue
+        resolved = made.resolve(height, width, seed=seed, epoch=epoch, index=index)
         assert [shown(step) for step in resolved.steps] == row["steps"]
         assert [float(value).hex() for value in resolved.matrix.ravel()] == row["matrix"]
 
@@ -221,7 +222,7 @@ def shown(step: reference.Step) -> list[Any]:
     return ["flip_x"]
 
 
-# -- refusals -------------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -229,18 +230,22 @@ def shown(step: reference.Step) -> list[Any]:
     [
         (
             lambda: Resize(224),
-            "resize(224): expected (height, width), found one number; write resize(224, 224) for a square, "
-            "or resize(short_side=224) to keep the aspect.",
+            (
+                "resize(224): expected (height, width), found one number; write resize(224, 224) for a square, "
+                "or resize(short_side=224) to keep the aspect."
+            ),
         ),
-        (lambda: Resize(), "resize(): expected (height, width) or short_side=, found no size."),
+        (Resize, "resize(): expected (height, width) or short_side=, found no size."),
         (
             lambda: Resize(3, 4, short_side=5),
             "resize(3, 4, short_side=5): expected (height, width) or short_side=, found both.",
         ),
         (
             lambda: Resize(short_side=5, fit="cover"),
-            "resize(short_side=5, fit='cover'): expected no fit= with short_side=, which keeps the aspect, "
-            "found fit='cover'.",
+            (
+                "resize(short_side=5, fit='cover'): expected no fit= with short_side=, which keeps the aspect, "
+                "found fit='cover'."
+            ),
         ),
         (
             lambda: Resize(0, 4),
@@ -264,8 +269,10 @@ def shown(step: reference.Step) -> list[Any]:
         ),
         (
             lambda: Resize(3, 4, filter="cubic"),  # type: ignore[arg-type]
-            "resize(3, 4, filter='cubic'): expected filter= one of 'nearest', 'box', 'bilinear', 'hamming', "
-            "'bicubic', 'lanczos', found 'cubic'.",
+            (
+                "resize(3, 4, filter='cubic'): expected filter= one of 'nearest', 'box', 'bilinear', 'hamming', "
+                "'bicubic', 'lanczos', found 'cubic'."
+            ),
         ),
         (
             lambda: CenterCrop(3, 4, rounding="up"),  # type: ignore[arg-type]
@@ -273,13 +280,17 @@ def shown(step: reference.Step) -> list[Any]:
         ),
         (
             lambda: RandomResizedCrop(3, 4, scale=(0, 1)),
-            "random_resized_crop(3, 4, scale=(0, 1)): expected scale=(least, most) with 0 < least <= most <= 1, "
-            "found (0, 1).",
+            (
+                "random_resized_crop(3, 4, scale=(0, 1)): expected scale=(least, most) with 0 < least <= most <= 1, "
+                "found (0, 1)."
+            ),
         ),
         (
             lambda: RandomResizedCrop(3, 4, ratio=(2, 1)),
-            "random_resized_crop(3, 4, ratio=(2, 1)): expected ratio=(least, most) with 0 < least <= most, "
-            "found (2, 1).",
+            (
+                "random_resized_crop(3, 4, ratio=(2, 1)): expected ratio=(least, most) with 0 < least <= most, "
+                "found (2, 1)."
+            ),
         ),
         (
             lambda: RandomHorizontalFlip(1.5),
@@ -287,8 +298,10 @@ def shown(step: reference.Step) -> list[Any]:
         ),
         (
             lambda: Normalize([0.5, 0.5, 0.5]),
-            "normalize([0.5, 0.5, 0.5]): expected statistics such as IMAGENET, or three means and three standard "
-            "deviations, found no std.",
+            (
+                "normalize([0.5, 0.5, 0.5]): expected statistics such as IMAGENET, or three means and three standard "
+                "deviations, found no std."
+            ),
         ),
         (
             lambda: Normalize([0.5, 0.5], [1, 1, 1]),
@@ -339,7 +352,7 @@ def test_an_image_that_cannot_be_fails_with_a_sentence(verb: Any, size: Any, cau
     assert (caught.value.cause, caught.value.message) == (cause, message)
 
 
-# -- as values ------------------------------------------------------------------------------------------------------------
+# -- as values -------------------------------------------------------------------------------------------------------
 
 EVERY = [
     Resize(224, 192, fit="cover"),

@@ -76,7 +76,9 @@ class Decode:
     def describe(self) -> str:
         """What ``print(line)`` shows: the options that are not the usual ones."""
         usual = Decode()
-        changed = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != getattr(usual, f.name)]
+        changed = [
+            f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != getattr(usual, f.name)
+        ]
         return f"decode({', '.join(changed)})"
 
     def to_json(self) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from penstock.sources.source import Source
 from penstock.types import Batch, Damage, Failure, LayoutName, StageName
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
-_NOTE_BITS = {1: "icc ignored"}
+NOTE_BITS = {1: "icc ignored", 2: "first frame taken"}
+"""Notes of the native path, by bit (native/item.h)."""
 
 
 def sentence(stage: StageName, key: str, message: str) -> str:
@@ -77,7 +78,7 @@ class Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         counted = Counter(notes)
         bits = results["notes"]
-        for bit, name in _NOTE_BITS.items():
+        for bit, name in NOTE_BITS.items():
             if count := int(np.count_nonzero(bits & bit)):
                 counted[name] += count
         problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -120,8 +120,8 @@ def _check_frame(frame: str) -> None:
 class RowGeometry:
     """Where the pixels of one image went.
 
-    ``matrix`` float64 [2, 3] takes stored pixels (before the EXIF orientation) to model pixels; ``height`` and ``width``
-    are the stored image's. Points are (x, y), a pixel's centre at +0.5; ``frame`` says what the source side means:
+    ``matrix`` float64 [2, 3] takes stored pixels (before the EXIF orientation) to model pixels; ``height`` and
+    ``width`` are the stored image's. Points are (x, y), a pixel's centre at +0.5; ``frame`` says what the source side means:
     "upright" (what viewers and annotation tools show) or "stored" (as in the file).
 
     >>> row = RowGeometry(matrix(0.5, 0.0, 0.0, 0.0, 0.5, 0.0), height=100, width=200)
@@ -170,8 +170,8 @@ class RowGeometry:
 class Geometry:
     """Where the pixels of each row of a batch went.
 
-    ``matrices`` float64 [N, 2, 3] take stored pixels (before the EXIF orientation) to model pixels, ``sizes`` int64
-    [N, 2] are the stored (height, width), ``orientation`` int64 [N] is EXIF's 1 to 8. A row without an image (blank)
+    ``matrices`` float64 [N, 2, 3] take stored pixels (before the EXIF orientation) to model pixels, ``sizes``
+    integers [N, 2] are the stored (height, width), ``orientation`` [N] is EXIF's 1 to 8. A row without an image (blank)
     has zeros and its points are NaN. ``geometry[i]`` is one row's.
 
     With ``row=None`` points are [N, ..., 2], a group for each row; with ``row=i`` they are [..., 2], all of row i.
@@ -184,8 +184,8 @@ class Geometry:
     """
 
     matrices: Matrix
-    sizes: npt.NDArray[np.int64]
-    orientation: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.signedinteger[Any]]
+    orientation: npt.NDArray[np.signedinteger[Any]]
 
     def __len__(self) -> int:
         return len(self.sizes)

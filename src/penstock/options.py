@@ -13,6 +13,8 @@ from penstock.types import EngineName, OnDamage, OnFailure
 
 __all__ = ["RunOptions"]
 
+_NO_MAXIMUM = (1 << 63) - 1  # what int64 holds
+
 _WORDS = {
     "engine": ("native", "reference"),
     "on_failure": ("raise", "skip", "blank"),
@@ -75,13 +77,13 @@ class RunOptions:
                 raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
 
 
-def whole(name: str, value: Any, minimum: int, maximum: int = (1 << 63) - 1, *, also: str = "") -> int:
+def whole(name: str, value: Any, minimum: int, maximum: int = _NO_MAXIMUM, *, also: str = "") -> int:
     """A plain int from any whole number, or a PlanError that names the option."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None or not minimum <= number <= maximum:
-        bound = f"of at least {minimum}" if maximum >= (1 << 63) - 1 else f"from {minimum} to {maximum}"
+        bound = f"of at least {minimum}" if maximum == _NO_MAXIMUM else f"from {minimum} to {maximum}"
         raise PlanError(f"{name}={value!r}: expected a whole number {bound}{also}, found {value!r}.")
     return number

@@ -1,4 +1,4 @@
-"""The straight line: a source, an order, a recipe, batches. A thin, frozen chain; the only file that knows every stage."""
+"""The straight line: a source, an order, a recipe, batches; a thin chain, and the only file that knows every stage."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, Spec
 
 if TYPE_CHECKING:
-    from penstock.replay import Explanation
     from penstock.loader import Loader, Run
+    from penstock.replay import Explanation
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
@@ -148,7 +148,7 @@ class Pipeline(Chain):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the source's list, the order and the recipe: which sample comes when, and what it becomes.
+        """SHA-256, in hex, of the source's list, the order and the recipe: which sample comes when, as what.
 
         Batch size, layout and selection are left out: a state may be resumed with another of these.
         """
@@ -284,7 +284,9 @@ class Pipeline(Chain):
     def __iter__(self) -> Iterator[Any]:
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
-            words = [stage.word for stage in self.stages() if stage.word == "shuffle" or stage.word.startswith("random_")]
+            words = [
+                stage.word for stage in self.stages() if stage.word == "shuffle" or stage.word.startswith("random_")
+            ]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
                 f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
@@ -358,6 +360,7 @@ class Pipeline(Chain):
 
 def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:
     """A line without a stage yet, with the signature and the docstring of the function that lists the source."""
+
     def line(*args: P.args, **kwargs: P.kwargs) -> Pipeline:
         return Pipeline(make(*args, **kwargs))
 
@@ -366,7 +369,7 @@ def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pip
     line.__doc__ = f"{text.split('>>>')[0].rstrip()}\n\nReturns a line with no stage yet.\n{example}"
     signature = inspect.signature(make)
     shown = signature.replace(return_annotation="Pipeline")
-    setattr(line, "__signature__", shown)  # noqa: B010 - a function type has no such attribute for a type checker
+    line.__dict__["__signature__"] = shown
     return line
 
 

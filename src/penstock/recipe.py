@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from penstock._reference.random import Draws
@@ -130,7 +129,10 @@ class Recipe(Chain):
         return [{**verb.native(), "ordinal": ordinal} for verb, ordinal in self._numbered()]
 
     def resolve(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> Resolved:
-        """The steps for one upright image of height x width; raises StepError. Twin of native resolve()."""
+        """The steps for one upright image of height x width; raises StepError.
+
+        The twin of resolve() in native/plan.cpp.
+        """
         steps: list[Step] = []
         affine = matrix(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
         for verb, ordinal in self._numbered():
@@ -257,7 +259,7 @@ def _step_from_json(document: Any) -> Decode | Verb:
     if not isinstance(document, dict) or not isinstance(document.get("verb"), str):
         raise PlanError(f'recipe: expected a step with a "verb", found {document!r}.')
     word = document["verb"]
-    kind: type[Decode] | type[Verb] | None = Decode if word == "decode" else VERBS.get(word)
+    kind: type[Decode | Verb] | None = Decode if word == "decode" else VERBS.get(word)
     if kind is None:
         raise PlanError(f"recipe: expected one of the verbs decode, {', '.join(sorted(VERBS))}, found {word!r}.")
     known = fields(kind)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from penstock import _native
 from penstock import recipe as recipe_module
 from penstock.decode import DecodeError, decode_pillow
-from penstock.delivery import Columns, Delivery, decode_text, sentence
+from penstock.delivery import NOTE_BITS, Columns, Delivery, decode_text, sentence
 from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.geometry import Geometry
@@ -59,8 +59,8 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
             stored = (decoded.stored_height, decoded.stored_width)
             result = _native.run_pixels(plan, decoded.pixels, stored, decoded.orientation, seed, epoch, index)
             result["damage"] = damage
-        elif result["notes"] & 1:
-            notes["icc ignored"] += 1
+        else:
+            notes.update(name for bit, name in NOTE_BITS.items() if result["notes"] & bit)
     else:
         pixels = np.ascontiguousarray(data)
         result = _native.run_pixels(plan, pixels, pixels.shape[:2], 1, seed, epoch, index)
@@ -230,19 +230,24 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [f"item {self.index}, {self.key!r}{f', decoded by {self.decoder}' if self.decoder else ''}"]
-        for stage in self.stages:
+        widths = [max([len(row[i]) for row in self._cells()] or [0]) for i in range(3)]
+        for stage, cells in zip(self.stages, self._cells(), strict=True):
             times = ""
             if stage.native_ms is not None and stage.reference_ms is not None:
                 times = f"{stage.native_ms:8.2f} ms native {stage.reference_ms:8.2f} ms reference"
                 times += "  identical" if stage.identical else "  DIFFERENT"
             elif stage.native_ms is not None:
                 times = f"{stage.native_ms:8.2f} ms"
-            lines.append(f"  {stage.stage:<24} {stage.result:<28} {stage.range:<16} {times}".rstrip())
+            padded = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+            lines.append(f"  {padded}  {times}".rstrip())
         if self.failure is not None:
             lines.append(f"  failed: {self.failure}")
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _cells(self) -> list[tuple[str, str, str]]:
+        return [(stage.stage, stage.result, stage.range) for stage in self.stages]
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"

@@ -49,13 +49,12 @@ class Stats:
         """One sentence: what to change to go faster."""
         if self.items == 0:
             return "Nothing was delivered yet."
-        if self.share(self.blocked_s) > 0.5:
+        if self.share(self.blocked_s) > 0.5 and self.waiting_s < self.wall_s / 2:
             return (
                 f"The consumer is the bottleneck: the pool waited {self.share(self.blocked_s):.0%} of its time for a "
                 "batch to be taken."
             )
-        busy = sum(self.busy_s.values())
-        if self.pillow_s > busy:
+        if self.pillow_s > sum(self.busy_s.values()):
             return (
                 f"Pillow is the bottleneck: {self.pillow_items:,} items are of formats or of damage that the native "
                 f"decoder hands on, and took {self.pillow_s:.2f} s of Python threads."

@@ -99,7 +99,7 @@ class Spec:
 UInt8Image = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Row:
     """One finished image with everything that belongs to it.
 
@@ -130,8 +130,15 @@ class Row:
 
         return png(self.show())
 
+    def __repr__(self) -> str:
+        state = "valid" if self.valid else "failed"
+        return (
+            f"Row(key={self.key!r}, index={self.index}, label={self.label}, image={self.image.dtype} "
+            f"{list(self.image.shape)}, {'damaged' if self.damaged else state})"
+        )
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(slots=True, eq=False, repr=False)
 class Batch:
     """N finished images and what belongs to them; position i of every column is the same item.
 

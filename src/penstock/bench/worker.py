@@ -31,7 +31,12 @@ def _timed(lap: Lap) -> dict[str, float]:
     gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()
     counted = lap()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, **counted, "peak": float(peak_memory())}
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        **counted,
+        "peak": float(peak_memory()),
+    }
 
 
 def main() -> None:

@@ -52,10 +52,10 @@ class ArraysSource(Source):
     def _hash_content(self, update: Any) -> None:
         for image in self._arrays:
             update(f"{image.shape}".encode())
-            update(hashlib.sha256(image).digest())
+            update(hashlib.sha256(image.data).digest())
 
 
-def _checked(image: UInt8Image, key: str) -> UInt8Image:
+def _checked(image: object, key: str) -> UInt8Image:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise SourceError(f"source of {key!r}: expected uint8 [H, W, 3], found {_shown(image)}.")
     if image.size == 0:

@@ -21,8 +21,7 @@ from penstock.sources.source import Locations, PathTable, Source, counted
 __all__ = ["EXTENSIONS", "FolderSource", "folder_source"]
 
 EXTENSIONS = tuple(
-    "apng avif avifs bmp bw cur dds dib fli flc gif heic heif hif icns ico j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx "
-    "jxl mpo pbm pcx pfm pgm png pnm ppm psd qoi rgb rgba sgi tga tif tiff webp xbm xpm".split()
+    ["apng", "avif", "avifs", "bmp", "bw", "cur", "dds", "dib", "fli", "flc", "gif", "heic", "heif", "hif", "icns", "ico", "j2c", "j2k", "jfif", "jp2", "jpc", "jpe", "jpeg", "jpf", "jpg", "jpx", "jxl", "mpo", "pbm", "pcx", "pfm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "rgb", "rgba", "sgi", "tga", "tif", "tiff", "webp", "xbm", "xpm"]
 )
 """Extensions, in lower case and without the point, of the files that ``folder`` takes for pictures."""
 
@@ -42,7 +41,7 @@ class FolderSource(Source):
         self,
         path: str | bytes | os.PathLike[str],
         classes: Iterable[str] | None = None,
-        label: Literal["folder"] | None | LabelFunction = "folder",
+        label: Literal["folder"] | LabelFunction | None = "folder",
         extensions: Iterable[str] = EXTENSIONS,
     ) -> None:
         self._shown = os.fsdecode(path)
@@ -80,7 +79,9 @@ class FolderSource(Source):
         self._irregular = scan.irregular
         self._loops = scan.loops
         if len(builder) == 0:
-            raise SourceError(f"source of {self.where}: expected at least one picture, found {self._rest() or 'nothing'}.")
+            raise SourceError(
+                f"source of {self.where}: expected at least one picture, found {self._rest() or 'nothing'}."
+            )
         if root_example and classes is not None:
             raise SourceError(
                 f"source of {self.where}: expected a sub-folder for each class, found pictures without one, "
@@ -132,7 +133,7 @@ class FolderSource(Source):
 def folder_source(
     path: str | bytes | os.PathLike[str],
     classes: Iterable[str] | None = None,
-    label: Literal["folder"] | None | LabelFunction = "folder",
+    label: Literal["folder"] | LabelFunction | None = "folder",
     extensions: Iterable[str] = EXTENSIONS,
 ) -> FolderSource:
     """The pictures below ``path``, sub-folders included, in byte order of their relative path.

@@ -32,7 +32,9 @@ class LabelCollector:
         if self.classes is not None:
             if len(set(self.classes)) != len(self.classes):
                 twice = next(name for name in self.classes if self.classes.count(name) > 1)
-                raise SourceError(f"source of {self.where}: expected each class once in classes=, found {twice!r} twice.")
+                raise SourceError(
+                    f"source of {self.where}: expected each class once in classes=, found {twice!r} twice."
+                )
             self.words = {name: index for index, name in enumerate(self.classes)}
 
     def code(self, label: str | int, key: str) -> int:

@@ -96,7 +96,7 @@ class Source(abc.ABC):
     def locate(self, indices: npt.NDArray[np.int64]) -> Locations:
         """Where the items at ``indices`` (int64 [k], 0 to ``len - 1``) are; IndexError outside."""
         rows = np.ascontiguousarray(indices, dtype=np.int64)
-        if rows.size and not (0 <= int(rows.min()) and int(rows.max()) < len(self)):
+        if rows.size and not (int(rows.min()) >= 0 and int(rows.max()) < len(self)):
             wrong = int(rows.max()) if int(rows.max()) >= len(self) else int(rows.min())
             raise IndexError(f"source of {self.where}: expected indices from 0 to {len(self) - 1}, found {wrong}.")
         labels = np.full(len(rows), -1, dtype=np.int64) if self._labels is None else self._labels[rows]

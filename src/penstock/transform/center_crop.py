@@ -58,7 +58,8 @@ class CenterCrop(Spatial):
         if self.height > height or self.width > width:
             raise StepError(
                 "crop larger than the image",
-                f"center_crop: expected an image of at least H={self.height} W={self.width}, found H={height} W={width}",
+                f"center_crop: expected an image of at least H={self.height} W={self.width}, "
+                f"found H={height} W={width}",
             )
         top, left = self._start(height - self.height), self._start(width - self.width)
         return [reference.Crop(top, left, self.height, self.width)]

@@ -38,7 +38,7 @@ def _method(make: Callable[P, Decode | Verb], name: str) -> Callable[Concatenate
 
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     shown = readable.replace(parameters=[own, *readable.parameters.values()])
-    setattr(method, "__signature__", shown)  # noqa: B010 - a function type has no such attribute for a type checker
+    method.__dict__["__signature__"] = shown
     method.__name__ = name
     method.__qualname__ = f"Chain.{name}"
     # Without the examples, which speak of the verb itself and are run where it is defined.

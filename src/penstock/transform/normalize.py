@@ -14,7 +14,7 @@ from penstock.transform.verb import Verb, expect_image, number, numbers, written
 if TYPE_CHECKING:
     from penstock.types import Spec
 
-__all__ = ["CLIP", "IMAGENET", "SIGNED", "UNIT", "Normalize", "NormalizationStats"]
+__all__ = ["CLIP", "IMAGENET", "SIGNED", "UNIT", "NormalizationStats", "Normalize"]
 
 
 class NormalizationStats(NamedTuple):

@@ -1,0 +1,331 @@
+"""The command line: ``penstock run``, ``bench``, ``verify`` and ``--versions``.
+
+Progress and errors go to standard error, results to standard output. Exit codes: 0; 1 when Penstock raised (one
+sentence, no traceback), when ``run --on-failure raise`` met a failed item or ``--max-failures`` was exceeded, and when
+``verify`` found a difference; 2 for a command that cannot be understood; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from penstock.errors import PenstockError
+from penstock.types import DtypeName, FilterName, FitName, LastName, LayoutName, OnDamage, OnFailure
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from penstock.bench.verify import Verdict
+    from penstock.pipeline import Pipeline
+
+_INTERRUPTED = 130
+_SHOWN = 20
+_FOLDER = click.argument("folder", type=click.Path(path_type=str))
+_THREADS = click.option("--threads", type=click.IntRange(1), help="Native threads. Default: the usable cores.")
+
+
+def _words(literal: Any) -> click.Choice[str]:
+    return click.Choice(get_args(literal))
+
+
+class _Size(click.ParamType[tuple[int, int]]):
+    """``224``, or height x width as ``224x320``."""
+
+    name = "H[xW]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", str(value))
+        if found is None:
+            self.fail(f"expected a size such as 224, or height x width such as 224x320, found {value!r}.", param, ctx)
+        return int(found[1]), int(found[2] or found[1])
+
+
+class _Count(click.ParamType["int | Fraction"]):
+    """A count, or a share of the items as ``1%``."""
+
+    name = "N|P%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Fraction:
+        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", str(value))
+        if found is None:
+            self.fail(f"expected a count such as 10, or a share such as 1%, found {value!r}.", param, ctx)
+        return int(found[1]) if found[1] else Fraction(found[2]) / 100
+
+
+_SIZE = click.option("--size", type=_Size(), default="224", show_default=True, help="Height and width in pixels.")
+_FILTER = click.option(
+    "--filter", type=_words(FilterName), default="bilinear", show_default=True, help="Pillow's filter."
+)
+
+
+def _show_versions(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo("\n".join(f"{name:<14} {version}" for name, version in versions().items()))
+        ctx.exit()
+
+
+def versions() -> dict[str, str]:
+    """What pixels and speed depend on, by name: codecs, instruction set, Pillow, NumPy, Python."""
+    import platform
+
+    import numpy as np
+    import PIL
+    from PIL import features
+
+    from penstock import __version__, _native
+
+    codec = features.version("libjpeg_turbo")
+    return {
+        "penstock": __version__,
+        "codec": _native.jpeg_version(),
+        "SIMD": _native.simd_name(),
+        "Pillow": f"{PIL.__version__} ({f'libjpeg-turbo {codec}' if codec else 'libjpeg'})",
+        "NumPy": np.__version__,
+        "Python": platform.python_version(),
+    }
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--versions",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_versions,
+    help="Codecs, SIMD, libraries.",
+)
+def penstock() -> None:
+    """Feeds images to models: Pillow's pixels, at the decoder's speed."""
+
+
+@penstock.command()
+@_FOLDER
+@_SIZE
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Rows a batch.")
+@_FILTER
+@click.option("--fit", type=_words(FitName), default="fill", show_default=True, help="fill stretches, cover crops.")
+@click.option("--layout", type=_words(LayoutName), default="NHWC", show_default=True)
+@click.option("--dtype", type=_words(DtypeName), help="Default: uint8; float32 with --normalize.")
+@click.option(
+    "--normalize",
+    type=click.Choice(["imagenet", "clip", "signed", "unit"]),
+    help="Statistics for float32; unit, which is [0, 1], when only --dtype float32 is given.",
+)
+@click.option(
+    "--last", type=_words(LastName), default="short", show_default=True, help="A last batch that is not full."
+)
+@click.option("--shuffle/--no-shuffle", default=False, help="A full permutation, from --seed.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@_THREADS
+@click.option("--prefetch", type=click.IntRange(1), default=2, show_default=True, help="Batches in flight.")
+@click.option(
+    "--on-failure",
+    type=_words(OnFailure),
+    default="raise",
+    show_default=True,
+    help="raise stops with exit code 1; skip and blank go on, with exit code 0 within --max-failures.",
+)
+@click.option("--max-failures", type=_Count(), help="More failed items than this (10, or 1%) end it with exit code 1.")
+@click.option("--on-damage", type=_words(OnDamage), default="keep", show_default=True)
+@click.option("--ledger", type=click.Path(dir_okay=False), help="Writes every failure here, one JSON object a line.")
+def run(folder: str, **options: Any) -> None:
+    """Run one pass over the pictures in FOLDER and say where the time went."""
+    line = _line(folder, options)
+    click.echo(f"{line}\n", err=True)
+    passing = line.run(
+        threads=options["threads"],
+        prefetch=options["prefetch"],
+        on_failure=options["on_failure"],
+        max_failures=options["max_failures"],
+        on_damage=options["on_damage"],
+        ledger=options["ledger"],
+    )
+    try:
+        with _progress() as progress, passing:
+            bar = progress.add_task("images", total=len(line.source))
+            for _ in passing:
+                progress.update(bar, completed=passing.reached)
+            progress.update(bar, completed=passing.reached)
+    finally:
+        click.echo(f"{passing.stats}\n\n{passing.failures}\n{passing.damaged}\n{passing.notes}")
+
+
+def _line(folder: str, options: dict[str, Any]) -> Pipeline:
+    """The line that the options of ``penstock run`` describe."""
+    import penstock as ps
+
+    normalize, dtype = options["normalize"], options["dtype"]
+    if normalize is not None and dtype == "uint8":
+        raise click.UsageError(f"--normalize {normalize}: expected --dtype float32 with it, found --dtype uint8.")
+    line = ps.folder(folder, label=None).seed(options["seed"])
+    if options["shuffle"]:
+        line = line.shuffle()
+    height, width = options["size"]
+    line = line.decode().resize(height, width, fit=options["fit"], filter=options["filter"])
+    if normalize is not None or dtype == "float32":
+        line = line.normalize(getattr(ps, (normalize or "unit").upper()))
+    return line.batch(options["batch"], last=options["last"], layout=options["layout"])
+
+
+def _progress(unit: str = "images/s") -> Progress:
+    """A bar on standard error: done of all, rate, time left; only where somebody watches."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Items a second, as of the last ones."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.0f} {unit}")
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+@penstock.command()
+@_FOLDER
+@_SIZE
+@_FILTER
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Rows a batch.")
+@_THREADS
+@click.option("--images", type=click.IntRange(1), help="Images a lap. Default: about 200 megapixels of them.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Laps that are counted.")
+def bench(  # noqa: PLR0913 - one parameter an option
+    folder: str,
+    size: tuple[int, int],
+    filter: FilterName,
+    batch: int,
+    threads: int | None,
+    images: int | None,
+    rounds: int,
+) -> None:
+    """Measure Penstock on the JPEGs in FOLDER against bare decode, Pillow and its own reference.
+
+    All run in turn, each in a process of its own; the figures are medians. The work: float32 NCHW, ImageNet's statistics.
+    """
+    import penstock as ps
+    from penstock import _native
+    from penstock.bench.choose import choose
+    from penstock.bench.interleave import interleave
+    from penstock.bench.machine import cpu_model
+    from penstock.bench.task import Contestant, Task
+    from penstock.engine import default_threads
+
+    source = ps.folder(folder, label=None).source
+    chosen = choose([os.path.join(folder, source.key(i)) for i in range(len(source))], images)
+    many = threads or default_threads()
+
+    def entrant(name: str, maker: str, count: int = many) -> Contestant:
+        task = Task(paths=chosen.paths, threads=count, height=size[0], width=size[1], filter=filter, batch=batch)
+        return Contestant(name, f"penstock.bench.{maker}", task)
+
+    contestants = [
+        entrant("bare decode (the limit)", "limit:bare_decode"),
+        entrant("Pillow, sequential", "pillow_loops:sequential", 1),
+        entrant("Pillow, threads", "pillow_loops:threads"),
+        entrant('Penstock, engine="reference"', "penstock_runs:reference", 1),
+        entrant("Penstock", "penstock_runs:native"),
+    ]
+    with _progress("laps/s") as progress:
+        bar = progress.add_task("laps", total=len(contestants) * (rounds + 1))
+        results = interleave(contestants, rounds, on_lap=lambda name: progress.update(bar, description=name, advance=1))
+    click.echo(f"{chosen}, to H={size[0]} W={size[1]} {filter}; medians of {rounds} rounds")
+    _print_results(results)
+    click.echo(f"{cpu_model()}, instruction set used: {_native.simd_name()}")
+
+
+def _print_results(results: Sequence[Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from penstock.bench.report import HEAD, rows
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, title in enumerate(HEAD):
+        table.add_column(title, justify="left" if number == 0 else "right")
+    for cells in rows(results, results[0]):
+        table.add_row(*cells)
+    Console().print(table)
+
+
+@penstock.command()
+@_FOLDER
+@_SIZE
+@_FILTER
+def verify(folder: str, size: tuple[int, int], filter: FilterName) -> None:
+    """Compare every picture in FOLDER with Pillow, pixel by pixel: as decoded, and resized.
+
+    Exit code 1 when one differs, or only one of the two has pixels.
+    """
+    from collections import Counter
+
+    import penstock as ps
+    from penstock.bench.verify import verify as verdicts
+
+    line = ps.folder(folder, label=None)
+    counts: Counter[str] = Counter()
+    wrong: list[Verdict] = []
+    with _progress() as progress:
+        bar = progress.add_task("images", total=len(line))
+        for verdict in verdicts(line, folder, *size, filter):
+            counts[verdict.answer] += 1
+            if verdict.answer not in ("identical", "neither"):
+                wrong.append(verdict)
+            progress.advance(bar)
+    for verdict in wrong[:_SHOWN]:
+        click.echo(f"{verdict.answer}: {verdict.key!r}: {verdict.detail}")
+    if len(wrong) > _SHOWN:
+        click.echo(f"... and {len(wrong) - _SHOWN:,} more")
+    one_side = counts["only Pillow"] + counts["only Penstock"]
+    click.echo(
+        f"{counts.total():,} images: {counts['identical']:,} identical, {counts['differs']:,} differ, {one_side:,} "
+        f"on one side only, {counts['neither']:,} refused by both"
+    )
+    if wrong:
+        raise click.exceptions.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command ``penstock``; returns the exit code and never raises for what a user can cause."""
+    try:
+        code = penstock.main(args=arguments, prog_name="penstock", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("penstock: interrupted.", err=True)
+        return _INTERRUPTED
+    except PenstockError as error:
+        click.echo(f"penstock: {error.message}", err=True)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output has gone, as head does; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
