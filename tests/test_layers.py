@@ -34,14 +34,14 @@ ROWS = [
     ],
     ["stats", "failures", "delivery", "reference", "engine"],
     ["deliver", "predict"],
-    ["loader", "pipeline"],
-    ["compat", "bench", "cli", "__init__", "testing"],
+    ["loader", "replay", "functions", "pipeline"],
+    ["__init__", "compat", "testing", "bench", "cli"],
 ]
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
 
 # Modules whose whole purpose is to start something. `threading` is not among them: a lock or a thread's own storage
-# starts nothing, so only the names in STARTING are looked for there.
-STARTERS = {"multiprocessing", "concurrent", "_thread", "asyncio", "subprocess"}
+# starts nothing, so only the names in STARTING are looked for there. Nor is asyncio: who awaits has its thread already.
+STARTERS = {"multiprocessing", "concurrent", "_thread", "subprocess"}
 STARTING = {"Thread", "Timer", "start_new_thread", "fork", "posix_spawn", "ThreadPoolExecutor", "ProcessPoolExecutor"}
 # The bench measures Pillow in threads of its own, beside the engine, and writes down the commit it measured.
 MAY_START = {"engine", "bench"}

@@ -170,7 +170,8 @@ def test_apply_adds_the_steps() -> None:
             lambda: iter(images().random_horizontal_flip()),
             (
                 "iter(line): expected a line without a random stage, found random_horizontal_flip, which changes with "
-                "the epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
+                "the epoch; hold line.loader(), whose every pass is the next epoch, or say which one: "
+                "line.run(epoch=0)."
             ),
         ),
         (lambda: blobs(BYTES).run(), "run(): expected images, found encoded bytes; call .decode() before it."),

@@ -104,12 +104,14 @@ def test_folder_label_function(tmp_path):
     assert [item.label for item in numbers] == [9, 9, 11] and numbers.classes is None
     with pytest.raises(SourceError, match="all words or all numbers"):
         folder_source(tmp_path, label=lambda key: 1 if "/" in key else "word")
-    with pytest.raises(SourceError, match="expected a word or a whole number as the label of 'cat_1.jpg', found float"):
+    with pytest.raises(
+        SourceError, match=r"expected a word or a whole number as the label of 'cat_1.jpg', found float"
+    ):
         folder_source(tmp_path, label=lambda key: 1.5)  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.parametrize(
-    "names, sentence",
+    ("names", "sentence"),
     [
         (["1.txt"] * 1 + [f"{i}.txt" for i in range(2, 11)] + ["a.csv", "b.csv"], "12 files left out: 10 .txt, 2 .csv"),
         ([], "found nothing"),
@@ -129,7 +131,7 @@ def test_what_is_no_folder(tmp_path):
         folder_source(tmp_path, label="folders")  # type: ignore[arg-type]
     with pytest.raises(PlanError, match="the word 'jpg'"):
         folder_source(tmp_path, extensions="jpg")
-    with pytest.raises(PlanError, match="found 'tar.gz'"):
+    with pytest.raises(PlanError, match=r"found 'tar.gz'"):
         folder_source(tmp_path, extensions=["tar.gz"])
 
 
@@ -203,7 +205,7 @@ def test_find_names_the_nearest(tmp_path):
     with pytest.raises(SourceError, match=r"found 'cat/3.jpg'; the nearest are 'cat/[12].jpg', 'cat/[12].jpg'\."):
         source.find("cat/3.jpg")
     large = files_source(f"{i:05}/{i}.jpg" for i in range(20_000))
-    with pytest.raises(SourceError, match="'12345/12345.jpg'"):
+    with pytest.raises(SourceError, match=r"'12345/12345.jpg'"):
         large.find("12345/12346.jpg")
 
 
@@ -216,7 +218,7 @@ def test_files(tmp_path):
     assert [item.label for item in source] == [0, 1, 0]
     check_source(source)
     check_source(files_source([]))
-    with pytest.raises(PlanError, match="found the single path 'a.jpg'"):
+    with pytest.raises(PlanError, match=r"found the single path 'a.jpg'"):
         files_source("a.jpg")
     with pytest.raises(PlanError, match="expected paths, found int"):
         files_source([3])  # type: ignore[list-item]

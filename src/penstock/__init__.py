@@ -8,6 +8,8 @@
 1
 """
 
+from typing import TYPE_CHECKING, Any
+
 from penstock._version import __version__
 from penstock.batch import Batching
 from penstock.errors import (
@@ -18,15 +20,18 @@ from penstock.errors import (
     SourceError,
     TooManyFailuresError,
 )
+from penstock.functions import decode, resize
 from penstock.geometry import Geometry, RowGeometry
-from penstock.loader import Loader, Run
 from penstock.pipeline import Pipeline, arrays, blobs, files, folder
 from penstock.recipe import Recipe, recipe
-from penstock.replay import Explanation, decode, resize
 from penstock.sources.source import Source
-from penstock.stats import Stats
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats
 from penstock.types import Batch, Damage, Failure, Item, Row, Spec
+
+if TYPE_CHECKING:
+    from penstock.loader import Loader, Run
+    from penstock.replay import Explanation
+    from penstock.stats import Stats
 
 __all__ = [
     "CLIP",
@@ -65,3 +70,20 @@ __all__ = [
     "recipe",
     "resize",
 ]
+
+# What runs a line is imported by the first run: describing one costs a fraction of the time.
+_LATE = {"Explanation": "replay", "Loader": "loader", "Run": "loader", "Stats": "stats"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"penstock.{_LATE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -36,7 +36,7 @@ TRIES = 5
 
 
 class DecodeError(Exception):
-    """Why bytes did not become pixels: ``cause`` to group by, ``message`` for the sentence after "decode of 'key': "."""
+    """Why bytes did not become pixels: ``cause`` to group by, ``message`` what follows "decode of 'key': "."""
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(cause, message)
@@ -179,7 +179,7 @@ def _check_limits(image: Image.Image, data: bytes, decode: Decode) -> None:
     sampling = [(layer[1], layer[2]) for layer in getattr(image, "layer", [])]
     if not sampling or min(min(pair) for pair in sampling) < 1:
         return
-    # A scan takes longest to find by walking the markers; entropy-coded bytes never hold FF DA, so this is never too low.
+    # Walking the markers takes long; entropy-coded bytes never hold FF DA, so this count is never too low.
     scans = data.count(b"\xff\xda")
     # Pillow says "progressive"; a baseline file in several scans keeps its coefficients, too.
     several = bool(image.info.get("progressive")) or (scans > 1 and (scans := count_scans(data)) > 1)

@@ -59,6 +59,10 @@ class Keys(Sequence[str]):
     def __repr__(self) -> str:
         return repr(list(self))
 
+    def __reduce__(self) -> tuple[type[list[str]], tuple[list[str]]]:
+        # A batch on its way to another process takes its own keys along, not the whole source.
+        return list, (list(self),)
+
 
 @dataclass(slots=True)
 class Columns:
@@ -77,7 +81,7 @@ class Columns:
     def from_native(cls, results: Mapping[str, Any], notes: Counter[str]) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         counted = Counter(notes)
-        bits = results["notes"]
+        bits = results["notes"][results["outcome"] <= DAMAGED]  # a loss is an image's that was delivered
         for bit, name in NOTE_BITS.items():
             if count := int(np.count_nonzero(bits & bit)):
                 counted[name] += count
@@ -173,12 +177,13 @@ class Delivery:
         problems = list(columns.problems)
         for row, text in columns.damages:
             at = int(index[row])
-            key = self.source.key(at)
-            self.damaged.add(Damage(key, at, sentence("decode", key, f"the codec recovered from damage: {text}")))
-            if self.options.on_damage == "fail":
+            if self.options.on_damage == "fail":  # one outcome an item: it is a failure then, not damage as well
                 problems.append((row, "decode", "damaged", f"expected an undamaged image, found: {text}"))
                 columns.outcome[row] = FAILED
                 _blank(columns.images, row)
+                continue
+            key = self.source.key(at)
+            self.damaged.add(Damage(key, at, sentence("decode", key, f"the codec recovered from damage: {text}")))
         failures = []
         for row, stage, cause, message in sorted(problems):
             at = int(index[row])

@@ -12,12 +12,14 @@ from penstock.types import Damage, Failure
 
 KEEP = 1000
 _EXAMPLES = 3
+_NOTE_KINDS = 100
 
 _Entry = TypeVar("_Entry", Failure, Damage)
 
 NOTE_SENTENCES: dict[str, str] = {
     "alpha dropped": "transparency was dropped, as convert('RGB') does",
     "16 bit clipped": "values above 255 of 16-bit pictures became white, as Pillow's convert('RGB') does",
+    "16 bit reduced": "16-bit colours were cut to their high byte, as Pillow opens them",
     "icc ignored": "an embedded colour profile was ignored; the pixels are as stored",
     "first frame taken": "only the first frame of several was taken",
 }
@@ -108,8 +110,9 @@ class Notes(Mapping[str, int]):
         self._counts: Counter[str] = Counter()
 
     def add(self, name: str, count: int = 1) -> None:
-        """Counts a note."""
-        self._counts[name] += count
+        """Counts a note; past 100 kinds, further ones (Pillow's warnings hold numbers) are counted as one."""
+        known = name in self._counts or len(self._counts) < _NOTE_KINDS
+        self._counts[name if known else "further notes"] += count
 
     def __getitem__(self, name: str) -> int:
         if name not in self._counts:

@@ -121,8 +121,8 @@ class RowGeometry:
     """Where the pixels of one image went.
 
     ``matrix`` float64 [2, 3] takes stored pixels (before the EXIF orientation) to model pixels; ``height`` and
-    ``width`` are the stored image's. Points are (x, y), a pixel's centre at +0.5; ``frame`` says what the source side means:
-    "upright" (what viewers and annotation tools show) or "stored" (as in the file).
+    ``width`` are the stored image's. Points are (x, y), a pixel's centre at +0.5; ``frame`` says what the source side
+    means: "upright" (what viewers and annotation tools show) or "stored" (as in the file).
 
     >>> row = RowGeometry(matrix(0.5, 0.0, 0.0, 0.0, 0.5, 0.0), height=100, width=200)
     >>> row.to_model([[20, 10]])

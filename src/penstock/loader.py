@@ -274,8 +274,9 @@ class Run:
             self._submit()
             columns = Columns.from_native(results, ticketed.notes)
             index, labels = ticketed.index, ticketed.labels
-        self._next_step += 1
-        return self._delivery.deliver(columns, index, labels, step=step, epoch=self.options.epoch)
+        batch = self._delivery.deliver(columns, index, labels, step=step, epoch=self.options.epoch)
+        self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
+        return batch
 
     def _submit(self) -> None:
         assert self._engine is not None and self._plan is not None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import operator
 import os
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+from numbers import Rational
+from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PlanError
 from penstock.types import EngineName, OnDamage, OnFailure
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 __all__ = ["RunOptions"]
 
@@ -30,6 +33,7 @@ class RunOptions:
     cores. ``prefetch`` batches may be in flight, in at most ``max_memory`` bytes. ``max_failures`` is a count, or a
     Fraction of the items. ``ledger`` is a file that gets one JSON line a failure. Raises PlanError by name.
 
+    >>> from fractions import Fraction
     >>> RunOptions(epoch=3, max_failures=Fraction(1, 100)).prefetch
     2
     """
@@ -63,7 +67,7 @@ class RunOptions:
             if value not in words:
                 options = ", ".join(repr(word) for word in words)
                 raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
-        if isinstance(self.max_failures, Fraction):
+        if isinstance(self.max_failures, Rational) and not isinstance(self.max_failures, int):
             if not 0 <= self.max_failures <= 1:
                 raise PlanError(
                     f"max_failures={self.max_failures!r}: expected a Fraction from 0 to 1, found {self.max_failures}."

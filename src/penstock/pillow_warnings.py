@@ -17,7 +17,7 @@ _users = 0
 
 
 class _Recorder:
-    """Stands where a filter has its message pattern: keeps the text in a recording thread, matches nothing elsewhere."""
+    """Stands where a filter has its message pattern: keeps the text in a recording thread only."""
 
     pattern = "warnings of a thread that decodes with Pillow"
 
@@ -38,8 +38,8 @@ def recorded_warnings() -> Iterator[list[str]]:
     """The texts of the warnings this thread raises inside the block; none is shown or raised.
 
     Other threads keep the filters they have: the one entry added, at the front, matches in no thread but this. It goes
-    when the last block ends. A filter that another thread puts in front meanwhile (``simplefilter("error")``) still wins,
-    so a caller must take a raised Warning as a reason to try again.
+    when the last block ends. A filter that another thread puts in front meanwhile (``simplefilter("error")``)
+    still wins, so a caller must take a raised Warning as a reason to try again.
     """
     notes: list[str] = []
     outer = getattr(_local, "notes", None)

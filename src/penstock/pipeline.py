@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import html
 import inspect
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
 from penstock.batch import Batching, Selection
@@ -23,6 +20,8 @@ from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, Spec
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from penstock.loader import Loader, Run
     from penstock.replay import Explanation
     from penstock.sources.source import Source
@@ -153,6 +152,8 @@ class Pipeline(Chain):
         Batch size, layout and selection are left out: a state may be resumed with another of these.
         """
         order = f"seed={self.order.seed} shuffle={self.order.shuffle}"
+        import hashlib
+
         return hashlib.sha256(f"line\n{self.source.digest()}\n{order}\n{self.recipe.fingerprint}".encode()).hexdigest()
 
     def stages(self) -> list[Stage]:
@@ -184,6 +185,8 @@ class Pipeline(Chain):
         return f"{text}\n{fused}" if fused else text
 
     def _repr_html_(self) -> str:
+        import html
+
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(stage.word)}</th>"
             f"<td style='text-align:left'>{html.escape(stage.arguments)}</td>"

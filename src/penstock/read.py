@@ -19,7 +19,7 @@ _CHUNK = 1 << 30
 
 
 class ReadError(Exception):
-    """Why an item's bytes could not be had: ``cause`` to group by, ``message`` for the sentence after "read of 'key': "."""
+    """Why an item's bytes could not be had: ``cause`` to group by, ``message`` what follows "read of 'key': "."""
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(cause, message)

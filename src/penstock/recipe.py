@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -27,9 +25,15 @@ __all__ = ["Recipe", "recipe"]
 VERSION = 1
 RESAMPLER = "pillow-22bit"  # part of the fingerprint: other arithmetic would give other pixels
 
-# Set by penstock.engine when it is imported: (recipe, data, seed, epoch, index) -> the finished image. A hook, because
-# imports go up a row and the engine is below.
-process: Callable[[Recipe, Any, int, int, int], npt.NDArray[Any]] | None = None
+# (recipe, data, seed, epoch, index) -> the finished image.
+Process = Callable[["Recipe", Any, int, int, int], npt.NDArray[Any]]
+_process: list[Process] = []
+
+
+def processed_by(process: Process) -> Process:
+    """A decorator: says which function a recipe calls. A hook, because imports go up a row and the engine is below."""
+    _process[:] = [process]
+    return process
 
 
 class Resolved(NamedTuple):
@@ -175,6 +179,8 @@ class Recipe(Chain):
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of the canonical JSON and the resampler's version."""
+        import hashlib
+
         return hashlib.sha256(f"{RESAMPLER}\n{self.to_json()}".encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -183,12 +189,16 @@ class Recipe(Chain):
         >>> recipe().random_horizontal_flip().to_json()
         '{"penstock":"recipe","steps":[{"p":0.5,"verb":"random_horizontal_flip"}],"version":1}'
         """
+        import json
+
         document = {"penstock": "recipe", "version": VERSION, "steps": [_step_to_json(step) for step in self.steps]}
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Recipe:
         """The recipe that :meth:`to_json` wrote; raises PlanError for unknown versions, verbs and keys, by name."""
+        import json
+
         try:
             document = json.loads(text)
         except ValueError as error:
@@ -211,9 +221,9 @@ class Recipe(Chain):
 
         ``seed``, ``epoch`` and ``index`` key the random steps. Raises ItemError when the image fails.
         """
-        if process is None:
+        if not _process:
             raise PenstockError("recipe: expected penstock's engine, found it not imported; import penstock first.")
-        return process(self, data, seed, epoch, index)
+        return _process[0](self, data, seed, epoch, index)
 
     def __str__(self) -> str:
         return table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])

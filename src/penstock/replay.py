@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
-from penstock import recipe as recipe_module
 from penstock.decode import DecodeError, decode_pillow
 from penstock.delivery import NOTE_BITS, Columns, Delivery, decode_text, sentence
 from penstock.engine import compile_plan
@@ -106,8 +105,6 @@ def _array_of_picture(picture: Any) -> UInt8Image:
 
     return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
-
-recipe_module.process = process_one
 
 
 def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Row:
@@ -309,31 +306,3 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def _ms_since(begun: float) -> float:
     return (time.perf_counter() - begun) * 1000.0
-
-
-def decode(data: Any) -> UInt8Image:
-    """One encoded image (a path or bytes) as uint8 [H, W, 3] RGB, upright; Pillow's pixels, bit for bit.
-
-    Raises ItemError naming what was expected and found.
-
-    >>> import io, numpy as np, PIL.Image
-    >>> file = io.BytesIO()
-    >>> PIL.Image.new("RGB", (6, 4), "red").save(file, "PNG")
-    >>> decode(file.getvalue()).shape
-    (4, 6, 3)
-    """
-    image: UInt8Image = process_one(recipe_module.recipe().decode(), data)
-    return image
-
-
-def resize(image: Any, height: int | None = None, width: int | None = None, **options: Any) -> UInt8Image:
-    """One uint8 [H, W, 3] image (or a Pillow image) resized as the verb ``resize`` does; Pillow's pixels, bit for bit.
-
-    Takes the verb's options (``fit``, ``filter``, ``short_side``). Raises PlanError, or ItemError for this image.
-
-    >>> import numpy as np
-    >>> resize(np.zeros((4, 6, 3), np.uint8), 2, 3).shape
-    (2, 3, 3)
-    """
-    result: UInt8Image = process_one(replace(recipe_module.recipe()).resize(height, width, **options), image)
-    return result

@@ -43,7 +43,7 @@ _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 
 
 def describe_bytes(data: bytes) -> str:
-    """``0 bytes``, ``HTML text ('<!DOCTYPE html...')``, ``bytes 50 4b 03 04 (a ZIP archive)``: what ``data`` looks like."""
+    """What ``data`` is like: ``0 bytes``, ``bytes 50 4b 03 04 (a ZIP archive)``, ``HTML ('<!DOCTYPE html')``."""
     if not data:
         return "0 bytes"
     shown = f"bytes {data[:4].hex(' ')}"

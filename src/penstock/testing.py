@@ -15,8 +15,8 @@ __all__ = ["check_source"]
 def check_source(source: Source) -> None:
     """Hold a source to the contract of ``penstock.sources.Source``; AssertionError, in a sentence, where it breaks it.
 
-    Checked: its size; ``source[i]`` against ``locate`` in any order, repeated and empty; keys that ``find`` finds; labels
-    within the classes; IndexError outside; a digest that is stable and survives pickling; one line of description.
+    Checked: its size; ``source[i]`` against ``locate`` in any order, repeated and empty; keys that ``find`` finds;
+    labels within the classes; IndexError outside; a digest that is stable and survives pickling; one described line.
     Every item is looked at: use a small source.
 
     >>> from penstock.sources import blobs_source

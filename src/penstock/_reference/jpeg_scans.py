@@ -1,4 +1,4 @@
-"""How many scans a JPEG has and what decoding it costs, from its markers alone: the twin of the native header's limits."""
+"""How many scans a JPEG has and what decoding it costs, from its markers: the twin of the native header's limits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def count_scans(data: bytes) -> int:
 
 
 def working_bytes(height: int, width: int, sampling: list[tuple[int, int]], several_scans: bool) -> int:
-    """Memory a decoder needs beside the encoded bytes and the image: rows in flight, and for several scans coefficients.
+    """Bytes a decoder needs beside the encoded file and the image: rows in flight; in several scans, coefficients.
 
     ``sampling`` is (horizontal, vertical) for each component. Blocks are padded to whole sampling units, as
     libjpeg pads them; a block is 64 coefficients of two bytes.

@@ -25,8 +25,9 @@ class Chosen:
 
     def __str__(self) -> str:
         repeated = "" if len(self.paths) == self.distinct else f" ({self.distinct:,} files, repeated)"
+        average = self.megapixels / len(self.paths)
         return (
-            f"{len(self.paths):,} JPEGs a lap{repeated} of {self.megapixels / len(self.paths):.2f} megapixels on average, "
+            f"{len(self.paths):,} JPEGs a lap{repeated} of {average:.2f} megapixels on average, "
             f"chosen from {self.found:,} files"
         )
 

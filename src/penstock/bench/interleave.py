@@ -1,4 +1,4 @@
-"""The referee: every contestant in a process of its own, laps in turn, so that a busy machine is busy for all of them."""
+"""The referee: contestants in processes of their own, laps in turn, so that a busy machine is busy for all of them."""
 
 from __future__ import annotations
 

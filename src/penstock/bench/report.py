@@ -1,4 +1,4 @@
-"""The comparison as a table: who, images a second, against the limit, CPU, memory."""
+"""The comparison as a table: who, images a second, against the limit, CPU seconds, memory above what imports take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from penstock.bench.interleave import Result
 
-HEAD = ("", "threads", "images/s", "of the limit", "CPU s per 1,000", "peak memory above import")
+HEAD = ("", "threads", "images/s", "of limit", "CPU s/1,000", "peak memory")
 
 
 def rows(results: Sequence[Result], limit: Result) -> list[tuple[str, ...]]:

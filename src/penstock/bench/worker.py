@@ -1,7 +1,7 @@
 """The process one contestant runs in, so that its memory, threads and caches are its own.
 
-``python -m penstock.bench.worker`` reads JSON lines and answers each with one: first what to run, then "lap" as often as
-the referee likes. It ends with its input.
+``python -m penstock.bench.worker`` reads JSON lines and answers each with one: the first says what to run, every later
+one asks for a lap. It ends with its input.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -50,6 +49,8 @@ class ArraysSource(Source):
         return Locations(labels, arrays=[self._arrays[row] for row in rows.tolist()])
 
     def _hash_content(self, update: Any) -> None:
+        import hashlib
+
         for image in self._arrays:
             update(f"{image.shape}".encode())
             update(hashlib.sha256(image.data).digest())

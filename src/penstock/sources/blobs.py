@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -54,6 +53,8 @@ class BlobsSource(Source):
         return Locations(labels, blobs=[self._blobs[row] for row in rows.tolist()])
 
     def _hash_content(self, update: Any) -> None:
+        import hashlib
+
         for blob in self._blobs:
             update(len(blob).to_bytes(8, "little"))
             update(hashlib.sha256(blob).digest())

@@ -20,9 +20,14 @@ from penstock.sources.source import Locations, PathTable, Source, counted
 
 __all__ = ["EXTENSIONS", "FolderSource", "folder_source"]
 
-EXTENSIONS = tuple(
-    ["apng", "avif", "avifs", "bmp", "bw", "cur", "dds", "dib", "fli", "flc", "gif", "heic", "heif", "hif", "icns", "ico", "j2c", "j2k", "jfif", "jp2", "jpc", "jpe", "jpeg", "jpf", "jpg", "jpx", "jxl", "mpo", "pbm", "pcx", "pfm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "rgb", "rgba", "sgi", "tga", "tif", "tiff", "webp", "xbm", "xpm"]
+# fmt: off
+EXTENSIONS = (
+    "apng", "avif", "avifs", "bmp", "bw", "cur", "dds", "dib", "fli", "flc", "gif", "heic", "heif", "hif", "icns",
+    "ico", "j2c", "j2k", "jfif", "jp2", "jpc", "jpe", "jpeg", "jpf", "jpg", "jpx", "jxl", "mpo", "pbm", "pcx",
+    "pfm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "rgb", "rgba", "sgi", "tga", "tif", "tiff", "webp", "xbm",
+    "xpm",
 )
+# fmt: on
 """Extensions, in lower case and without the point, of the files that ``folder`` takes for pictures."""
 
 LabelFunction = Callable[[str], "str | int"]
@@ -195,7 +200,7 @@ class _Scan:
                 stack.pop()
 
     def _listing(self, folder: bytes) -> list[tuple[bytes, bool]]:
-        """The pictures and folders of one folder; a folder's name ends in ``/``, so that plain sorting is path order."""
+        """Pictures and folders in one folder; a folder's name ends in ``/``, so that plain sorting is path order."""
         found = []
         try:
             with os.scandir(self.root + folder) as entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 import os
 from array import array
@@ -44,6 +43,8 @@ class LabelCollector:
                 self._no_mixing(numbers=False, key=key)
                 return self.words.setdefault(label, len(self.words))
             if label not in self.words:
+                import difflib
+
                 nearest = difflib.get_close_matches(label, self.classes, n=1)
                 hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
                 raise SourceError(
@@ -88,7 +89,7 @@ class LabelCollector:
 def given_labels(
     where: str, keys: Iterator[str], count: int, labels: Iterable[str | int] | None, classes: Iterable[str] | None
 ) -> tuple[Labels | None, tuple[str, ...] | None]:
-    """Codes, int64 [count], and class names for ``labels`` given beside the items; SourceError where they do not fit."""
+    """Codes, int64 [count], and class names for ``labels`` beside the items; SourceError where they do not fit."""
     if labels is None:
         if classes is not None:
             raise SourceError(f"source of {where}: expected labels beside classes, found none.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import abc
-import difflib
-import hashlib
 import operator
 import os
 from collections.abc import Iterator, Mapping
@@ -107,6 +105,8 @@ class Source(abc.ABC):
         index = self._table.find(os.fsencode(key))
         if index is not None:
             return index
+        import difflib
+
         nearest = difflib.get_close_matches(key, self._table.near(os.fsencode(key)), n=3, cutoff=0.5)
         hint = f"the nearest are {', '.join(map(repr, nearest))}" if nearest else "nothing like it"
         raise SourceError(f"source of {self.where}: expected a key among its {len(self)} items, found {key!r}; {hint}.")
@@ -117,6 +117,8 @@ class Source(abc.ABC):
 
     @cached_property
     def _digest(self) -> str:
+        import hashlib
+
         sha = hashlib.sha256()
         sha.update(f"penstock source 1\n{len(self)}\n{self.classes!r}\n".encode("utf-8", "surrogateescape"))
         sha.update(self._table.offsets.astype("<i8", copy=False).tobytes())

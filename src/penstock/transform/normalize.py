@@ -54,8 +54,7 @@ class Normalize(Verb):
         std: Sequence[float] | None = None,
         dtype: Literal["float32"] = "float32",
     ) -> None:
-        given = [("mean", mean, False)] if std is None else [("mean", mean, False), ("std", std, False)]
-        text = written("normalize", given if dtype == "float32" else [*given, ("dtype", dtype, True)])
+        text = _written(mean, std, dtype)
         means, deviations = mean, std
         if isinstance(mean, NormalizationStats):
             if std is not None:
@@ -87,6 +86,16 @@ class Normalize(Verb):
         mean = " ".join(f"{value:g}" for value in self.mean)
         std = " ".join(f"{value:g}" for value in self.std)
         return f"mean {mean} std {std} {self.dtype}"
+
+
+def _written(mean: object, std: object, dtype: object) -> str:
+    """The call as the user wrote it; the arguments may be anything."""
+    given = [("mean", mean, False)]
+    if std is not None:
+        given.append(("std", std, False))
+    if dtype != "float32":
+        given.append(("dtype", dtype, True))
+    return written("normalize", given)
 
 
 def _three(text: str, name: str, value: object) -> tuple[float, float, float]:

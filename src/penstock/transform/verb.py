@@ -27,7 +27,8 @@ FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 class StepError(Exception):
     """A verb that cannot be applied to one image; that item fails.
 
-    ``cause`` is a short class to group by, ``message`` the sentence without its final stop; the native core's are equal.
+    ``cause`` is a short class to group by, ``message`` the sentence without its final stop. The native core's are the
+    same.
     """
 
     def __init__(self, cause: str, message: str) -> None:
