@@ -71,7 +71,7 @@ bench: setup  ## measure, and write BENCHMARKS.md and the README's table (ARGS=.
 test: setup native-test  ## the C++ tests of the core, then the Python tests
 	@$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
-CONFIGURE = $(BIN)/cmake -S . -G Ninja -DPENSTOCK_TESTS=ON -DPENSTOCK_WERROR=ON -Wno-dev --log-level=WARNING
+CONFIGURE = $(BIN)/cmake -S . -G Ninja -DPENSTOCK_TESTS=ON -DPENSTOCK_WERROR=ON --log-level=WARNING
 CTEST = $(BIN)/ctest --output-on-failure --no-tests=error -j $(JOBS)
 
 native-test: setup  ## the C++ tests of the core, without Python

@@ -296,8 +296,14 @@ void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
       }
       referral.admitted = referral.encoded.size();
       lock.lock();
+      if (job->cancelled.load(std::memory_order_relaxed) || shared->closing) {  // nobody would answer it
+        result.outcome = Outcome::cancelled;
+        job->remaining.fetch_sub(1, std::memory_order_acq_rel);
+        shared->finished.notify_all();
+        continue;
+      }
       shared->budget.hold(referral.admitted);
-      if (!shared->closing) shared->referrals.push_back(std::move(referral));
+      shared->referrals.push_back(std::move(referral));
       if (shared->parties == 0) shared->finished.notify_all();
       shared->referred.notify_one();
       continue;

@@ -14,8 +14,8 @@ const Kernels* avx2_kernels() { return nullptr; }
 namespace penstock {
 namespace {
 
-// A 22-bit weight times a byte does not fit a 16-bit multiply: weights are split into a high and a low half, each summed by
-// pmaddwd. Sums are exact modulo 2^32 and the true sum fits 32 bits, so the split changes nothing.
+// A 22-bit weight times a byte does not fit a 16-bit multiply: weights are split into a high and a low half, each
+// summed by pmaddwd. Sums are exact modulo 2^32 and the true sum fits 32 bits, so the split changes nothing.
 __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 __m256i load_weights(const int16_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
 __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
@@ -27,7 +27,8 @@ __m256i load_two(const uint8_t* low, const uint8_t* high) {
 
 __m256i join(__m256i high, __m256i low) {
   const __m256i round = _mm256_set1_epi32(1 << (kWeightBits - 1));
-  return _mm256_srai_epi32(_mm256_add_epi32(_mm256_slli_epi32(high, kLowBits), _mm256_add_epi32(low, round)), kWeightBits);
+  return _mm256_srai_epi32(_mm256_add_epi32(_mm256_slli_epi32(high, kLowBits), _mm256_add_epi32(low, round)),
+                           kWeightBits);
 }
 
 // Taps (0, 1), (2, 3) and 4 of each half's load as 16-bit R R' G G' B B' 0 0.
@@ -68,8 +69,10 @@ inline void slot(const uint8_t* low, const uint8_t* high, ptrdiff_t stride, cons
         const __m256i pixels = load_two(low + r * stride, high + r * stride);
         const __m256i pair0 = _mm256_shuffle_epi8(pixels, taps.mask[0]);
         const __m256i pair1 = _mm256_shuffle_epi8(pixels, taps.mask[1]);
-        high_sum[r] = _mm256_add_epi32(high_sum[r], _mm256_add_epi32(_mm256_madd_epi16(pair0, high0), _mm256_madd_epi16(pair1, high1)));
-        low_sum[r] = _mm256_add_epi32(low_sum[r], _mm256_add_epi32(_mm256_madd_epi16(pair0, low0), _mm256_madd_epi16(pair1, low1)));
+        high_sum[r] = _mm256_add_epi32(
+            high_sum[r], _mm256_add_epi32(_mm256_madd_epi16(pair0, high0), _mm256_madd_epi16(pair1, high1)));
+        low_sum[r] = _mm256_add_epi32(low_sum[r],
+                                      _mm256_add_epi32(_mm256_madd_epi16(pair0, low0), _mm256_madd_epi16(pair1, low1)));
       }
     }
   }
@@ -88,15 +91,17 @@ void horizontal_rows(const AxisTable& table, int pairs, const uint8_t* in, ptrdi
   for (int o = 0; o < table.window_size; o += kGroup, loads += kGroup, weights += kSlots * slot_words) {
     __m256i sums[kSlots][kRows];
     for (int j = 0; j < kSlots; ++j) {
-      slot<kRows, kPairs>(in + loads[j], in + loads[j + kSlots], stride, weights + j * slot_words, pairs, taps, sums[j]);
+      slot<kRows, kPairs>(in + loads[j], in + loads[j + kSlots], stride, weights + j * slot_words, pairs, taps,
+                          sums[j]);
     }
     for (int r = 0; r < kRows; ++r) {
-      const __m256i bytes = _mm256_shuffle_epi8(_mm256_packus_epi16(_mm256_packus_epi32(sums[0][r], sums[1][r]),
-                                                                    _mm256_packus_epi32(sums[2][r], sums[3][r])),
-                                                drop_fourth);
+      const __m256i bytes = _mm256_shuffle_epi8(
+          _mm256_packus_epi16(_mm256_packus_epi32(sums[0][r], sums[1][r]), _mm256_packus_epi32(sums[2][r], sums[3][r])),
+          drop_fourth);
       const __m128i first = _mm256_castsi256_si128(bytes), second = _mm256_extracti128_si256(bytes, 1);
       uint8_t* to = out + r * out_stride + o * 3;
-      if (o + kGroup < table.window_size) {
+      const int left = (table.window_size - o) * 3;
+      if (left >= 28) {
         // The four bytes too many are the next group's to write.
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to), first);
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 12), second);
@@ -104,7 +109,7 @@ void horizontal_rows(const AxisTable& table, int pairs, const uint8_t* in, ptrdi
         uint8_t last[32];
         _mm_storeu_si128(reinterpret_cast<__m128i*>(last), first);
         _mm_storeu_si128(reinterpret_cast<__m128i*>(last + 12), second);
-        __builtin_memcpy(to, last, static_cast<size_t>(table.window_size - o) * 3);
+        __builtin_memcpy(to, last, static_cast<size_t>(left < 24 ? left : 24));
       }
     }
   }
@@ -157,7 +162,8 @@ inline void interleave(const uint8_t* a, const uint8_t* b, __m256i pairs[4]) {
 inline __m256i halves(int32_t first, int32_t second, bool high) {
   const int32_t mask = (1 << kLowBits) - 1;
   const int32_t a = high ? first >> kLowBits : first & mask, b = high ? second >> kLowBits : second & mask;
-  return _mm256_set1_epi32(static_cast<int32_t>((static_cast<uint32_t>(b) << 16) | (static_cast<uint32_t>(a) & 0xffffu)));
+  return _mm256_set1_epi32(
+      static_cast<int32_t>((static_cast<uint32_t>(b) << 16) | (static_cast<uint32_t>(a) & 0xffffu)));
 }
 
 // kPairs: pairs of rows where known (their weights stay in registers), 0 where counted at run time.
@@ -295,8 +301,9 @@ void split_planar(const uint8_t* in, int width, uint8_t* out, ptrdiff_t plane_st
   for (; x + 16 <= width; x += 16) {
     const __m128i a = load16(in + x * 3), b = load16(in + x * 3 + 16), c = load16(in + x * 3 + 32);
     for (int k = 0; k < 3; ++k) {
-      const __m128i plane = _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(a, from_first[k]), _mm_shuffle_epi8(b, from_second[k])),
-                                         _mm_shuffle_epi8(c, from_third[k]));
+      const __m128i plane =
+          _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(a, from_first[k]), _mm_shuffle_epi8(b, from_second[k])),
+                       _mm_shuffle_epi8(c, from_third[k]));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(out + k * plane_stride + x), plane);
     }
   }
@@ -306,8 +313,8 @@ void split_planar(const uint8_t* in, int width, uint8_t* out, ptrdiff_t plane_st
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels table = {"avx2",           horizontal,            vertical,
-                                normalize_planar, normalize_interleaved, split_planar, pack_axis};
+  static const Kernels table = {"avx2",       horizontal, vertical, normalize_planar, normalize_interleaved,
+                                split_planar, pack_axis};
   static const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return supported ? &table : nullptr;
 }

@@ -1,13 +1,15 @@
-// How simd_avx2.cpp finds the weights of a horizontal pass. Built by plain code, so that no inline function is compiled twice.
+// How simd_avx2.cpp finds the weights of a horizontal pass. Built by plain code, so that no inline function is compiled
+// twice.
 #pragma once
 
 #include "resample.h"
 
 namespace penstock {
 
-// Outputs go in groups of eight, in four slots: slot j holds output j of the group in its low half and output j + 4 in its high
-// half. A vector pair multiplies two neighbouring taps: 16 high halves (weight >> kLowBits), then 16 low halves, each half-vector
-// laid out as R R' G G' B B' 0 0. One 16-byte load holds five RGB pixels: up to five taps take one load; more take one per four.
+// Outputs go in groups of eight, in four slots: slot j holds output j of the group in its low half and output j + 4 in
+// its high half. A vector pair multiplies two neighbouring taps: 16 high halves (weight >> kLowBits), then 16 low
+// halves, each half-vector laid out as R R' G G' B B' 0 0. One 16-byte load holds five RGB pixels: up to five taps take
+// one load; more take one per four.
 constexpr int kGroup = 8;
 constexpr int kSlots = 4;
 constexpr int kLowBits = 11;

@@ -11,8 +11,8 @@ uint8_t clip8(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kWeig
 
 constexpr int32_t kHalf = 1 << (kWeightBits - 1);
 
-void horizontal(const AxisTable& table, const uint8_t* in, ptrdiff_t stride, int rows, size_t /*readable*/, uint8_t* out,
-                ptrdiff_t out_stride) {
+void horizontal(const AxisTable& table, const uint8_t* in, ptrdiff_t stride, int rows, size_t /*readable*/,
+                uint8_t* out, ptrdiff_t out_stride) {
   for (int row = 0; row < rows; ++row, in += stride, out += out_stride) {
     const int32_t* weights = table.weights.data();
     uint8_t* to = out;
@@ -70,8 +70,8 @@ void split_planar(const uint8_t* in, int width, uint8_t* out, ptrdiff_t plane_st
 }  // namespace
 
 const Kernels& portable_kernels() {
-  static const Kernels table = {"portable",       horizontal,            vertical,
-                                normalize_planar, normalize_interleaved, split_planar, nullptr};
+  static const Kernels table = {"portable",   horizontal, vertical, normalize_planar, normalize_interleaved,
+                                split_planar, nullptr};
   return table;
 }
 

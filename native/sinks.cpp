@@ -103,7 +103,8 @@ void VerticalSink::push(const Strip& strip) {
     if (first + count > end) break;
     for (int k = 0; k < count; ++k) {
       const int row = first + k;
-      pointers_[k] = row >= arrived_ ? strip.row(row - arrived_) : ring_ + static_cast<size_t>(row % ring_rows) * stride_;
+      pointers_[k] =
+          row >= arrived_ ? strip.row(row - arrived_) : ring_ + static_cast<size_t>(row % ring_rows) * stride_;
     }
     run.vertical(pointers_, table.weights.data() + static_cast<size_t>(o) * table.max_count, count, bytes_,
                  out_ + static_cast<size_t>(out.count) * stride_);

@@ -10,9 +10,11 @@
 
 namespace penstock {
 
-constexpr int kStripRows = 8;  // rows a sink gathers before it hands them on: enough to amortise, few enough for the L1 cache
+constexpr int kStripRows =
+    8;  // rows a sink gathers before it hands them on: enough to amortise, few enough for the L1 cache
 
-// Rows in arrival order. `tail`: bytes that may be read from the start of the last row; earlier rows may be read into the next.
+// Rows in arrival order. `tail`: bytes that may be read from the start of the last row; earlier rows may be read into
+// the next.
 struct Strip {
   const uint8_t* rows = nullptr;
   ptrdiff_t stride = 0;

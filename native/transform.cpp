@@ -63,8 +63,7 @@ std::vector<Group> gather(Size upright, const std::vector<Step>& steps) {
 
 AxisRequest horizontal_request(const Group& group, int in_size, bool mirrored) {
   const Step& s = group.resize;
-  return {in_size,      s.width,      s.box_left, s.box_right,  s.filter,
-          group.x.start, group.x.size, mirrored,   group.flipped};
+  return {in_size, s.width, s.box_left, s.box_right, s.filter, group.x.start, group.x.size, mirrored, group.flipped};
 }
 
 AxisRequest vertical_request(const Group& group, int in_size, bool mirrored) {
@@ -72,9 +71,7 @@ AxisRequest vertical_request(const Group& group, int in_size, bool mirrored) {
   return {in_size, s.height, s.box_top, s.box_bottom, s.filter, group.y.start, group.y.size, mirrored, false};
 }
 
-Size upright_of(Size stored, int orientation) {
-  return orientation >= 5 ? Size{stored.width, stored.height} : stored;
-}
+Size upright_of(Size stored, int orientation) { return orientation >= 5 ? Size{stored.width, stored.height} : stored; }
 
 }  // namespace
 
@@ -134,8 +131,8 @@ struct Chain::Impl {
     if (!axis_is_identity(along_x)) x_table = axes.get(along_x);
     if (!axis_is_identity(along_y)) y_table = axes.get(along_y);
 
-    const bool vertical_first =
-        group.resize.adaptive_order && vertical_pass_first({y.kept.size, x.kept.size}, {along_y.out_size, along_x.out_size});
+    const bool vertical_first = group.resize.adaptive_order &&
+                                vertical_pass_first({y.kept.size, x.kept.size}, {along_y.out_size, along_x.out_size});
     const bool across_first = transposed != vertical_first;
 
     // Rows that no output needs are cropped before any pass; columns too where the pass across rows comes first.
@@ -249,9 +246,8 @@ uint64_t chain_bytes(Size stored, int orientation, const std::vector<Step>& step
     const AxisRequest along_y = vertical_request(to, from.y.size, false);
     const AxisRequest& across = transposed ? along_x : along_y;
     const AxisRequest& along = transposed ? along_y : along_x;
-    const bool vertical_first =
-        to.resize.adaptive_order &&
-        vertical_pass_first({along_y.in_size, along_x.in_size}, {along_y.out_size, along_x.out_size});
+    const bool vertical_first = to.resize.adaptive_order && vertical_pass_first({along_y.in_size, along_x.in_size},
+                                                                                {along_y.out_size, along_x.out_size});
     // The pass across rows works on rows as wide as they are then: before or after the other pass.
     const int width = transposed != vertical_first || axis_is_identity(along) ? along.in_size : along.window_size;
     if (!axis_is_identity(across)) bytes += (static_cast<uint64_t>(axis_support(across)) + kStripRows) * row(width);

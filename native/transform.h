@@ -16,7 +16,8 @@ struct Step {
   // resize: to height x width, from the box (Pillow's resize(box=)), float32 as Pillow's C code takes it
   float box_top = 0, box_left = 0, box_bottom = 0, box_right = 0;
   Filter filter = Filter::bilinear;
-  // Which of Pillow's orders of the passes: true, vertical_pass_first() decides (Pillow >= 13); false, always horizontal first.
+  // Which of Pillow's orders of the passes: true, vertical_pass_first() decides (Pillow >= 13); false, always
+  // horizontal first.
   bool adaptive_order = true;
 };
 
@@ -37,17 +38,17 @@ struct TransformScratch {
 };
 
 // One image's way from stored rows to its slot. Build once an image; push stored rows; then finish().
-// `stored` x `orientation` describe the rows that will be pushed; `steps` are in the upright frame; `slot` has room for the final
-// size in output's dtype (image-contiguous: [H, W, 3] or [3, H, W]).
-// Working memory is strips: resize keeps the rows its filter spans; orientations 5-8 stream vertical-first through swapped
-// tables and keep only the output frame. A crop after a resize is computed as a window of it, never more.
+// `stored` x `orientation` describe the rows that will be pushed; `steps` are in the upright frame; `slot` has room for
+// the final size in output's dtype (image-contiguous: [H, W, 3] or [3, H, W]). Working memory is strips: resize keeps
+// the rows its filter spans; orientations 5-8 stream vertical-first through swapped tables and keep only the output
+// frame. A crop after a resize is computed as a window of it, never more.
 class Chain final : public RowSink {
  public:
   Chain(Size stored, int orientation, const std::vector<Step>& steps, const Output& output, void* slot,
         TransformScratch& scratch);
   ~Chain() override;
   void push(const uint8_t* rows, ptrdiff_t stride, int count) override;
-  void finish();  // after the last row; the slot is complete
+  void finish();             // after the last row; the slot is complete
   int64_t batch_ns() const;  // time spent packing into the slot, sampled a strip at a time
 
  private:

@@ -1,35 +1,30 @@
-"""Twin of the packing kernels: normalise and lay out one image, in plain NumPy."""
+"""Normalising and laying out an image: the twin of the native pack."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-
-from penstock.types import DtypeName, LayoutName, UInt8Image
+from numpy.typing import NDArray
 
 
-def normalize(image: UInt8Image, mean: Sequence[float], std: Sequence[float]) -> npt.NDArray[np.float32]:
-    """(x / 255 - mean) / std in float32, true divisions, in that order; [H, W, 3] in and out."""
-    scaled = image.astype(np.float32) / np.float32(255.0)
-    return (scaled - np.asarray(mean, dtype=np.float32)) / np.asarray(std, dtype=np.float32)
+def normalize(
+    image: NDArray[np.uint8], mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    """Return float32 [H, W, 3] = (x / 255 - mean) / std, each a float32 operation, in that order."""
+    unit = image.astype(np.float32) / np.float32(255)
+    return (unit - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
 
 
 def pack(
-    image: UInt8Image,
-    *,
-    dtype: DtypeName,
-    layout: LayoutName,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-) -> npt.NDArray[Any]:
-    """One image in its batch's dtype and layout: [H, W, 3] or [3, H, W], contiguous."""
+    image: NDArray[np.uint8],
+    dtype: Literal["uint8", "float32"] = "uint8",
+    layout: Literal["NHWC", "NCHW"] = "NHWC",
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Return uint8 [H, W, 3] as it lies in a batch: [H, W, 3] or [3, H, W], normalised where mean and std are given."""
+    out: NDArray[np.uint8] | NDArray[np.float32] = image
     if mean is not None and std is not None:
-        values: npt.NDArray[Any] = normalize(image, mean, std)
-    else:
-        values = image.astype(dtype)
-    if layout == "NCHW":
-        values = np.moveaxis(values, -1, 0)
-    return np.ascontiguousarray(values.astype(dtype, copy=False))
+        out = normalize(image, mean, std)
+    elif dtype == "float32":
+        out = image.astype(np.float32)
+    return np.ascontiguousarray(out.transpose(2, 0, 1) if layout == "NCHW" else out)

@@ -40,22 +40,25 @@ def choose(paths: Sequence[str], images: int | None = None) -> Chosen:
     """
     wanted = images or _MOST
     candidates = [path for path in paths if _is_plain(path)]
-    step = max(1.0, len(candidates) / wanted)
-    spread = [candidates[int(i * step)] for i in range(min(wanted, len(candidates)))]
-    sizes = {path: _megapixels(path) for path in spread}
-    native = [path for path in spread if sizes[path] > 0]
-    if native:
-        with files(native).decode().resize(8, 8, filter="nearest").batch(16).run(on_failure="skip") as run:
-            good = [int(i) for batch in run for i in batch.index[~batch.damaged]]
-        native = [native[i] for i in good]
+    native = decodable(_spread(candidates, min(wanted, len(candidates))))
     if not native:
         raise PenstockError(
             f"bench: expected JPEGs that the native codec decodes, found none among {len(paths):,} files."
         )
-    average = sum(sizes[path] for path in native) / len(native)
+    sizes = {path: _megapixels(path) for path in native}
+    average = sum(sizes.values()) / len(native)
     count = images or int(min(_MOST, max(_FEWEST, _MEGAPIXELS_A_LAP / average)))
     taken = _spread(native, count)
     return Chosen(tuple(taken), len(set(taken)), len(paths), sum(sizes[path] for path in taken))
+
+
+def decodable(paths: Sequence[str]) -> list[str]:
+    """Those of the paths that are JPEGs which the native codec decodes without a warning."""
+    native = [path for path in paths if _megapixels(path) > 0]
+    if not native:
+        return []
+    with files(native).decode().resize(8, 8, filter="nearest").batch(16).run(on_failure="skip") as run:
+        return [native[int(i)] for batch in run for i in batch.index[~batch.damaged]]
 
 
 def _spread(paths: list[str], count: int) -> list[str]:

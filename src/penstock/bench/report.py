@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from penstock.bench.interleave import Result
 
@@ -24,14 +24,15 @@ def rows(results: Sequence[Result], limit: Result) -> list[tuple[str, ...]]:
     ]
 
 
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are aligned right.
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]], text: Collection[int] = (0,)) -> str:
+    """A Markdown table; all columns are aligned right but those that hold ``text``.
 
     >>> print(markdown(("what", "images/s"), [("bare decode", "1,234")]))
     | what | images/s |
     |---|---:|
     | bare decode | 1,234 |
     """
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    rule = ("---" if column in text else "---:" for column in range(len(head)))
+    lines = ["| " + " | ".join(head) + " |", "|" + "|".join(rule) + "|"]
     lines.extend("| " + " | ".join(cells) + " |" for cells in body)
     return "\n".join(lines)

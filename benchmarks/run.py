@@ -1,0 +1,64 @@
+"""Measures every figure and writes the tables and the history.
+
+python benchmarks/run.py                    all of it, a few minutes; writes
+python benchmarks/run.py --quick            fewer rounds and images; prints only
+python benchmarks/run.py made spin          these groups; prints only
+python benchmarks/run.py --photos DIR       real photographs from there
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from data import ROOT
+from figures import GROUPS, Figure, Setup, Table
+from pages import append_history, figure_table, machine, write_pages
+
+from penstock import PenstockError
+
+
+def main() -> int:
+    """Exit code 0 when every figure is met, 1 when one is not."""
+    parser = argparse.ArgumentParser(description="Measure every figure and write the tables and the history.")
+    parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help="only these, without writing")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and images, without writing")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted (default 5)")
+    parser.add_argument(
+        "--photos", type=Path, default=ROOT.parent / "shared" / "data" / "photos", help="real photographs"
+    )
+    parser.add_argument("--no-write", action="store_true", help="print only")
+    chosen = parser.parse_args()
+    setup = Setup(
+        rounds=min(2, chosen.rounds) if chosen.quick else chosen.rounds,
+        divisor=4 if chosen.quick else 1,
+        photos=chosen.photos,
+    )
+    figures: list[Figure] = []
+    tables: list[Table] = []
+    for name in chosen.groups or GROUPS:
+        for found in GROUPS[name](setup):
+            if isinstance(found, Table):
+                tables.append(found)
+                print(f"\n{found.title}\n{found.text}\n")
+            else:
+                figures.append(found)
+                answer = "met" if found.met else "NOT MET"
+                print(f"{found.text}: {found.shown(found.value)}; must be {found.must}: {answer}\n    {found.detail}")
+            sys.stdout.flush()
+    print(f"\n{figure_table(figures)}\n\n{machine()}")
+    if not (chosen.groups or chosen.quick or chosen.no_write):
+        append_history(figures)
+        for problem in write_pages(figures, tables):
+            print(problem, file=sys.stderr)
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except PenstockError as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,499 @@
+"""Failures: the policies, the exact sentences, the accounts, the bounds, and that nobody's neighbours are harmed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sys
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import penstock as ps
+from penstock.failures import Damages, Failures, Notes
+
+ENGINES = ("native", "reference")
+
+
+def encoded(height: int = 40, width: int = 52, kind: str = "JPEG", seed: int = 0, **options: Any) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, kind, **options)
+    return file.getvalue()
+
+
+@cache
+def good(number: int) -> bytes:
+    return encoded(40 + number, 52, "PNG" if number % 4 == 3 else "JPEG", seed=number)
+
+
+@cache
+def damaged() -> bytes:
+    """A JPEG with a hole: the codec recovers with a warning and Pillow hands the pixels over without a word."""
+    data = bytearray(encoded(96, 96))
+    scan = data.find(b"\xff\xda")
+    data[scan + 300 : scan + 360] = bytes(60)
+    assert Image.open(io.BytesIO(bytes(data))).convert("RGB").size == (96, 96)
+    return bytes(data)
+
+
+BROKEN: dict[str, bytes] = {
+    "empty": b"",
+    "words": b"not an image at all",
+    "cut": good(1)[: len(good(1)) // 2],
+    "cut png": good(3)[:400],
+    "riff": b"RIFF....WEBP",
+}
+
+
+@cache
+def mixed() -> dict[str, bytes]:
+    """Good ones, with every broken one and two damaged ones among them."""
+    blobs: dict[str, bytes] = {}
+    for number, (name, data) in enumerate(BROKEN.items()):
+        blobs[f"good {3 * number}"] = good(3 * number)
+        blobs[name] = data
+        blobs[f"good {3 * number + 1}"] = good(3 * number + 1)
+        if number in (1, 3):
+            blobs[f"damaged {number}"] = damaged()
+        blobs[f"good {3 * number + 2}"] = good(3 * number + 2)
+    return blobs
+
+
+def line_of(blobs: Any, batch: int = 4, **options: Any) -> ps.Pipeline:
+    return ps.blobs(blobs).decode().resize(16, 12).batch(batch, **options)
+
+
+def pillow(data: bytes) -> Any:
+    """What Pillow alone makes of it."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    return np.asarray(picture.resize((12, 16), Image.Resampling.BILINEAR))
+
+
+def check_accounts(run: ps.Run) -> None:
+    assert run.clean + len(run.damaged) + len(run.failures) == run.reached
+
+
+# -- raise ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", range(1, 9))
+@pytest.mark.parametrize("where", [0, 7, 22])
+def test_raise_comes_after_all_earlier_batches_and_names_the_same_item(threads: int, where: int) -> None:
+    blobs = {str(number): good(number % 6) for number in range(24)}
+    blobs[str(where)] = BROKEN["cut"]
+    later = min(23, where + 1)
+    blobs[str(later)] = b""  # found sooner, and yet not first
+    steps = []
+    with line_of(blobs).run(threads=threads) as run, pytest.raises(ps.ItemError) as caught:
+        for batch in run:
+            steps.append(batch.step)
+    assert steps == list(range(where // 4))
+    assert str(caught.value).startswith(f"decode of '{where}': expected a whole image, found truncated data")
+    check_accounts(run)
+    assert run.failures[0].index == where
+    with pytest.raises(ps.EngineError, match="found it closed"):
+        next(run)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_raise_in_rows_without_batch(engine: Any) -> None:
+    line = ps.blobs({"a": good(0), "b": good(3), "c": b"", "d": good(1)}).decode()
+    keys = []
+    with line.run(engine=engine) as run, pytest.raises(ps.ItemError, match="decode of 'c': expected an image, found 0 bytes."):
+        for row in run:
+            keys.append(row.key)
+    assert keys == ["a", "b"]
+
+
+# -- skip and blank ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_skip_leaves_out_the_broken_and_keeps_the_rest_as_it_was(threads: int, layout: Any) -> None:
+    blobs = mixed()
+    with line_of(blobs, layout=layout).run(threads=threads, on_failure="skip") as run:
+        batches = list(run)
+    keys = list(blobs)
+    assert [key for batch in batches for key in batch.keys] == [key for key in keys if key not in BROKEN]
+    for batch in batches:
+        # Membership is fixed before decode: no row moves to another batch to fill the gap.
+        assert all(4 * batch.step <= index < 4 * batch.step + 4 for index in batch.index)
+        for row in batch:
+            image = row.image if layout == "NHWC" else row.image.transpose(1, 2, 0)
+            assert row.valid and np.array_equal(image, pillow(blobs[row.key]))
+            assert row.geometry is not None and row.geometry.height == Image.open(io.BytesIO(blobs[row.key])).height
+    assert run.reached == len(blobs) and len(run.failures) == 5 and len(run.damaged) == 2
+    check_accounts(run)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_blank_keeps_the_place_and_hands_over_zeros(threads: int, dtype: str) -> None:
+    blobs = mixed()
+    line = ps.blobs(blobs, labels=range(100, 100 + len(blobs))).decode().resize(16, 12)
+    line = line.normalize(ps.SIGNED) if dtype == "float32" else line
+    with line.batch(4).run(threads=threads, on_failure="blank") as run:
+        batches = list(run)
+    assert np.concatenate([batch.index for batch in batches]).tolist() == list(range(len(blobs)))
+    for batch in batches:
+        for row in batch:
+            broken = row.key in BROKEN
+            assert row.valid != broken and (row.failure is not None) == broken
+            assert row.label == (-1 if broken else 100 + row.index)
+            assert row.damaged == row.key.startswith("damaged")
+            if broken:
+                assert not row.image.any() and row.image.dtype == dtype
+                assert row.failure is not None and row.failure.index == row.index and row.failure.key == row.key
+            elif dtype == "uint8":
+                assert np.array_equal(row.image, pillow(blobs[row.key]))
+        assert [failure.key for failure in batch.failures] == [key for key in batch.keys if key in BROKEN]
+    check_accounts(run)
+
+
+@pytest.mark.parametrize("on_failure", ["skip", "blank"])
+def test_everything_broken(on_failure: Any) -> None:
+    with line_of([b""] * 9).run(on_failure=on_failure) as run:
+        batches = list(run)
+    assert len(batches) == (0 if on_failure == "skip" else 3)
+    assert run.reached == 9 and len(run.failures) == 9 and run.clean == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("on_failure", ["skip", "blank"])
+def test_rows_without_batch(engine: Any, on_failure: Any) -> None:
+    line = ps.blobs({"a": good(0), "b": b"", "c": good(1)}).decode().resize(16, 12)
+    with line.run(engine=engine, on_failure=on_failure) as run:
+        rows = list(run)
+    assert [row.key for row in rows] == (["a", "c"] if on_failure == "skip" else ["a", "b", "c"])
+    if on_failure == "blank":
+        assert not rows[1].valid and rows[1].failure is not None and not rows[1].image.any()
+        assert rows[1].image.shape == (16, 12, 3)
+    check_accounts(run)
+
+
+def test_blank_rows_of_a_ragged_line_have_an_empty_image() -> None:
+    line = ps.blobs({"a": good(0), "b": b""}).decode()
+    with line.run(on_failure="blank") as run:
+        rows = list(run)
+    assert not rows[1].valid and rows[1].image.shape == (0, 0, 3) and rows[1].image.dtype == np.uint8
+    sample = line.sample(key="b")
+    assert not sample.valid and sample.image.shape == (0, 0, 3)
+
+
+# -- damage --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_damage_is_kept_marked_and_listed(threads: int) -> None:
+    blobs = {"a": good(0), "hole": damaged(), "b": good(1), "hole again": damaged()}
+    with line_of(blobs).run(threads=threads) as run:
+        (batch,) = run
+    assert batch.damaged.tolist() == [False, True, False, True] and batch.valid.all()
+    assert np.array_equal(batch.images[1], pillow(damaged()))
+    assert run.clean == 2 and [(damage.key, damage.index) for damage in run.damaged] == [("hole", 1), ("hole again", 3)]
+    assert run.damaged[0].message.startswith("decode of 'hole': the codec recovered from damage: Corrupt JPEG data")
+    assert run.damaged[0].message in str(run.damaged) and str(run.damaged).startswith("2 damaged")
+    check_accounts(run)
+
+
+@pytest.mark.parametrize("on_failure", ["skip", "blank"])
+def test_damage_as_failure_is_one_outcome_not_two(on_failure: Any) -> None:
+    blobs = {"a": good(0), "hole": damaged(), "b": good(1), "empty": b""}
+    with line_of(blobs).run(on_damage="fail", on_failure=on_failure) as run:
+        (batch,) = run
+    assert [failure.key for failure in batch.failures] == ["hole", "empty"]
+    assert run.failures.by_cause() == {"decode: damaged": 1, "decode: not an image": 1}
+    assert run.failures[0].message.startswith("decode of 'hole': expected an undamaged image, found: Corrupt JPEG data")
+    assert run.clean == 2 and len(run.damaged) == 0 and run.reached == 4
+    check_accounts(run)
+    if on_failure == "blank":
+        assert batch.valid.tolist() == [True, False, True, False] and not batch.damaged.any()
+        assert not batch.images[1].any() and batch.images[[0, 2]].any(axis=(1, 2, 3)).all()
+    else:
+        assert list(batch.keys) == ["a", "b"] and np.array_equal(batch.images[1], pillow(good(1)))
+
+
+def test_damage_as_failure_raises() -> None:
+    with line_of([good(0), damaged()]).run(on_damage="fail") as run:
+        with pytest.raises(ps.ItemError, match="decode of '1': expected an undamaged image, found: Corrupt JPEG data"):
+            next(run)
+    check_accounts(run)
+
+
+# -- max_failures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_failure", ["skip", "blank"])
+@pytest.mark.parametrize("allowed", [0, 1, 2, Fraction(1, 10), Fraction(19, 200)])
+def test_more_failures_than_allowed_end_the_run(on_failure: Any, allowed: Any) -> None:
+    blobs = [b"" if number in (3, 9, 17) else good(number % 6) for number in range(20)]
+    count = int(allowed * 20) if isinstance(allowed, Fraction) else allowed
+    culprit = (3, 9, 17)[count]
+    steps = []
+    with line_of(blobs).run(on_failure=on_failure, max_failures=allowed) as run:
+        with pytest.raises(ps.TooManyFailuresError) as caught:
+            for batch in run:
+                steps.append(batch.step)
+    assert steps == list(range(culprit // 4))
+    assert str(caught.value) == (
+        f"Expected at most {count} failed items (max_failures={allowed}), found {count + 1} of {4 * (culprit // 4 + 1)} "
+        f"reached: {count + 1} x decode: not an image; the first: decode of '3': expected an image, found 0 bytes."
+    )
+    check_accounts(run)
+
+
+@pytest.mark.parametrize("allowed", [3, Fraction(3, 20), Fraction(1), None])
+def test_as_many_failures_as_allowed_are_fine(allowed: Any) -> None:
+    blobs = [b"" if number in (3, 9, 17) else good(number % 6) for number in range(20)]
+    with line_of(blobs).run(on_failure="skip", max_failures=allowed) as run:
+        assert sum(len(batch) for batch in run) == 17
+    assert len(run.failures) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"on_failure": "ignore"}, "on_failure='ignore': expected one of 'raise', 'skip', 'blank', found 'ignore'."),
+        ({"on_damage": "drop"}, "on_damage='drop': expected one of 'keep', 'fail', found 'drop'."),
+        ({"max_failures": -1}, "max_failures=-1: expected a whole number of at least 0, or a Fraction, found -1."),
+        ({"max_failures": 0.1}, "max_failures=0.1: expected a whole number of at least 0, or a Fraction, found 0.1."),
+        ({"max_failures": Fraction(3, 2)}, "max_failures=Fraction(3, 2): expected a Fraction from 0 to 1, found 3/2."),
+        ({"ledger": 3}, "ledger=3: expected a path, found 3."),
+    ],
+)
+def test_policies_that_cannot_be(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ps.PlanError, match="^" + re.escape(sentence) + "$"):
+        line_of([good(0)]).run(**options)
+
+
+# -- the records ---------------------------------------------------------------------------------------------------------
+
+
+def test_first_thousand_are_kept_and_all_are_counted(tmp_path: Path) -> None:
+    blobs = {f"item {number}": b"" if number % 3 else b"words" for number in range(2500)}
+    ledger = tmp_path / "failures.jsonl"
+    with line_of(blobs, 100).run(on_failure="skip", ledger=ledger) as run:
+        assert list(run) == []
+    assert len(run.failures) == run.reached == 2500 and len(list(run.failures)) == 1000
+    assert [failure.index for failure in run.failures] == list(range(1000))
+    assert run.failures.by_cause() == {"decode: not an image": 2500}
+    lines = ledger.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["index"] for line in lines] == list(range(2500))
+    assert json.loads(lines[1]) == {
+        "key": "item 1",
+        "index": 1,
+        "stage": "decode",
+        "cause": "not an image",
+        "message": "decode of 'item 1': expected an image, found 0 bytes.",
+    }
+
+
+def test_the_ledger_is_appended_to_and_holds_any_key(tmp_path: Path) -> None:
+    ledger = tmp_path / "failures.jsonl"
+    key = "line\nbreak \u00e9 " + os.fsdecode(b"\xff\xfe")
+    for _ in range(2):
+        with line_of({key: b"", "good": good(0)}).run(on_failure="blank", ledger=str(ledger)) as run:
+            list(run)
+    records = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
+    assert [record["key"] for record in records] == [key, key]
+    with line_of([good(0)]).run(ledger=tmp_path / "none.jsonl") as run:
+        list(run)
+    assert not (tmp_path / "none.jsonl").exists()  # no failures, no file
+
+
+def test_the_ledger_has_the_failure_that_raised(tmp_path: Path) -> None:
+    ledger = tmp_path / "failures.jsonl"
+    with line_of([b"", b""]).run(ledger=ledger) as run, pytest.raises(ps.ItemError):
+        next(run)
+    assert len(ledger.read_text().splitlines()) == 2 == len(run.failures)
+
+
+def test_failures_print_grouped_by_cause() -> None:
+    blobs = {"a": b"", "b": b"x", "c": b"", "d": b"", "e": b"", "f": BROKEN["cut"]}
+    with line_of(blobs).run(on_failure="skip") as run:
+        list(run)
+    text = str(run.failures).splitlines()
+    assert text[0] == "6 failed" and text[1] == "  5 x decode: not an image"
+    assert text[2] == "      decode of 'a': expected an image, found 0 bytes."
+    assert text[5] == "  1 x decode: truncated" and len(text) == 7  # three examples of a cause are enough
+    assert list(run.failures.by_cause().items()) == [("decode: not an image", 5), ("decode: truncated", 1)]
+    assert (str(Failures()), str(Damages()), str(Notes())) == ("no failures", "no damaged images", "no notes")
+
+
+def test_notes_count_legal_losses_of_what_was_delivered() -> None:
+    icc = b"\0" * 128
+    transparent = io.BytesIO()
+    Image.new("RGBA", (9, 9), (1, 2, 3, 4)).save(transparent, "PNG")
+    profiled = encoded(icc_profile=icc)
+    blobs = {
+        "plain": good(0),
+        "alpha": transparent.getvalue(),
+        "icc": profiled,
+        "icc png": encoded(kind="PNG", icc_profile=icc),
+        "icc but cut": profiled[: len(profiled) - 500],
+    }
+    found = {}
+    for engine in ENGINES:
+        with line_of(blobs).run(on_failure="skip", engine=engine) as run:
+            list(run)
+        found[engine] = dict(run.notes)
+    assert found["native"] == found["reference"] == {"alpha dropped": 1, "icc ignored": 2}
+    assert "2 x icc ignored: an embedded colour profile was ignored" in str(run.notes)
+    with pytest.raises(KeyError):
+        run.notes["never seen"]
+
+
+# -- sentences -----------------------------------------------------------------------------------------------------------
+
+
+def failures_of(line: ps.Pipeline, engine: str) -> list[tuple[str, str, str]]:
+    with line.batch(99).run(on_failure="blank", engine=engine) as run:  # type: ignore[arg-type]
+        batch = next(run)
+    assert len(batch.failures) == len(batch)
+    return [(failure.stage, failure.cause, failure.message) for failure in batch.failures]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("data", "cause", "sentence"),
+    [
+        (b"", "not an image", "expected an image, found 0 bytes."),
+        (b"hello world, this is text", "not an image", "found text ('hello world, this is text')."),
+        (b"<!DOCTYPE html><html>", "not an image", "found HTML text ('<!DOCTYPE html><html>')."),
+        (b"%PDF-1.4", "not an image", "found bytes 25 50 44 46 (a PDF document)."),
+        (b"GIF89a", "broken data", "found bytes 47 49 46 38 (the beginning of a GIF)."),
+        (b"\xff\xd8\xff", "broken data", "found bytes ff d8 ff (the beginning of a JPEG)."),
+        (good(0)[:-600], "truncated", "expected a whole image, found truncated data (Pillow: "),
+        (good(0)[:30], "truncated", "expected a whole image, found truncated data (Pillow: "),
+        (good(3)[:300], "truncated", "expected a whole image, found truncated data (Pillow: "),
+    ],
+)
+def test_sentences_of_decode(engine: str, data: bytes, cause: str, sentence: str) -> None:
+    ((stage, found, message),) = failures_of(ps.blobs({"dir/it's.jpg": data}).decode().resize(8, 8), engine)
+    assert (stage, found) == ("decode", cause)
+    assert message.startswith('decode of "dir/it\'s.jpg": expected ') and sentence in message and message.endswith(".")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sentences_of_limits(engine: str) -> None:
+    large = {"base": encoded(400, 500), "progressive": encoded(400, 500, progressive=True)}
+
+    def with_limits(blobs: dict[str, bytes], **limits: int) -> list[tuple[str, str, str]]:
+        return failures_of(ps.blobs(blobs).decode(**limits).resize(8, 8), engine)
+
+    png = {"png": encoded(400, 500, "PNG")}
+    assert with_limits({**large, **png}, max_pixels=199_999) == [
+        ("decode", "too many pixels", f"decode of {key!r}: expected at most 199999 pixels (max_pixels), found 400 x 500 = 200000.")
+        for key in ("base", "progressive", "png")
+    ]
+    (_, cause, message), (_, _, more) = with_limits(large, max_working_bytes=1000)
+    assert cause == "too much memory"
+    pattern = r"expected at most 1000 working bytes \(max_working_bytes\), found (\d+)\.$"
+    needed, needed_more = (int(re.search(pattern, text)[1]) for text in (message, more))  # type: ignore[index]
+    assert 0 < needed < needed_more
+    progressive = {"progressive": large["progressive"]}
+    assert with_limits(progressive, max_scans=2) == [
+        ("decode", "too many scans", "decode of 'progressive': expected at most 2 scans (max_scans), found 10.")
+    ]
+    # A limit that is just met refuses nothing.
+    with ps.blobs(large).decode(max_pixels=200_000, max_scans=10, max_working_bytes=needed_more).resize(8, 8).run() as run:
+        assert len(list(run)) == 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
+def test_sentences_of_read(engine: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "dangling.jpg").symlink_to("nowhere")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    expected = {
+        "folder.jpg": ("not a regular file", "expected a regular file, found a directory."),
+        "fifo.jpg": ("not a regular file", "expected a regular file, found a FIFO."),
+        "none.jpg": ("not found", "expected a file, found no such file."),
+        "dangling.jpg": ("not found", "expected a file, found no such file."),
+        "loop.jpg": ("read error", 'expected a readable file, found "Too many levels of symbolic links".'),
+        "/dev/zero": ("not a regular file", "expected a regular file, found a device."),
+    }
+    if os.geteuid() != 0:
+        (tmp_path / "secret.jpg").write_bytes(good(0))
+        (tmp_path / "secret.jpg").chmod(0)
+        expected["secret.jpg"] = ("permission denied", "expected a readable file, found permission denied.")
+    paths = [str(tmp_path / name) for name in expected]
+    found = failures_of(ps.files(paths).decode().resize(8, 8), engine)
+    assert found == [
+        ("read", cause, f"read of {path!r}: {text}") for path, (cause, text) in zip(paths, expected.values(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sentences_of_transform(engine: str) -> None:
+    line = ps.blobs({"small": encoded(40, 52)}).decode().center_crop(41, 52)
+    assert failures_of(line, engine) == [
+        (
+            "transform",
+            "crop larger than the image",
+            "transform of 'small': center_crop: expected an image of at least H=41 W=52, found H=40 W=52.",
+        )
+    ]
+    arrays = ps.arrays([np.zeros((40, 52, 3), np.uint8)], keys=["small"]).center_crop(41, 52)
+    assert failures_of(arrays, engine) == failures_of(line, engine)
+
+
+def test_a_broken_file_is_a_broken_file_before_it_is_too_small() -> None:
+    line = ps.blobs({"both": good(0)[:-600]}).decode().center_crop(500, 500)
+    assert {failures_of(line, engine)[0][:2] for engine in ENGINES} == {("decode", "truncated")}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX names")
+def test_sentences_name_keys_of_any_bytes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"new\nline \xff.jpg")
+    try:
+        (tmp_path / name).write_bytes(b"")
+    except OSError:
+        pytest.skip("the file system takes only UTF-8 names")
+    with ps.folder(tmp_path).decode().resize(8, 8).batch(1).run(on_failure="blank") as run:
+        (failure,) = next(run).failures
+    assert failure.message == "decode of 'new\\nline \\udcff.jpg': expected an image, found 0 bytes."
+    with ps.folder(tmp_path).decode().resize(8, 8).batch(1).run() as run, pytest.raises(ps.ItemError) as caught:
+        next(run)
+    str(caught.value).encode("ascii")  # can be printed anywhere
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_both_engines_tell_the_same_story(threads: int) -> None:
+    stories = []
+    for engine in ENGINES:
+        with line_of(mixed()).run(engine=engine, on_failure="blank", threads=threads) as run:
+            batches = list(run)
+        images = np.concatenate([batch.images for batch in batches])
+        valid = np.concatenate([batch.valid for batch in batches])
+        stories.append((images.tobytes(), valid.tobytes(), list(run.failures), run.failures.by_cause(), dict(run.notes)))
+    assert stories[0] == stories[1]
+
+
+def test_a_party_that_breaks_fails_its_item_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from penstock import engine as engine_module
+
+    real = engine_module.decode_pillow
+
+    def fragile(data: bytes, decode: Any) -> Any:
+        if data == good(3):
+            raise RuntimeError("a bug in a plugin")
+        return real(data, decode)
+
+    monkeypatch.setattr(engine_module, "decode_pillow", fragile)
+    with line_of([good(number) for number in range(8)]).run(on_failure="blank", threads=2) as run:
+        batches = list(run)
+    assert [failure.index for failure in run.failures] == [3]
+    assert run.failures[0].message == "decode of '3': expected pixels, found RuntimeError('a bug in a plugin')."
+    assert np.array_equal(batches[1].images[3], pillow(good(7)))
