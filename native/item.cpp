@@ -14,6 +14,14 @@ class NullSink final : public RowSink {
   void push(const uint8_t*, ptrdiff_t, int) override {}
 };
 
+// The verbs as steps for one image, in the pass order of the Pillow that the plan follows.
+bool resolve_steps(const Plan& plan, Size upright, const DrawKey& key, std::vector<Step>& steps, Affine& affine,
+                   Problem& problem) {
+  if (!resolve(plan.verbs, upright, key, steps, affine, problem)) return false;
+  for (Step& step : steps) step.adaptive_order = plan.adaptive_order;
+  return true;
+}
+
 class Admission {
  public:
   Admission(Budget* budget, uint64_t bytes) : budget_(budget), bytes_(bytes), admitted_(!budget || budget->acquire(bytes)) {}
@@ -77,7 +85,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
   if (header.pictures > 1) result.notes |= kNoteFirstFrame;
   Size upright = upright_size(result.stored, header.orientation);
   Affine affine;
-  bool resolved = resolve(plan.verbs, upright, key, scratch.steps, affine, result.problem);
+  bool resolved = resolve_steps(plan, upright, key, scratch.steps, affine, result.problem);
   uint64_t working = size + header.working_bytes;
   if (resolved) working += chain_bytes(result.stored, header.orientation, scratch.steps);
   Admission admission(budget, working);
@@ -141,7 +149,7 @@ void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff
                     BufferProvider& provider, Scratch& scratch, ItemResult& result) try {
   int64_t start = now_ns();
   Affine affine;
-  if (!resolve(plan.verbs, upright, key, scratch.steps, affine, result.problem)) {
+  if (!resolve_steps(plan, upright, key, scratch.steps, affine, result.problem)) {
     result.outcome = Outcome::failed;
     return;
   }

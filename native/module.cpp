@@ -80,7 +80,7 @@ std::vector<Verb> verbs_from(const nb::list& list) {
 
 std::shared_ptr<Plan> make_plan(const nb::list& verbs, int height, int width, const std::string& dtype,
                                 const std::string& layout, const std::vector<float>& mean, const std::vector<float>& std_,
-                                uint64_t max_pixels, uint64_t max_working_bytes, int max_scans) {
+                                uint64_t max_pixels, uint64_t max_working_bytes, int max_scans, bool adaptive_order) {
   auto plan = std::make_shared<Plan>();
   plan->verbs = verbs_from(verbs);
   plan->size = {height, width};
@@ -93,6 +93,7 @@ std::shared_ptr<Plan> make_plan(const nb::list& verbs, int height, int width, co
   plan->limits.max_pixels = max_pixels;
   plan->limits.max_working_bytes = max_working_bytes;
   plan->limits.max_scans = max_scans;
+  plan->adaptive_order = adaptive_order;
   return plan;
 }
 
@@ -361,7 +362,7 @@ NB_MODULE(_native, m) {
 
   nb::class_<Plan>(m, "Plan");
   m.def("make_plan", &make_plan, "verbs"_a, "height"_a, "width"_a, "dtype"_a, "layout"_a, "mean"_a, "std"_a, "max_pixels"_a,
-        "max_working_bytes"_a, "max_scans"_a);
+        "max_working_bytes"_a, "max_scans"_a, "adaptive_order"_a);
   m.def("run_bytes", &run_bytes, "plan"_a, "data"_a, "seed"_a, "epoch"_a, "index"_a);
   m.def("run_pixels", &run_pixels, "plan"_a, "pixels"_a, "stored"_a, "orientation"_a, "seed"_a, "epoch"_a, "index"_a);
 

@@ -28,6 +28,7 @@ struct Plan {
   std::vector<Verb> verbs;
   Output output;
   Size size;           // of every output image; {0, 0}: ragged, each its own
+  bool adaptive_order = true;  // passes in the order of Pillow >= 13; false: always horizontal first
 };
 
 // Resolves the verbs for one upright image. False, with `problem` (stage transform), where a verb cannot be applied (a side

@@ -13,9 +13,7 @@ PackSink::PackSink(Size size, bool rows_reversed, bool columns_reversed, const O
 
 void PackSink::push(const Strip& strip) {
   using Clock = std::chrono::steady_clock;
-  constexpr int kTimedOneIn = 4;  // reading the clock costs as much as packing a short row
-  const bool timed = strips_++ % kTimedOneIn == 0;
-  const Clock::time_point begin = timed ? Clock::now() : Clock::time_point();
+  const Clock::time_point begin = Clock::now();
   for (int i = 0; i < strip.count; ++i, ++arrived_) {
     const uint8_t* row = strip.row(i);
     if (columns_reversed_) {
@@ -26,13 +24,8 @@ void PackSink::push(const Strip& strip) {
     }
     pack(row, rows_reversed_ ? size_.height - 1 - arrived_ : arrived_);
   }
-  if (timed) {
-    timed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
-    timed_rows_ += strip.count;
-  }
+  elapsed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
 }
-
-int64_t PackSink::elapsed_ns() const { return timed_rows_ == 0 ? 0 : timed_ns_ * arrived_ / timed_rows_; }
 
 void PackSink::pack(const uint8_t* row, int y) {
   const int width = size_.width;

@@ -117,7 +117,7 @@ class PackSink final : public Sink {
  public:
   PackSink(Size size, bool rows_reversed, bool columns_reversed, const Output& output, void* slot, BufferPool& pool);
   void push(const Strip& strip) override;
-  int64_t elapsed_ns() const;
+  int64_t elapsed_ns() const { return elapsed_ns_; }
 
  private:
   void pack(const uint8_t* row, int y);
@@ -128,8 +128,8 @@ class PackSink final : public Sink {
   void* slot_;
   uint8_t* turned_ = nullptr;  // one row, mirrored
   const Kernels& kernels_ = kernels();
-  int arrived_ = 0, timed_rows_ = 0, strips_ = 0;
-  int64_t timed_ns_ = 0;
+  int arrived_ = 0;
+  int64_t elapsed_ns_ = 0;
 };
 
 }  // namespace penstock

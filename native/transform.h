@@ -49,7 +49,7 @@ class Chain final : public RowSink {
   ~Chain() override;
   void push(const uint8_t* rows, ptrdiff_t stride, int count) override;
   void finish();             // after the last row; the slot is complete
-  int64_t batch_ns() const;  // time spent packing into the slot, sampled a strip at a time
+  int64_t batch_ns() const;  // time spent packing into the slot, timed a strip at a time
 
  private:
   struct Impl;

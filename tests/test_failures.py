@@ -81,7 +81,7 @@ def check_accounts(run: ps.Run) -> None:
     assert run.clean + len(run.damaged) + len(run.failures) == run.reached
 
 
-# -- raise ---------------------------------------------------------------------------------------------------------------
+# -- raise ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", range(1, 9))
@@ -91,10 +91,9 @@ def test_raise_comes_after_all_earlier_batches_and_names_the_same_item(threads: 
     blobs[str(where)] = BROKEN["cut"]
     later = min(23, where + 1)
     blobs[str(later)] = b""  # found sooner, and yet not first
-    steps = []
+    steps: list[int] = []
     with line_of(blobs).run(threads=threads) as run, pytest.raises(ps.ItemError) as caught:
-        for batch in run:
-            steps.append(batch.step)
+        steps.extend(batch.step for batch in run)
     assert steps == list(range(where // 4))
     assert str(caught.value).startswith(f"decode of '{where}': expected a whole image, found truncated data")
     check_accounts(run)
@@ -106,14 +105,14 @@ def test_raise_comes_after_all_earlier_batches_and_names_the_same_item(threads: 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_raise_in_rows_without_batch(engine: Any) -> None:
     line = ps.blobs({"a": good(0), "b": good(3), "c": b"", "d": good(1)}).decode()
-    keys = []
-    with line.run(engine=engine) as run, pytest.raises(ps.ItemError, match="decode of 'c': expected an image, found 0 bytes."):
-        for row in run:
-            keys.append(row.key)
+    keys: list[str] = []
+    with line.run(engine=engine) as run, pytest.raises(ps.ItemError) as caught:
+        keys.extend(row.key for row in run)
+    assert str(caught.value) == "decode of 'c': expected an image, found 0 bytes."
     assert keys == ["a", "b"]
 
 
-# -- skip and blank ------------------------------------------------------------------------------------------------------
+# -- skip and blank ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -189,7 +188,7 @@ def test_blank_rows_of_a_ragged_line_have_an_empty_image() -> None:
     assert not sample.valid and sample.image.shape == (0, 0, 3)
 
 
-# -- damage --------------------------------------------------------------------------------------------------------------
+# -- damage --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -223,13 +222,14 @@ def test_damage_as_failure_is_one_outcome_not_two(on_failure: Any) -> None:
 
 
 def test_damage_as_failure_raises() -> None:
-    with line_of([good(0), damaged()]).run(on_damage="fail") as run:
-        with pytest.raises(ps.ItemError, match="decode of '1': expected an undamaged image, found: Corrupt JPEG data"):
-            next(run)
+    line = line_of([good(0), damaged()])
+    sentence = "decode of '1': expected an undamaged image, found: Corrupt JPEG data"
+    with line.run(on_damage="fail") as run, pytest.raises(ps.ItemError, match=sentence):
+        next(run)
     check_accounts(run)
 
 
-# -- max_failures --------------------------------------------------------------------------------------------------------
+# -- max_failures --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("on_failure", ["skip", "blank"])
@@ -238,15 +238,15 @@ def test_more_failures_than_allowed_end_the_run(on_failure: Any, allowed: Any) -
     blobs = [b"" if number in (3, 9, 17) else good(number % 6) for number in range(20)]
     count = int(allowed * 20) if isinstance(allowed, Fraction) else allowed
     culprit = (3, 9, 17)[count]
-    steps = []
-    with line_of(blobs).run(on_failure=on_failure, max_failures=allowed) as run:
-        with pytest.raises(ps.TooManyFailuresError) as caught:
-            for batch in run:
-                steps.append(batch.step)
+    steps: list[int] = []
+    run = line_of(blobs).run(on_failure=on_failure, max_failures=allowed)
+    with run, pytest.raises(ps.TooManyFailuresError) as caught:
+        steps.extend(batch.step for batch in run)
     assert steps == list(range(culprit // 4))
+    reached = 4 * (culprit // 4 + 1)
     assert str(caught.value) == (
-        f"Expected at most {count} failed items (max_failures={allowed}), found {count + 1} of {4 * (culprit // 4 + 1)} "
-        f"reached: {count + 1} x decode: not an image; the first: decode of '3': expected an image, found 0 bytes."
+        f"Expected at most {count} failed items (max_failures={allowed}), found {count + 1} of {reached} reached: "
+        f"{count + 1} x decode: not an image; the first: decode of '3': expected an image, found 0 bytes."
     )
     check_accounts(run)
 
@@ -275,7 +275,7 @@ def test_policies_that_cannot_be(options: dict[str, Any], sentence: str) -> None
         line_of([good(0)]).run(**options)
 
 
-# -- the records ---------------------------------------------------------------------------------------------------------
+# -- the records ---------------------------------------------------------------------------------------------
 
 
 def test_first_thousand_are_kept_and_all_are_counted(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_notes_count_legal_losses_of_what_was_delivered() -> None:
         run.notes["never seen"]
 
 
-# -- sentences -----------------------------------------------------------------------------------------------------------
+# -- sentences -----------------------------------------------------------------------------------------------
 
 
 def failures_of(line: ps.Pipeline, engine: str) -> list[tuple[str, str, str]]:
@@ -392,7 +392,11 @@ def test_sentences_of_limits(engine: str) -> None:
 
     png = {"png": encoded(400, 500, "PNG")}
     assert with_limits({**large, **png}, max_pixels=199_999) == [
-        ("decode", "too many pixels", f"decode of {key!r}: expected at most 199999 pixels (max_pixels), found 400 x 500 = 200000.")
+        (
+            "decode",
+            "too many pixels",
+            f"decode of {key!r}: expected at most 199999 pixels (max_pixels), found 400 x 500 = 200000.",
+        )
         for key in ("base", "progressive", "png")
     ]
     (_, cause, message), (_, _, more) = with_limits(large, max_working_bytes=1000)
@@ -405,7 +409,12 @@ def test_sentences_of_limits(engine: str) -> None:
         ("decode", "too many scans", "decode of 'progressive': expected at most 2 scans (max_scans), found 10.")
     ]
     # A limit that is just met refuses nothing.
-    with ps.blobs(large).decode(max_pixels=200_000, max_scans=10, max_working_bytes=needed_more).resize(8, 8).run() as run:
+    with (
+        ps.blobs(large)
+        .decode(max_pixels=200_000, max_scans=10, max_working_bytes=needed_more)
+        .resize(8, 8)
+        .run() as run
+    ):
         assert len(list(run)) == 2
 
 
@@ -431,7 +440,8 @@ def test_sentences_of_read(engine: str, tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in expected]
     found = failures_of(ps.files(paths).decode().resize(8, 8), engine)
     assert found == [
-        ("read", cause, f"read of {path!r}: {text}") for path, (cause, text) in zip(paths, expected.values(), strict=True)
+        ("read", cause, f"read of {path!r}: {text}")
+        for path, (cause, text) in zip(paths, expected.values(), strict=True)
     ]
 
 
@@ -477,7 +487,9 @@ def test_both_engines_tell_the_same_story(threads: int) -> None:
             batches = list(run)
         images = np.concatenate([batch.images for batch in batches])
         valid = np.concatenate([batch.valid for batch in batches])
-        stories.append((images.tobytes(), valid.tobytes(), list(run.failures), run.failures.by_cause(), dict(run.notes)))
+        stories.append(
+            (images.tobytes(), valid.tobytes(), list(run.failures), run.failures.by_cause(), dict(run.notes))
+        )
     assert stories[0] == stories[1]
 
 

@@ -212,7 +212,11 @@ def test_a_state_of_another_line_is_refused_with_its_reason() -> None:
         state = loader.state_dict()
     same_items = ps.blobs(pictures(22), labels=range(22)).seed(11).shuffle().decode()
     cases = [
-        (training_line(21), state, "expected the 22 items the state was taken with, found 21; the file list has changed."),
+        (
+            training_line(21),
+            state,
+            "expected the 22 items the state was taken with, found 21; the file list has changed.",
+        ),
         (same_items.resize(12, 10).batch(4), state, "expected the line the state was taken with, found another"),
         (training_line(), {**state, "version": 2}, "expected a state of version 1, found 2."),
         (training_line(), {}, "expected a state of version 1, found None."),

@@ -1,4 +1,4 @@
-"""A run: order and completeness on any number of threads, what a batch is, what may be done with it, and the accounts."""
+"""A run: order and completeness on any number of threads, what a batch is and may be used for, and the accounts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def together(batches: list[ps.Batch]) -> Any:
     return np.concatenate([batch.images for batch in batches])
 
 
-# -- order and completeness ----------------------------------------------------------------------------------------------
+# -- order and completeness ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 8])
@@ -178,7 +178,7 @@ def test_an_empty_line_ends_at_once(engine: Any) -> None:
     assert run.reached == 0
 
 
-# -- the last batch ------------------------------------------------------------------------------------------------------
+# -- the last batch ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["native", "reference"])
@@ -218,7 +218,7 @@ def test_a_rank_whose_last_batch_is_all_blank() -> None:
     assert not batches[1].images.any() and run.reached == 2
 
 
-# -- what a batch is -----------------------------------------------------------------------------------------------------
+# -- what a batch is -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
@@ -314,7 +314,7 @@ def test_labels_of_folders(tmp_path: Any) -> None:
         assert next(run).labels.tolist() == [-1, -1, -1]
 
 
-# -- batches are the user's ----------------------------------------------------------------------------------------------
+# -- batches are the user's ----------------------------------------------------------------------------------
 
 
 def test_batches_kept_dropped_and_viewed_have_their_own_pixels() -> None:
@@ -362,7 +362,7 @@ def test_freed_memory_is_used_again() -> None:
     assert len(set(addresses)) < len(addresses)
 
 
-# -- beginning and ending ------------------------------------------------------------------------------------------------
+# -- beginning and ending ------------------------------------------------------------------------------------
 
 
 def test_nothing_starts_before_the_first_next() -> None:
@@ -436,15 +436,18 @@ def test_async_with_and_for() -> None:
 
 
 def test_async_run_closes_on_an_exception() -> None:
-    async def consume() -> ps.Run:
-        run = plain_line().batch(4).run()
-        with pytest.raises(ValueError, match="consumer"):
-            async with run:
-                async for _ in run:
-                    raise ValueError("consumer")
-        return run
+    runs: list[ps.Run] = []
 
-    assert "closed" in str(asyncio.run(consume()))
+    async def consume() -> None:
+        run = plain_line().batch(4).run()
+        async with run:
+            async for _ in run:
+                runs.append(run)
+                raise ValueError("consumer")
+
+    with pytest.raises(ValueError, match="consumer"):
+        asyncio.run(consume())
+    assert "closed" in str(runs[0])
 
 
 def test_lines_recipes_and_batches_survive_pickling() -> None:
@@ -463,7 +466,7 @@ def test_lines_recipes_and_batches_survive_pickling() -> None:
     assert len(pickle.dumps(batch)) < batch.images.nbytes + 20_000 < sum(map(len, mixed(9)))
 
 
-# -- the accounts of time ------------------------------------------------------------------------------------------------
+# -- the accounts of time ------------------------------------------------------------------------------------
 
 
 def check_times(stats: ps.Stats) -> None:

@@ -1,4 +1,4 @@
-"""Every way of ending a run, each in a process of its own: what is raised, what is printed, and that the process goes away.
+"""Every way of ending a run, each in a process of its own: what is raised and printed, and that the process goes.
 
 A run here would take a minute or more if it were waited for. The limits are far above the second that is promised, so
 that a busy machine does not fail them, and far below that minute.
@@ -103,7 +103,7 @@ def interrupted(script: str, limit: float = LIMIT_S, **environment: str) -> tupl
 ENDED_BY_SIGINT = (-signal.SIGINT, 130, 1)
 
 
-# -- Ctrl-C --------------------------------------------------------------------------------------------------------------
+# -- Ctrl-C --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("line", ["large_line()", "large_line(progressive=True)", "stuck_line()"])
@@ -112,7 +112,11 @@ def test_interrupt_while_a_batch_is_awaited(line: str) -> None:
 line = {line}
 say("started")
 begun = None
-signal.signal(signal.SIGINT, lambda *_: (globals().__setitem__("begun", time.monotonic()), signal.default_int_handler(*_)))
+def interrupt(*arguments):
+    global begun
+    begun = time.monotonic()
+    signal.default_int_handler(*arguments)
+signal.signal(signal.SIGINT, interrupt)
 try:
     with line.run(threads=2) as run:
         for batch in run:
@@ -179,7 +183,7 @@ with small_line(20).run() as run:
     assert (code, out, err) == (0, "5 1\n", "")
 
 
-# -- leaving without an interrupt ----------------------------------------------------------------------------------------
+# -- leaving without an interrupt ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("line", ["small_line()", "large_line()"])
@@ -191,7 +195,7 @@ with small_line(20).run() as run:
         "for batch in line:\n    break",
         "loader = line.loader()\nnext(iter(loader))",
         "batches = iter(line.loader())\nkept = next(batches)",
-        "run = line.run(); next(run)\ncycle = [run]; cycle.append(cycle); run = None",  # found by the collector, or never
+        "run = line.run(); next(run)\ncycle = [run]; cycle.append(cycle); run = None",  # left to the collector
         "row = next(iter(line))[0]",
     ],
 )
@@ -271,7 +275,7 @@ say(tasks() <= before, threading.active_count())
     assert child.end() == (0, "True 1\n", "")
 
 
-# -- fork ----------------------------------------------------------------------------------------------------------------
+# -- fork ----------------------------------------------------------------------------------------------------
 
 FORK = """
 def forked(child):
@@ -318,7 +322,9 @@ say(code, 1 + len(list(run)))
 
 
 def test_a_forked_child_is_told_that_the_run_is_not_its_own() -> None:
-    child = Child(FORK + """
+    child = Child(
+        FORK
+        + """
 run = small_line(40).run(threads=2)
 next(run)
 def child():
@@ -327,13 +333,16 @@ def child():
     except ps.EngineError as error:
         say(error)
 forked(child)
-""")
+"""
+    )
     sentence = "run: expected the process that started it, found a forked child; start a run of its own there.\n"
     assert child.end() == (0, sentence, "")
 
 
 def test_a_loader_in_a_forked_child_has_a_pool_of_its_own() -> None:
-    child = Child(FORK + """
+    child = Child(
+        FORK
+        + """
 loader = small_line(40).loader(threads=2)
 list(loader)
 next(iter(loader))
@@ -341,12 +350,15 @@ def child():
     epochs = [[batch.epoch for batch in loader] for _ in range(2)]
     assert epochs == [[2] * 10, [3] * 10], epochs
 say(forked(child), [len(list(loader)) for _ in range(2)])
-""")
+"""
+    )
     assert child.end() == (0, "0 [10, 10]\n", "")
 
 
 def test_a_fork_with_pillows_threads_at_work() -> None:
-    child = Child(FORK + """
+    child = Child(
+        FORK
+        + """
 line = ps.blobs([encoded(300, 400, "PNG")] * 60).decode().resize(8, 8).batch(4)
 run = line.run(threads=2)
 codes = []
@@ -354,12 +366,15 @@ for batch in run:
     if batch.step % 4 == 0:
         codes.append(forked(lambda: list(ps.blobs([encoded(20, 30, "PNG")]).decode().resize(8, 8).batch(1).run())))
 say(codes)
-""")
+"""
+    )
     assert child.end(30) == (0, "[0, 0, 0, 0]\n", "")
 
 
 def test_many_forks_that_drop_the_parents_batches() -> None:
-    child = Child(FORK + """
+    child = Child(
+        FORK
+        + """
 run = small_line(1200, batch=4).run(threads=2)
 codes = set()
 for batch in run:
@@ -370,7 +385,8 @@ for batch in run:
             gc.collect()
         codes.add(forked(child))
 say(codes)
-""")
+"""
+    )
     assert child.end(60) == (0, "{0}\n", "")
 
 
@@ -391,7 +407,7 @@ if __name__ == "__main__":
     assert child.end(20) == (0, "True 4\n", "")
 
 
-# -- a read that never comes back ----------------------------------------------------------------------------------------
+# -- a read that never comes back ----------------------------------------------------------------------------
 
 STUCK_PREAD = r"""
 #define _GNU_SOURCE

@@ -16,6 +16,7 @@ def make_plan(
     max_pixels: int,
     max_working_bytes: int,
     max_scans: int,
+    adaptive_order: bool,
 ) -> Plan: ...
 def run_bytes(plan: Plan, data: bytes, seed: int, epoch: int, index: int) -> dict[str, Any]: ...
 def run_pixels(

@@ -227,6 +227,7 @@ def bench(
     from penstock.bench.choose import choose
     from penstock.bench.interleave import interleave
     from penstock.bench.machine import cpu_model
+    from penstock.bench.report import HEAD, plain, rows
     from penstock.bench.task import Contestant, Task
     from penstock.engine import default_threads
 
@@ -249,23 +250,8 @@ def bench(
         bar = progress.add_task("laps", total=len(contestants) * (rounds + 1))
         results = interleave(contestants, rounds, on_lap=lambda name: progress.update(bar, description=name, advance=1))
     click.echo(f"{chosen}, to H={size[0]} W={size[1]} {filter}; medians of {rounds} rounds")
-    _print_results(results)
+    click.echo(f"\n{plain(HEAD, rows(results, results[0]))}\n")
     click.echo(f"{cpu_model()}, instruction set used: {_native.simd_name()}")
-
-
-def _print_results(results: Sequence[Any]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from penstock.bench.report import HEAD, rows
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, title in enumerate(HEAD):
-        table.add_column(title, justify="left" if number == 0 else "right", no_wrap=True)
-    for cells in rows(results, results[0]):
-        table.add_row(*cells)
-    Console().print(table)
 
 
 @penstock.command()

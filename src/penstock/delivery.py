@@ -165,13 +165,17 @@ class Delivery:
             valid=valid,
             damaged=damaged,
             geometry=Geometry(columns.geometry, columns.stored, columns.orientation),
-            fields={},
+            fields=self._fields(labels),
             failures=tuple(failures),
             step=step,
             epoch=epoch,
             layout=self.layout,
             statistics=self.statistics,
         )
+
+    def _fields(self, labels: npt.NDArray[np.int64]) -> dict[str, list[str]]:
+        classes = self.source.classes
+        return {} if classes is None else {"class": [classes[label] if label >= 0 else "" for label in labels.tolist()]}
 
     def _count(self, columns: Columns, index: npt.NDArray[np.int64]) -> list[Failure]:
         problems = list(columns.problems)

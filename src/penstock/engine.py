@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
+from penstock._reference.resample import installed_order
 from penstock.decode import Decode, DecodeError, decode_pillow
 from penstock.errors import EngineError
 from penstock.recipe import Recipe
@@ -64,7 +66,10 @@ def _quota_cores() -> int | None:
 
 
 def default_threads() -> int:
-    """Usable cores divided by the local world size (``LOCAL_WORLD_SIZE``), at least 1."""
+    """Usable cores divided by the local world size (``LOCAL_WORLD_SIZE``); 1 inside a worker of torch's DataLoader."""
+    torch_workers = sys.modules.get("torch.utils.data")  # only where the user has torch at work already
+    if torch_workers is not None and torch_workers.get_worker_info() is not None:
+        return 1
     try:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     except ValueError:
@@ -88,6 +93,7 @@ def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC") -> _native.Plan:
         max_pixels=decode.max_pixels,
         max_working_bytes=decode.max_working_bytes,
         max_scans=decode.max_scans,
+        adaptive_order=installed_order() == "adaptive",
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import IO, Generic, TypeVar
 
 from penstock.types import Damage, Failure
@@ -50,7 +50,7 @@ class Records(Generic[_Entry]):
 class Failures(Records[Failure]):
     """The items that did not become pixels: the first 1,000 kept, all counted, grouped by cause when printed."""
 
-    def __init__(self, ledger: str | Path | None = None) -> None:
+    def __init__(self, ledger: str | os.PathLike[str] | None = None) -> None:
         super().__init__()
         self._causes: Counter[tuple[str, str]] = Counter()
         self._ledger_path = ledger

@@ -320,7 +320,7 @@ class Run:
 
 def _row_of(batch: Batch, line: Pipeline) -> Row:
     row = batch[0]
-    if row.image is not None:
+    if batch.images[0] is not None:
         return row
     # Blank where each image has its own size: there is none to fill with zeros.
     return replace(row, image=np.zeros((0, 0, 3), dtype=line.recipe.spec().dtype))

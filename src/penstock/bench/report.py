@@ -36,3 +36,21 @@ def markdown(head: Sequence[str], body: Sequence[Sequence[str]], text: Collectio
     lines = ["| " + " | ".join(head) + " |", "|" + "|".join(rule) + "|"]
     lines.extend("| " + " | ".join(cells) + " |" for cells in body)
     return "\n".join(lines)
+
+
+def plain(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """The same for a terminal or a file: columns of spaces, all but the first aligned right.
+
+    >>> print(plain(("", "images/s"), [("bare decode", "1,234"), ("Penstock", "999")]))
+                 images/s
+    bare decode     1,234
+    Penstock          999
+    """
+    widths = [max(len(cells[column]) for cells in (head, *body)) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in (head, *body)
+    )

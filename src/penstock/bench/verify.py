@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from penstock.pillow_warnings import recorded_warnings
 from penstock.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def pillow_pixels(data: bytes) -> Image.Image:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with recorded_warnings():  # catch_warnings is one for all threads, and Penstock's own decode with Pillow, too
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             try:
