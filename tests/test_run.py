@@ -525,15 +525,14 @@ def test_reading_time_is_counted_for_files_only(tmp_path: Any) -> None:
 
 
 def test_times_of_a_loaders_epochs_are_each_their_own() -> None:
-    loader = plain_line(12).batch(5).loader(threads=4, prefetch=1)
-    for _ in range(4):
-        for _ in loader:
-            assert loader.run is not None
+    with plain_line(12).batch(5).loader(threads=4, prefetch=1) as loader:
+        for _ in range(4):
+            for _ in loader:
+                assert loader.run is not None
+                check_times(loader.run.stats)
             check_times(loader.run.stats)
-        check_times(loader.run.stats)
-        assert loader.run.stats.items == 12
-        time.sleep(0.1)  # between epochs, when the pool has nothing to do
-    loader.close()
+            assert loader.run.stats.items == 12
+            time.sleep(0.1)  # between epochs, when the pool has nothing to do
 
 
 def test_threads_follow_the_cores_and_the_local_world(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,7 @@ class Referral:
     def job(self) -> Job: ...
     def encoded(self) -> bytes: ...
 
-WaitState = Literal["timeout", "done", "referral", "closed"]
+WaitState: TypeAlias = Literal["timeout", "done", "referral", "closed"]
 
 class Pool:
     def __init__(self, threads: int, max_memory_bytes: int, keep_buffers: int) -> None: ...

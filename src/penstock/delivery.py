@@ -208,7 +208,7 @@ class Delivery:
         """Asserts that nothing was lost: each item reached has one outcome, and a finished run reached them all."""
         counts = self.outcomes
         if counts.clean + counts.damaged + counts.failed != counts.reached:
-            raise EngineError(f"The accounts do not add up: expected one outcome for each item reached, found {counts}.")
+            raise EngineError(f"The accounts do not add up: expected one outcome an item reached, found {counts}.")
         if finished and counts.reached != self.items:
             raise EngineError(
                 f"The run lost items: expected {self.items} to be reached at its end, found {counts.reached}."

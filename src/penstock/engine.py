@@ -163,8 +163,8 @@ class Engine:
             self._notes_of[id(job)] = notes
         if not self._pool.submit(job, more):
             raise EngineError(
-                f"The engine could not take a batch of {rows} rows: expected free memory for it and an open pool, found "
-                f"{'a closed pool' if self._closed else 'too little memory'}."
+                f"The engine could not take a batch of {rows} rows: expected an open pool and free memory for it, "
+                f"found {'a closed pool' if self._closed else 'too little memory'}."
             )
         return Ticketed(job, index, labels, step, held, notes)
 

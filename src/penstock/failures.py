@@ -33,6 +33,7 @@ class Records(Generic[_Entry]):
         self._count = 0
 
     def add(self, entry: _Entry) -> None:
+        """Counts an entry, and keeps it while there is room."""
         self._count += 1
         if len(self._kept) < KEEP:
             self._kept.append(entry)

@@ -1,4 +1,4 @@
-"""Plain functions on one image: no pipeline, no threads. What makes pixels is imported when the first one is asked for."""
+"""Plain functions on one image: no pipeline, no threads. What makes pixels is imported with the first image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["decode", "resize"]
 
 
 @processed_by
-def _process(chain: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
+def _process(chain: Recipe, data: Any, seed: int, epoch: int, index: int) -> npt.NDArray[Any]:
     from penstock.replay import process_one
 
     return process_one(chain, data, seed, epoch, index)
@@ -33,7 +33,7 @@ def decode(data: Any) -> UInt8Image:
     >>> decode(file.getvalue()).shape
     (4, 6, 3)
     """
-    return _process(recipe().decode(), data)
+    return _process(recipe().decode(), data, 0, 0, 0)
 
 
 def resize(
@@ -54,4 +54,4 @@ def resize(
     (2, 3, 3)
     """
     chain = recipe().resize(height, width, short_side=short_side, fit=fit, filter=filter)
-    return _process(chain, image)
+    return _process(chain, image, 0, 0, 0)

@@ -20,7 +20,7 @@ from penstock.options import RunOptions
 from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
-from penstock.types import Batch, Row
+from penstock.types import Batch, LayoutName, Row
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -39,7 +39,7 @@ class Run:
         self.line = line
         self.options = options
         batching = line.batching
-        self._layout = "NHWC" if batching is None else batching.layout
+        self._layout: LayoutName = "NHWC" if batching is None else batching.layout
         self._grid = Grid(
             items=len(line.source),
             batch_size=1 if batching is None else batching.size,
@@ -83,7 +83,7 @@ class Run:
 
     def __next__(self) -> Any:
         if not self._consuming.acquire(blocking=False):
-            raise EngineError("run: expected one consumer, found a second thread asking for a batch; give each its own run.")
+            raise EngineError("run: expected one consumer, found a second one at the same time; give each its own.")
         try:
             return self._next()
         finally:
@@ -206,7 +206,8 @@ class Run:
         options = self.options
         return (
             f"Run {state}: step {self._next_step} of {self._steps}, epoch {options.epoch}, rank {options.rank} of "
-            f"{options.world_size}, {self.threads} thread{'s' if self.threads != 1 else ''}, prefetch {options.prefetch}, "
+            f"{options.world_size}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
+            f"prefetch {options.prefetch}, "
             f"engine {options.engine}; {self.clean} clean, {len(self.damaged)} damaged, {len(self.failures)} failed"
         )
 

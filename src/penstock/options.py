@@ -67,10 +67,11 @@ class RunOptions:
             if value not in words:
                 options = ", ".join(repr(word) for word in words)
                 raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
-        if isinstance(self.max_failures, Rational) and not isinstance(self.max_failures, int):
-            if not 0 <= self.max_failures <= 1:
+        limit: Any = self.max_failures  # a Fraction is told by its abstract class: fractions itself is slow to import
+        if isinstance(limit, Rational) and not isinstance(limit, int):
+            if not 0 <= limit <= 1:
                 raise PlanError(
-                    f"max_failures={self.max_failures!r}: expected a Fraction from 0 to 1, found {self.max_failures}."
+                    f"max_failures={limit!r}: expected a Fraction from 0 to 1, found {limit}."
                 )
         elif self.max_failures is not None:
             set_(self, "max_failures", whole("max_failures", self.max_failures, 0, also=", or a Fraction"))

@@ -30,8 +30,8 @@ class Finished:
     notes: tuple[str, ...]
 
 
-class ItemProblem(Exception):
-    """An item that failed on the twins: stage, cause and message."""
+class StageError(Exception):
+    """An item that failed: in which stage, of which cause, and the message."""
 
     def __init__(self, stage: StageName, cause: str, message: str) -> None:
         super().__init__(stage, cause, message)
@@ -43,16 +43,16 @@ class ItemProblem(Exception):
 def finish(
     recipe: Recipe, data: bytes | UInt8Image, *, seed: int, epoch: int, index: int, layout: LayoutName
 ) -> Finished:
-    """One image through decode, verbs and pack, on the twins alone; raises ItemProblem."""
+    """One image through decode, verbs and pack, on the twins alone; raises StageError."""
     notes: tuple[str, ...] = ()
     orientation = 1
     if isinstance(data, bytes):
         if recipe.decoding is None:
-            raise ItemProblem("decode", "not decoded", "expected an image, found encoded bytes")
+            raise StageError("decode", "not decoded", "expected an image, found encoded bytes")
         try:
             decoded = decode_pillow(data, recipe.decoding)
         except DecodeError as error:
-            raise ItemProblem("decode", error.cause, error.message) from None
+            raise StageError("decode", error.cause, error.message) from None
         pixels, orientation, notes = decoded.pixels, decoded.orientation, decoded.notes
         stored = (decoded.stored_height, decoded.stored_width)
     else:
@@ -61,7 +61,7 @@ def finish(
     try:
         resolved = recipe.resolve(pixels.shape[0], pixels.shape[1], seed=seed, epoch=epoch, index=index)
     except StepError as error:
-        raise ItemProblem("transform", error.cause, error.message) from None
+        raise StageError("transform", error.cause, error.message) from None
     for step in resolved.steps:
         pixels = step.apply(pixels)
     normalize = recipe.normalization
@@ -103,7 +103,7 @@ def finish_batch(
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
-        except ItemProblem as error:
+        except StageError as error:
             problems.append((row, error.stage, error.cause, error.message))
             outcome[row] = FAILED
         else:

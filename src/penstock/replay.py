@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from penstock.loader import Run
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_item
 from penstock.recipe import Recipe
-from penstock.reference import ItemProblem, finish
+from penstock.reference import StageError, finish
 from penstock.types import Batch, Failure, Row, StageName, UInt8Image
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
     notes: Counter[str] = Counter()
     if isinstance(data, bytes):
         if recipe.decoding is None:
-            raise ItemProblem("decode", "not decoded", "expected an image, found encoded bytes")
+            raise StageError("decode", "not decoded", "expected an image, found encoded bytes")
         result = _native.run_bytes(plan, data, seed, epoch, index)
         if result["outcome"] == "referee":
             damage = result["damage"]
             try:
                 decoded = decode_pillow(data, recipe.decoding)
             except DecodeError as error:
-                raise ItemProblem("decode", error.cause, error.message) from None
+                raise StageError("decode", error.cause, error.message) from None
             notes.update(decoded.notes)
             stored = (decoded.stored_height, decoded.stored_width)
             result = _native.run_pixels(plan, decoded.pixels, stored, decoded.orientation, seed, epoch, index)
@@ -65,7 +66,7 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
         result = _native.run_pixels(plan, pixels, pixels.shape[:2], 1, seed, epoch, index)
     if result["outcome"] == "failed":
         stage, cause, message = result["problem"]
-        raise ItemProblem(stage, cause, decode_text(message))
+        raise StageError(stage, cause, decode_text(message))
     return _Made(
         result["image"], result["geometry"], result["stored"], result["orientation"], result["damage"], notes
     )
@@ -92,14 +93,15 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
         return _make(compile_plan(recipe), recipe, data, seed, epoch, index).image
     except ReadError as error:
         raise ItemError(sentence("read", name, error.message)) from None
-    except ItemProblem as error:
+    except StageError as error:
         raise ItemError(sentence(error.stage, name, error.message)) from None
 
 
 def _array_of_picture(picture: Any) -> UInt8Image:
     if not hasattr(picture, "convert"):
         raise PlanError(
-            f"recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, found {type(picture).__name__}."
+            "recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, "
+            f"found {type(picture).__name__}."
         )
     from PIL import ImageOps
 
@@ -119,7 +121,7 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         made = _make(compile_plan(recipe, layout), recipe, _data_of(line, index), line.order.seed, epoch, index)
     except ReadError as error:
         failure = _failure(item.key, index, "read", error.cause, error.message)
-    except ItemProblem as error:
+    except StageError as error:
         failure = _failure(item.key, index, error.stage, error.cause, error.message)
     if made is None:
         spec = recipe.spec()
@@ -181,7 +183,7 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int) 
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = 2
             continue
-        except ItemProblem as error:
+        except StageError as error:
             problems.append((row, error.stage, error.cause, error.message))
             outcome[row] = 2
             continue
@@ -205,7 +207,7 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int) 
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """One stage of an explained item: what flows out of it and how long the chain up to it took, natively and by the twins."""
+    """One stage of an explained item: what flows out of it and how long it took, natively and by the twins."""
 
     stage: str
     result: str
@@ -271,11 +273,10 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
         recipe = line.recipe.upto(count)
         plan = compile_plan(recipe)
         try:
-            native_ms, made = _timed(lambda p=plan, r=recipe: _make(p, r, data, seed, epoch, index))
-            reference_ms, twin = _timed(
-                lambda r=recipe: finish(r, data, seed=seed, epoch=epoch, index=index, layout="NHWC")
-            )
-        except ItemProblem as error:
+            native_ms, made = _timed(partial(_make, plan, recipe, data, seed, epoch, index))
+            twins = partial(finish, recipe, data, seed=seed, epoch=epoch, index=index, layout="NHWC")
+            reference_ms, twin = _timed(twins)
+        except StageError as error:
             return Explanation(key, index, tuple(stages), sentence(error.stage, key, error.message), decoder)
         if made.damage:
             decoder = f"Pillow, since the codec recovered from damage: {made.damage}"

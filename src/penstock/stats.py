@@ -105,7 +105,7 @@ class Stats:
         lines = [self._headline(), f"  {'stage':<10} {'share':>6}  {'thread time':>12}  {'items/s a thread':>16}"]
         lines.extend(f"  {name:<10} {share:>6}  {time:>12}  {rate:>16}" for name, share, time, rate in self._rows())
         if self.pillow_items:
-            lines.append(f"  {self.pillow_items:,} items through Pillow: {self.pillow_s:.3f} s of Python threads on top")
+            lines.append(f"  {self.pillow_items:,} items through Pillow: {self.pillow_s:.3f} s in Python threads")
         lines.append(self.bottleneck)
         return "\n".join(lines)
 
