@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 from dataclasses import dataclass
-from numbers import Rational
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PlanError
@@ -67,19 +66,24 @@ class RunOptions:
             if value not in words:
                 options = ", ".join(repr(word) for word in words)
                 raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
-        limit: Any = self.max_failures  # a Fraction is told by its abstract class: fractions itself is slow to import
-        if isinstance(limit, Rational) and not isinstance(limit, int):
-            if not 0 <= limit <= 1:
-                raise PlanError(
-                    f"max_failures={limit!r}: expected a Fraction from 0 to 1, found {limit}."
-                )
-        elif self.max_failures is not None:
-            set_(self, "max_failures", whole("max_failures", self.max_failures, 0, also=", or a Fraction"))
+        if self.max_failures is not None:
+            self._check_max_failures()
         if self.ledger is not None:
             try:
                 set_(self, "ledger", os.fspath(self.ledger))
             except TypeError:
                 raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
+
+    def _check_max_failures(self) -> None:
+        from fractions import Fraction  # 2 ms of import that few lines need
+
+        if not isinstance(self.max_failures, Fraction):
+            limit = whole("max_failures", self.max_failures, 0, also=", or a Fraction")
+            object.__setattr__(self, "max_failures", limit)
+        elif not 0 <= self.max_failures <= 1:
+            raise PlanError(
+                f"max_failures={self.max_failures!r}: expected a Fraction from 0 to 1, found {self.max_failures}."
+            )
 
 
 def whole(name: str, value: Any, minimum: int, maximum: int = _NO_MAXIMUM, *, also: str = "") -> int:
