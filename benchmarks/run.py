@@ -1,7 +1,7 @@
 """Measures every figure and writes the tables and the history.
 
 python benchmarks/run.py                    all of it, a few minutes; writes
-python benchmarks/run.py --quick            fewer rounds and images; prints only
+python benchmarks/run.py --quick            fewer rounds; prints only
 python benchmarks/run.py made spin          these groups; prints only
 python benchmarks/run.py --photos DIR       real photographs from there
 """
@@ -22,8 +22,14 @@ from penstock import PenstockError
 def main() -> int:
     """Exit code 0 when every figure is met, 1 when one is not."""
     parser = argparse.ArgumentParser(description="Measure every figure and write the tables and the history.")
-    parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help="only these, without writing")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and images, without writing")
+    parser.add_argument(
+        "groups",
+        nargs="*",
+        choices=[*GROUPS, []],
+        metavar="GROUP",
+        help=f"only these, without writing: {', '.join(GROUPS)}",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, without writing")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted (default 5)")
     parser.add_argument(
         "--photos", type=Path, default=ROOT.parent / "shared" / "data" / "photos", help="real photographs"

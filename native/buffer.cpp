@@ -1,5 +1,7 @@
 #include "buffer.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
 
 #if defined(__linux__)
@@ -50,6 +52,8 @@ void release(const Buffer& buffer) {
 
 }  // namespace
 
+BufferProvider::BufferProvider(size_t keep) : keep_(keep), owner_(getpid()) {}
+
 BufferProvider::~BufferProvider() {
   for (const Buffer& buffer : free_) release(buffer);
 }
@@ -69,7 +73,7 @@ std::shared_ptr<Buffer> BufferProvider::take(size_t bytes) {
   if (found.data == nullptr && !allocate(bytes, found)) return nullptr;
   std::weak_ptr<BufferProvider> home = weak_from_this();
   return std::shared_ptr<Buffer>(new Buffer(found), [home](Buffer* buffer) {
-    if (std::shared_ptr<BufferProvider> provider = home.lock()) {
+    if (std::shared_ptr<BufferProvider> provider = home.lock(); provider && provider->owner_ == getpid()) {
       provider->give_back(*buffer);
     } else {
       release(*buffer);

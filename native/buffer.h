@@ -1,6 +1,8 @@
 // The provider of batch memory: 64-byte aligned, recycled when the last view of a batch has died.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -20,7 +22,7 @@ struct Buffer {
 // Thread-safe: a buffer may be dropped by any thread, long after the provider itself has gone.
 class BufferProvider : public std::enable_shared_from_this<BufferProvider> {
  public:
-  explicit BufferProvider(size_t keep) : keep_(keep) {}
+  explicit BufferProvider(size_t keep);
   ~BufferProvider();
   std::shared_ptr<Buffer> take(size_t bytes);  // nullptr: out of memory
 
@@ -30,6 +32,7 @@ class BufferProvider : public std::enable_shared_from_this<BufferProvider> {
   std::mutex mutex_;
   std::vector<Buffer> free_;
   size_t keep_;
+  pid_t owner_;  // a forked child frees the parent's buffers by itself: the mutex may be held by a thread it has not got
 };
 
 }  // namespace penstock

@@ -358,6 +358,8 @@ nb::list resolve_steps(const nb::list& verbs, int height, int width, uint64_t se
 
 NB_MODULE(_native, m) {
   using namespace penstock;
+  // A forked child, and a process with a thread stuck in a read, keep on purpose what they must not free.
+  nb::set_leak_warnings(false);
   m.doc() = "Penstock's native core; not public.";
 
   nb::class_<Plan>(m, "Plan");

@@ -13,6 +13,7 @@ using Milliseconds = std::chrono::milliseconds;
 struct WorkerState {
   std::atomic<int64_t> read_ns{0}, decode_ns{0}, transform_ns{0}, batch_ns{0}, starved_ns{0}, blocked_ns{0}, items{0};
   std::atomic<int64_t> idle_since{0};
+  bool idle_blocked = false;  // what the wait since then is called; guarded by the pool's mutex
   std::atomic<bool> exited{false};
   std::mutex mutex;  // guards the two below, which close() needs when the thread is at work or stuck
   std::shared_ptr<Job> job;
@@ -195,12 +196,9 @@ void Pool::return_failure(Referral& referral, Problem problem) {
 
 WorkerTimes Pool::times() const {
   WorkerTimes sum;
+  // A thread books its wait under the mutex: it is counted once, and under the name it will keep.
+  std::lock_guard<std::mutex> lock(shared_->mutex);
   int64_t now = now_ns();
-  bool more;
-  {
-    std::lock_guard<std::mutex> lock(shared_->mutex);
-    more = shared_->more;
-  }
   for (const WorkerState& worker : shared_->workers) {
     sum.read_ns += worker.read_ns.load(std::memory_order_relaxed);
     sum.decode_ns += worker.decode_ns.load(std::memory_order_relaxed);
@@ -210,7 +208,7 @@ WorkerTimes Pool::times() const {
     sum.blocked_ns += worker.blocked_ns.load(std::memory_order_relaxed);
     sum.items += worker.items.load(std::memory_order_relaxed);
     int64_t since = worker.idle_since.load(std::memory_order_relaxed);
-    if (since > 0 && now > since) (more ? sum.blocked_ns : sum.starved_ns) += now - since;
+    if (since > 0 && now > since) (worker.idle_blocked ? sum.blocked_ns : sum.starved_ns) += now - since;
   }
   return sum;
 }
@@ -255,10 +253,10 @@ void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
     if (shared->jobs.empty() && !shared->closing) {
       int64_t since = now_ns();
       state.idle_since.store(since, std::memory_order_relaxed);
-      bool more = shared->more;
+      state.idle_blocked = shared->more;
       shared->work.wait(lock, [&] { return shared->closing || !shared->jobs.empty(); });
       state.idle_since.store(0, std::memory_order_relaxed);
-      add(more ? state.blocked_ns : state.starved_ns, now_ns() - since);
+      add(state.idle_blocked ? state.blocked_ns : state.starved_ns, now_ns() - since);
     }
     if (shared->closing) break;
     std::shared_ptr<Job> job = shared->jobs.front();

@@ -58,7 +58,7 @@ def mixed() -> dict[str, bytes]:
     """Good ones, with every broken one and two damaged ones among them."""
     blobs: dict[str, bytes] = {}
     for number, (name, data) in enumerate(BROKEN.items()):
-        blobs[f"good {3 * number}"] = good(3 * number)
+        blobs[f"good {3 * number}"] = good(3 * number)  # each of another height, so that no geometry fits another row
         blobs[name] = data
         blobs[f"good {3 * number + 1}"] = good(3 * number + 1)
         if number in (1, 3):
@@ -129,7 +129,10 @@ def test_skip_leaves_out_the_broken_and_keeps_the_rest_as_it_was(threads: int, l
         for row in batch:
             image = row.image if layout == "NHWC" else row.image.transpose(1, 2, 0)
             assert row.valid and np.array_equal(image, pillow(blobs[row.key]))
-            assert row.geometry is not None and row.geometry.height == Image.open(io.BytesIO(blobs[row.key])).height
+            alone = line_of({row.key: blobs[row.key]}).batch_at(0)[0]
+            assert row.geometry is not None and alone.geometry is not None
+            assert np.array_equal(row.geometry.matrix, alone.geometry.matrix)
+            assert row.geometry.height == alone.geometry.height
     assert run.reached == len(blobs) and len(run.failures) == 5 and len(run.damaged) == 2
     check_accounts(run)
 

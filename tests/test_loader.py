@@ -92,6 +92,21 @@ def test_a_pass_left_early_counts_as_an_epoch() -> None:
         assert loader.epoch == 2
 
 
+def test_a_pass_left_early_frees_the_pool_for_the_next() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).resize((4000, 3000)).save(file, "JPEG")
+    line = ps.blobs([file.getvalue()] * 90).decode().resize(8, 8).batch(2)
+    with line.loader(threads=2, prefetch=40) as loader:
+        next(iter(loader))
+        left = loader.run
+        assert left is not None
+        in_flight = list(left._flight)  # seconds of work
+        loader.load_state_dict(loader.state_dict())
+        # What nobody wants any more was given up, not finished.
+        assert len(in_flight) == 40 and all(ticketed.job.done for ticketed in in_flight)
+        assert loader._engine is not None and loader._engine.times()[6] < 60
+
+
 def test_a_pass_begun_again_ends_the_open_one() -> None:
     with training_line().loader() as loader:
         first = iter(loader)

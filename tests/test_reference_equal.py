@@ -289,7 +289,7 @@ class BlockWriter:
         start = b"\x03\x01\x00\x02\x11\x03\x11\x00\x3f\x00"
         return (
             b"\xff\xd8"
-             b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
+            b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
             + self.tables["quantization"]
             + b"\xff\xc0"
             + (len(frame) + 2).to_bytes(2, "big")

@@ -163,7 +163,7 @@ def test_a_second_consumer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         first = threading.Thread(target=lambda: got.extend(run))
         first.start()
         assert entered.wait(30)
-        with pytest.raises(ps.EngineError, match="expected one consumer, found a second thread asking for a batch"):
+        with pytest.raises(ps.EngineError, match="expected one consumer, found a second one at the same time"):
             next(run)
         go_on.set()
         first.join()

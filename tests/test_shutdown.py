@@ -218,6 +218,20 @@ except ValueError:
     assert (code, out) == (1, "True 1\n") and err.rstrip().endswith("ValueError: the model did not like it")
 
 
+def test_an_awaited_batch_that_takes_too_long() -> None:
+    child = Child("""
+import asyncio
+async def consume():
+    async with large_line().run(threads=2) as run:
+        await asyncio.wait_for(anext(run), 0.05)
+try:
+    asyncio.run(consume())
+except TimeoutError:
+    say("too long", threading.active_count())
+""")
+    assert child.end() == (0, "too long 1\n", "")
+
+
 def test_sys_exit_in_the_loop() -> None:
     child = Child("""
 with large_line().run() as run:

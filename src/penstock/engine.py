@@ -31,6 +31,7 @@ from penstock.types import LayoutName
 logger = logging.getLogger("penstock")
 
 _CLOSE_TIMEOUT_MS = 1000
+_WAKE_UP_MS = 250
 _REFERRAL_WAIT_MS = 60_000
 _DEFAULT_MAX_MEMORY = 2 << 30
 
@@ -179,11 +180,13 @@ class Engine:
         ticketed.held = None
         return ticketed.job.results()
 
-    def abandon(self, flight: list[Ticketed]) -> None:
-        """Cancels batches that nobody wants any more and waits for the threads to let go of them (at most 1 s)."""
+    def abandon(self, flight: list[Ticketed]) -> float:
+        """Cancels batches that nobody wants any more and waits for the threads to let go, at most until the deadline
+        that is returned, a second from now.
+        """
+        deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
         for ticketed in flight:
             self._pool.cancel(ticketed.job)
-        deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
         for ticketed in flight:
             while not ticketed.job.done and time.monotonic() < deadline:
                 if self._pool.wait_briefly(ticketed.job, 20) == "referral":
@@ -192,6 +195,7 @@ class Engine:
                 _abandoned.append(ticketed.held)
             with self._lock:
                 self._notes_of.pop(id(ticketed.job), None)
+        return deadline
 
     def times(self) -> tuple[int, int, int, int, int, int, int]:
         """Nanoseconds of read, decode, transform, batch, starved, blocked; items: totals since the engine began."""
@@ -201,19 +205,22 @@ class Engine:
         """Seconds and items that the Python party has spent in Pillow since the engine began."""
         return self._pillow_s, self._pillow_items
 
-    def close(self) -> None:
-        """Ends the threads; within a second, whatever they are doing."""
+    def close(self, deadline: float | None = None) -> None:
+        """Ends the threads; within a second (or by ``deadline``, time.monotonic's), whatever they are doing."""
         if self._closed or self._pid != os.getpid():
             self._closed = True
             return
         self._closed = True
         _living.discard(self)
-        for path in self._pool.close(_CLOSE_TIMEOUT_MS):
+        if deadline is None:
+            deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
+        # A thread that only has to wake up gets its moment even when the second is over.
+        left_ms = max(_WAKE_UP_MS, int((deadline - time.monotonic()) * 1000))
+        for path in self._pool.close(left_ms):
             logger.warning(
                 "read of %r: a thread was still in a system call a second after the run had ended; it was left behind.",
                 os.fsdecode(path),
             )
-        deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
         for thread in self._party:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))

@@ -130,12 +130,11 @@ class Run:
             self._ended = time.perf_counter()
         engine = self._engine
         if engine is not None and engine.usable:
-            if self._flight:
-                engine.abandon(list(self._flight))
+            deadline = engine.abandon(list(self._flight))
             self._final = engine.times()
             self._pillow_final = engine.pillow()
             if self._owns_engine:
-                engine.close()
+                engine.close(deadline)
         self._flight.clear()
         self._delivery.failures.close()
 

@@ -45,14 +45,14 @@ def pillow_pixels(data: bytes) -> Image.Image:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }
-    with recorded_warnings():  # catch_warnings is one for all threads, and Penstock's own decode with Pillow, too
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            try:
-                turn = turns.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            except Exception:  # noqa: BLE001 - a broken EXIF block never fails an image; exif_transpose would
-                turn = None
-            return (image if turn is None else image.transpose(turn)).convert("RGB")
+    # Not catch_warnings: that is one for all threads, and Penstock's own are decoding with Pillow meanwhile.
+    with recorded_warnings(), Image.open(io.BytesIO(data)) as image:
+        image.load()
+        try:
+            turn = turns.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        except Exception:  # noqa: BLE001 - a broken EXIF block never fails an image; exif_transpose would
+            turn = None
+        return (image if turn is None else image.transpose(turn)).convert("RGB")
 
 
 def verify(
