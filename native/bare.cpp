@@ -1,12 +1,12 @@
 #include "bare.h"
 
+#include <jpeglib.h>
+
 #include <atomic>
 #include <chrono>
 #include <csetjmp>
 #include <cstdio>
 #include <thread>
-
-#include <jpeglib.h>
 
 #include "io.h"
 

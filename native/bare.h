@@ -5,8 +5,8 @@
 
 namespace penstock {
 
-// Decodes every path once on `threads` threads and returns the wall time in seconds; negative: a file could not be decoded.
-// Nothing is resized, checked or kept: this is what the codec alone can do.
+// Decodes every path once on `threads` threads and returns the wall time in seconds; negative: a file could not be
+// decoded. Nothing is resized, checked or kept: this is what the codec alone can do.
 double bare_decode(const std::vector<std::string>& paths, int threads);
 
 }  // namespace penstock

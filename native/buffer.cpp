@@ -58,6 +58,16 @@ BufferProvider::~BufferProvider() {
   for (const Buffer& buffer : free_) release(buffer);
 }
 
+void BufferProvider::close() {
+  std::vector<Buffer> kept;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    keep_ = 0;
+    kept.swap(free_);
+  }
+  for (const Buffer& buffer : kept) release(buffer);
+}
+
 std::shared_ptr<Buffer> BufferProvider::take(size_t bytes) {
   Buffer found;
   {

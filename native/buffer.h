@@ -24,6 +24,7 @@ class BufferProvider : public std::enable_shared_from_this<BufferProvider> {
  public:
   explicit BufferProvider(size_t keep);
   ~BufferProvider();
+  void close();                                // keeps nothing from now on
   std::shared_ptr<Buffer> take(size_t bytes);  // nullptr: out of memory
 
  private:
@@ -32,7 +33,8 @@ class BufferProvider : public std::enable_shared_from_this<BufferProvider> {
   std::mutex mutex_;
   std::vector<Buffer> free_;
   size_t keep_;
-  pid_t owner_;  // a forked child frees the parent's buffers by itself: the mutex may be held by a thread it has not got
+  pid_t
+      owner_;  // a forked child frees the parent's buffers by itself: the mutex may be held by a thread it has not got
 };
 
 }  // namespace penstock

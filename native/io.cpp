@@ -135,6 +135,13 @@ void ByteBuffer::trim(size_t keep_bytes) {
 
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
                Problem& problem) {
+  Holding unlimited;
+  const std::atomic<bool> never{false};
+  return read_file(path, offset, length, limits, out, problem, unlimited, never);
+}
+
+bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
+               Problem& problem, Holding& holding, const std::atomic<bool>& cancel) {
   out.set_size(0);
   Descriptor file(open_to_read(path));
   if (file.number() < 0) return fail_with_error(problem, errno);
@@ -152,6 +159,7 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
   if (!whole && length > available) return fail_short(problem, length, offset, available);
 
   const uint64_t expected = whole ? available : length;
+  if (!holding.take(expected, cancel)) return fail(problem, "cancelled", "expected to read, found the run over");
   // One byte more than the file says, so that the read that meets its end needs no second buffer.
   if (!out.reserve(static_cast<size_t>(expected) + 1)) return fail_memory(problem, expected);
   uint64_t have = 0;

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <memory>
 
-#include "types.h"
+#include "budget.h"
 
 namespace penstock {
 
@@ -14,11 +14,19 @@ class ByteBuffer {
   ByteBuffer() = default;
   ByteBuffer(const ByteBuffer&) = delete;
   ByteBuffer& operator=(const ByteBuffer&) = delete;
+  ByteBuffer(ByteBuffer&& other) noexcept { *this = std::move(other); }
+  ByteBuffer& operator=(ByteBuffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+    return *this;
+  }
   ~ByteBuffer() { std::free(data_); }
   bool reserve(size_t bytes);    // false: out of memory
   bool grow(size_t bytes);       // as reserve, but the content is kept
   void trim(size_t keep_bytes);  // gives memory back when more than keep_bytes is held
   uint8_t* data() { return data_; }
+  const uint8_t* data() const { return data_; }
   size_t size() const { return size_; }
   size_t capacity() const { return capacity_; }
   void set_size(size_t size) { size_ = size; }
@@ -32,7 +40,10 @@ constexpr uint64_t kWholeFile = ~uint64_t{0};
 
 // Reads [offset, offset + length) of a regular file (length kWholeFile: to its end) into `out`.
 // Never blocks on a FIFO or a device: whatever is not a regular file is refused. EINTR is retried. A range beyond
-// the end, a directory, a file larger than limits.max_file_bytes: false, with `problem` filled in.
+// the end, a directory, a file larger than limits.max_file_bytes: false, with `problem` filled in. The bytes are taken
+// from `holding` before they are read; cancelled while waiting for them: false, with problem.cause "cancelled".
+bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
+               Problem& problem, Holding& holding, const std::atomic<bool>& cancel);
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
                Problem& problem);
 

@@ -1,12 +1,13 @@
 #include "item.h"
 
+#include <algorithm>
 #include <chrono>
-#include <new>
 
 namespace penstock {
 namespace {
 
-constexpr size_t kKeepEncodedBytes = size_t{8} << 20;
+constexpr size_t kKeepBytes = size_t{8} << 20;  // of scratch memory from item to item
+constexpr int kRowsPerPoll = 64;                // of pixels handed in, between two looks at the cancel flag
 
 // Swallows rows: used where only the codec's verdict is wanted.
 class NullSink final : public RowSink {
@@ -22,22 +23,6 @@ bool resolve_steps(const Plan& plan, Size upright, const DrawKey& key, std::vect
   return true;
 }
 
-class Admission {
- public:
-  Admission(Budget* budget, uint64_t bytes) : budget_(budget), bytes_(bytes), admitted_(!budget || budget->acquire(bytes)) {}
-  ~Admission() {
-    if (budget_ && admitted_) budget_->release(bytes_);
-  }
-  Admission(const Admission&) = delete;
-  Admission& operator=(const Admission&) = delete;
-  bool admitted() const { return admitted_; }
-
- private:
-  Budget* budget_;
-  uint64_t bytes_;
-  bool admitted_;
-};
-
 void fail(ItemResult& result, Stage stage, const char* cause, std::string message) {
   result.outcome = Outcome::failed;
   result.problem.stage = stage;
@@ -51,8 +36,8 @@ void* place(const Plan& plan, Size size, void* slot, BufferProvider& provider, I
   if (slot != nullptr) {
     if (size == plan.size) return slot;
     fail(result, Stage::batch, "size",
-         "expected H=" + std::to_string(plan.size.height) + " W=" + std::to_string(plan.size.width) + ", found H=" +
-             std::to_string(size.height) + " W=" + std::to_string(size.width));
+         "expected H=" + std::to_string(plan.size.height) + " W=" + std::to_string(plan.size.width) +
+             ", found H=" + std::to_string(size.height) + " W=" + std::to_string(size.width));
     return nullptr;
   }
   result.own = provider.take(image_bytes(size, plan.output.dtype));
@@ -65,8 +50,8 @@ void* place(const Plan& plan, Size size, void* slot, BufferProvider& provider, I
 }
 
 void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const DrawKey& key, void* slot,
-                     BufferProvider& provider, Budget* budget, Scratch& scratch, const std::atomic<bool>& cancel,
-                     ItemResult& result) {
+                     BufferProvider& provider, Holding& holding, uint64_t held, Scratch& scratch,
+                     const std::atomic<bool>& cancel, ItemResult& result) {
   int64_t start = now_ns();
   Header header;
   bool allowed = inspect(data, size, plan.limits, header, result.problem);
@@ -86,14 +71,13 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
   Size upright = upright_size(result.stored, header.orientation);
   Affine affine;
   bool resolved = resolve_steps(plan, upright, key, scratch.steps, affine, result.problem);
-  uint64_t working = size + header.working_bytes;
+  uint64_t working = held + header.working_bytes;
   if (resolved) working += chain_bytes(result.stored, header.orientation, scratch.steps);
-  Admission admission(budget, working);
-  if (!admission.admitted()) {
+  result.times.decode_ns += now_ns() - start;
+  if (!holding.take(working, cancel)) {
     result.outcome = Outcome::cancelled;
     return;
   }
-  result.times.decode_ns += now_ns() - start;
 
   DecodeResult decoded;
   if (resolved) {
@@ -136,7 +120,8 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
 }  // namespace
 
 int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 size_t element_bytes(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 1; }
@@ -145,8 +130,24 @@ size_t image_bytes(Size size, Dtype dtype) {
   return static_cast<size_t>(size.height) * static_cast<size_t>(size.width) * kChannels * element_bytes(dtype);
 }
 
-void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride, const DrawKey& key, void* slot,
-                    BufferProvider& provider, Scratch& scratch, ItemResult& result) try {
+void fail_for_memory(ItemResult& result, Stage stage) noexcept {
+  result.outcome = Outcome::failed;
+  result.problem.stage = stage;
+  result.problem.cause = "out of memory";  // short enough to need none itself; the binding says the rest
+  result.problem.message.clear();
+}
+
+void Scratch::trim() {
+  encoded.trim(kKeepBytes);
+  if (decode.strip.size() > kKeepBytes) decode.strip = {};
+  size_t kept = 0;
+  for (const std::vector<uint8_t>& buffer : transform.buffers) kept += buffer.size();
+  if (kept > kKeepBytes) transform.buffers.clear();
+}
+
+void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride, const DrawKey& key,
+                    void* slot, BufferProvider& provider, Scratch& scratch, const std::atomic<bool>& cancel,
+                    ItemResult& result) noexcept try {
   int64_t start = now_ns();
   Affine affine;
   if (!resolve_steps(plan, upright, key, scratch.steps, affine, result.problem)) {
@@ -156,48 +157,57 @@ void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff
   void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
   if (target == nullptr) return;
   Chain chain(upright, 1, scratch.steps, plan.output, target, scratch.transform);
-  chain.push(rows, stride, upright.height);
+  for (int row = 0; row < upright.height; row += kRowsPerPoll) {
+    if (cancel.load(std::memory_order_relaxed)) {
+      result.outcome = Outcome::cancelled;
+      return;
+    }
+    chain.push(rows + row * stride, stride, std::min(kRowsPerPoll, upright.height - row));
+  }
   chain.finish();
   int64_t packed = chain.batch_ns();
   result.times.batch_ns += packed;
   result.times.transform_ns += now_ns() - start - packed;
   result.geometry = compose(orientation_affine(result.stored, result.orientation), affine);
   result.outcome = result.damage.empty() ? Outcome::clean : Outcome::damaged;
-} catch (const std::bad_alloc&) {
-  fail(result, Stage::transform, "out of memory", "expected memory for the image, found none free");
+} catch (...) {
+  fail_for_memory(result, Stage::transform);
 }
 
 void process_input(const Plan& plan, const Input& input, const DrawKey& key, void* slot, BufferProvider& provider,
-                   Budget* budget, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) try {
+                   Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept
+    try {
+  scratch.trim();
   switch (input.kind) {
     case Input::Kind::path: {
       int64_t start = now_ns();
-      scratch.encoded.trim(kKeepEncodedBytes);
-      bool read = read_file(input.path.c_str(), input.offset, input.length, plan.limits, scratch.encoded, result.problem);
-      result.times.read_ns += now_ns() - start;
-      if (!read) {
-        result.outcome = Outcome::failed;
-        return;
-      }
+      bool read = read_file(input.path.c_str(), input.offset, input.length, plan.limits, scratch.encoded,
+                            result.problem, holding, cancel);
+      result.times.read_ns += now_ns() - start - holding.waited_ns();
       if (cancel.load(std::memory_order_relaxed)) {
         result.outcome = Outcome::cancelled;
         return;
       }
-      process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), key, slot, provider, budget, scratch, cancel,
-                      result);
-      return;
+      if (!read) {
+        result.outcome = Outcome::failed;
+        return;
+      }
+      process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), key, slot, provider, holding,
+                      scratch.encoded.size(), scratch, cancel, result);
+      break;
     }
     case Input::Kind::bytes:
-      process_encoded(plan, input.data, input.size, key, slot, provider, budget, scratch, cancel, result);
-      return;
+      process_encoded(plan, input.data, input.size, key, slot, provider, holding, 0, scratch, cancel, result);
+      break;
     case Input::Kind::pixels:
       result.stored = input.pixels;
       process_pixels(plan, input.data, input.pixels, static_cast<ptrdiff_t>(input.pixels.width) * kChannels, key, slot,
-                     provider, scratch, result);
-      return;
+                     provider, scratch, cancel, result);
+      break;
   }
-} catch (const std::bad_alloc&) {
-  fail(result, Stage::decode, "out of memory", "expected memory for the image, found none free");
+  result.times.blocked_ns = holding.waited_ns();
+} catch (...) {
+  fail_for_memory(result, Stage::decode);
 }
 
 }  // namespace penstock

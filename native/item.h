@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "budget.h"
 #include "buffer.h"
 #include "io.h"
 #include "jpeg.h"
@@ -33,6 +34,7 @@ enum Note : uint32_t { kNoteIcc = 1, kNoteFirstFrame = 2 };
 
 struct Times {
   int64_t read_ns = 0, decode_ns = 0, transform_ns = 0, batch_ns = 0;
+  int64_t blocked_ns = 0;  // waiting for memory
 };
 
 // What is known of an item after the loop; geometry and sizes of what was reached.
@@ -44,7 +46,7 @@ struct ItemResult {
   int orientation = 1;
   Affine geometry;  // stored pixels -> model pixels
   uint32_t notes = 0;
-  Size size;  // of the finished image
+  Size size;                    // of the finished image
   std::shared_ptr<Buffer> own;  // the image where the plan is ragged
   Times times;
 };
@@ -55,29 +57,28 @@ struct Scratch {
   DecodeScratch decode;
   TransformScratch transform;
   std::vector<Step> steps;
-};
-
-// Admits items under a memory budget; whoever does not fit waits, except that one is always let in.
-class Budget {
- public:
-  virtual ~Budget() = default;
-  virtual bool acquire(uint64_t bytes) = 0;  // false: cancelled while waiting
-  virtual void release(uint64_t bytes) = 0;
+  void trim();  // gives back what an unusually large image needed
 };
 
 size_t element_bytes(Dtype dtype);
 size_t image_bytes(Size size, Dtype dtype);
 
-// Reads and decodes natively into `slot` (nullptr: the plan is ragged, result.own is taken from `provider`).
+// Reads and decodes natively into `slot` (nullptr: the plan is ragged, result.own is taken from `provider`). `holding`
+// is what the item holds of the memory budget: the encoded bytes from before they are read, then the working bytes too.
 // After Outcome::referee the encoded bytes are in scratch.encoded (paths) or still at input.data (bytes), and
-// result.damage holds the codec's sentence where it had one.
+// result.damage holds the codec's sentence where it had one. Throws nothing.
 void process_input(const Plan& plan, const Input& input, const DrawKey& key, void* slot, BufferProvider& provider,
-                   Budget* budget, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result);
+                   Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept;
 
 // The second half alone, for pixels that somebody else decoded: upright RGB rows, `stride` bytes apart.
-// result.stored, .orientation, .damage and .notes are the caller's; outcome becomes clean, damaged or failed.
-void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride, const DrawKey& key, void* slot,
-                    BufferProvider& provider, Scratch& scratch, ItemResult& result);
+// result.stored, .orientation, .damage and .notes are the caller's; outcome becomes clean, damaged, failed or
+// cancelled.
+void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride, const DrawKey& key,
+                    void* slot, BufferProvider& provider, Scratch& scratch, const std::atomic<bool>& cancel,
+                    ItemResult& result) noexcept;
+
+// A failure for want of memory, said without needing any.
+void fail_for_memory(ItemResult& result, Stage stage) noexcept;
 
 int64_t now_ns();
 

@@ -79,8 +79,9 @@ std::vector<Verb> verbs_from(const nb::list& list) {
 }
 
 std::shared_ptr<Plan> make_plan(const nb::list& verbs, int height, int width, const std::string& dtype,
-                                const std::string& layout, const std::vector<float>& mean, const std::vector<float>& std_,
-                                uint64_t max_pixels, uint64_t max_working_bytes, int max_scans, bool adaptive_order) {
+                                const std::string& layout, const std::vector<float>& mean,
+                                const std::vector<float>& std_, uint64_t max_pixels, uint64_t max_working_bytes,
+                                int max_scans, bool adaptive_order) {
   auto plan = std::make_shared<Plan>();
   plan->verbs = verbs_from(verbs);
   plan->size = {height, width};
@@ -121,7 +122,11 @@ nb::object column(const std::vector<Element>& values, std::vector<size_t> shape)
 }
 
 nb::tuple problem_tuple(const Problem& problem) {
-  return nb::make_tuple(kStageNames[static_cast<int>(problem.stage)], problem.cause, nb::bytes(problem.message.data(), problem.message.size()));
+  // The core says nothing more where memory was out: the sentence itself would have needed some.
+  const bool silent = problem.message.empty() && problem.cause == "out of memory";
+  const std::string text = silent ? "expected memory for the image, found none free" : problem.message;
+  return nb::make_tuple(kStageNames[static_cast<int>(problem.stage)], problem.cause,
+                        nb::bytes(text.data(), text.size()));
 }
 
 nb::dict result_dict(const ItemResult& result, const Plan& plan) {
@@ -155,7 +160,8 @@ nb::dict run_input(const Plan& plan, const Input& input, uint64_t seed, uint64_t
     nb::gil_scoped_release released;
     Scratch scratch;
     std::atomic<bool> cancel{false};
-    process_input(single, input, {seed, epoch, index}, nullptr, *provider, nullptr, scratch, cancel, result);
+    Holding unlimited;
+    process_input(single, input, {seed, epoch, index}, nullptr, *provider, unlimited, scratch, cancel, result);
   }
   return result_dict(result, single);
 }
@@ -179,8 +185,9 @@ nb::dict run_pixels(const Plan& plan, Pixels pixels, nb::tuple stored, int orien
   {
     nb::gil_scoped_release released;
     Scratch scratch;
-    process_pixels(single, pixels.data(), size, static_cast<ptrdiff_t>(size.width) * kChannels, {seed, epoch, index}, nullptr,
-                   *provider, scratch, result);
+    const std::atomic<bool> never{false};
+    process_pixels(single, pixels.data(), size, static_cast<ptrdiff_t>(size.width) * kChannels, {seed, epoch, index},
+                   nullptr, *provider, scratch, never, result);
   }
   return result_dict(result, single);
 }
@@ -208,7 +215,8 @@ std::shared_ptr<Job> job_of_paths(std::shared_ptr<Plan> plan, Indices indices, u
   check_count(*job, table_rows.shape(0));
   for (size_t i = 0; i < table_rows.shape(0); ++i) {
     int64_t row = table_rows.data()[i];
-    if (row < 0 || static_cast<size_t>(row) + 1 >= offsets.shape(0)) throw nb::index_error("row outside the name table");
+    if (row < 0 || static_cast<size_t>(row) + 1 >= offsets.shape(0))
+      throw nb::index_error("row outside the name table");
     int64_t begin = offsets.data()[row], end = offsets.data()[row + 1];
     if (begin < 0 || end < begin || static_cast<size_t>(end) > names.size()) throw nb::value_error("broken name table");
     Input& input = job->inputs[i];
@@ -363,15 +371,16 @@ NB_MODULE(_native, m) {
   m.doc() = "Penstock's native core; not public.";
 
   nb::class_<Plan>(m, "Plan");
-  m.def("make_plan", &make_plan, "verbs"_a, "height"_a, "width"_a, "dtype"_a, "layout"_a, "mean"_a, "std"_a, "max_pixels"_a,
-        "max_working_bytes"_a, "max_scans"_a, "adaptive_order"_a);
+  m.def("make_plan", &make_plan, "verbs"_a, "height"_a, "width"_a, "dtype"_a, "layout"_a, "mean"_a, "std"_a,
+        "max_pixels"_a, "max_working_bytes"_a, "max_scans"_a, "adaptive_order"_a);
   m.def("run_bytes", &run_bytes, "plan"_a, "data"_a, "seed"_a, "epoch"_a, "index"_a);
   m.def("run_pixels", &run_pixels, "plan"_a, "pixels"_a, "stored"_a, "orientation"_a, "seed"_a, "epoch"_a, "index"_a);
 
   nb::class_<Job>(m, "Job")
       .def("results", &job_results)
       .def_prop_ro("done", &Job::done)
-      .def_ro("rows", &Job::rows);
+      .def_ro("rows", &Job::rows)
+      .def_rw("capacity", &Job::capacity);
   m.def("job_of_paths", &job_of_paths, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a, "names"_a, "offsets"_a,
         "table_rows"_a, "prefix"_a);
   m.def("job_of_bytes", &job_of_bytes, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a, "blobs"_a);
@@ -385,6 +394,8 @@ NB_MODULE(_native, m) {
   nb::class_<Pool>(m, "Pool")
       .def(nb::init<int, uint64_t, size_t>(), "threads"_a, "max_memory_bytes"_a, "keep_buffers"_a)
       .def_prop_ro("threads", &Pool::threads)
+      // Keeps the GIL: no thread that holds the pool's mutex ever waits for it, and to take it back beside a thread
+      // that spins in Python costs 5 ms.
       .def("submit", &Pool::submit, "job"_a, "more"_a)
       .def("wait", &pool_wait, "job"_a)
       .def(
@@ -407,7 +418,8 @@ NB_MODULE(_native, m) {
       .def("times",
            [](const Pool& pool) {
              WorkerTimes t = pool.times();
-             return nb::make_tuple(t.read_ns, t.decode_ns, t.transform_ns, t.batch_ns, t.starved_ns, t.blocked_ns, t.items);
+             return nb::make_tuple(t.read_ns, t.decode_ns, t.transform_ns, t.batch_ns, t.starved_ns, t.blocked_ns,
+                                   t.items);
            })
       .def(
           "close",
@@ -438,8 +450,7 @@ NB_MODULE(_native, m) {
       [](nb::bytes data) {
         Header header;
         Problem problem;
-        bool allowed =
-            inspect(reinterpret_cast<const uint8_t*>(data.c_str()), data.size(), Limits{}, header, problem);
+        bool allowed = inspect(reinterpret_cast<const uint8_t*>(data.c_str()), data.size(), Limits{}, header, problem);
         nb::dict out;
         out["allowed"] = allowed;
         out["backend"] = header.backend == Backend::jpeg ? "jpeg" : "pillow";

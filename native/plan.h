@@ -1,6 +1,8 @@
 // Verbs as data: what Python describes, resolved per image into steps once its size and its draws are known.
 #pragma once
 
+#include <memory>
+
 #include "random.h"
 #include "transform.h"
 
@@ -23,16 +25,18 @@ struct Verb {
   int ordinal = 0;  // of the random step among the line's random steps: part of the draw's key
 };
 
-struct Plan {
+// shared_from_this: Python holds plans and jobs too, and nanobind would otherwise wrap each in an owner that takes the
+// GIL when the last native copy dies.
+struct Plan : std::enable_shared_from_this<Plan> {
   Limits limits;
   std::vector<Verb> verbs;
   Output output;
-  Size size;           // of every output image; {0, 0}: ragged, each its own
+  Size size;                   // of every output image; {0, 0}: ragged, each its own
   bool adaptive_order = true;  // passes in the order of Pillow >= 13; false: always horizontal first
 };
 
-// Resolves the verbs for one upright image. False, with `problem` (stage transform), where a verb cannot be applied (a side
-// that rounds to 0, a crop larger than the image). `geometry`: upright source -> model pixels.
+// Resolves the verbs for one upright image. False, with `problem` (stage transform), where a verb cannot be applied (a
+// side that rounds to 0, a crop larger than the image). `geometry`: upright source -> model pixels.
 bool resolve(const std::vector<Verb>& verbs, Size upright, const DrawKey& key, std::vector<Step>& steps,
              Affine& geometry, Problem& problem);
 

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <stdexcept>
 
 namespace penstock {
 namespace {
@@ -36,26 +38,29 @@ struct Pool::Shared {
   class MemoryBudget final : public Budget {
    public:
     MemoryBudget(Shared& shared, uint64_t limit) : shared_(shared), limit_(limit) {}
-    bool acquire(uint64_t bytes) override {
+    bool exchange(uint64_t held, uint64_t bytes, const std::atomic<bool>& cancel) override {
       std::unique_lock<std::mutex> lock(shared_.mutex);
-      while (used_ > 0 && used_ + bytes > limit_ && !shared_.closing) shared_.admitted.wait_for(lock, Milliseconds(100));
-      if (shared_.closing) return false;
+      used_ -= held;
+      if (held > bytes && waiting_ > 0) shared_.admitted.notify_all();
+      if (bytes == 0) return true;
+      ++waiting_;
+      while (used_ > 0 && used_ + bytes > limit_ && !shared_.closing && !cancel.load(std::memory_order_relaxed)) {
+        if (held > 0) shared_.admitted.notify_all();  // this one may wait while what it gave back lets another in
+        shared_.admitted.wait_for(lock, Milliseconds(100));
+      }
+      --waiting_;
+      if (shared_.closing || cancel.load(std::memory_order_relaxed)) {
+        shared_.admitted.notify_all();
+        return false;
+      }
       used_ += bytes;
       return true;
     }
-    void release(uint64_t bytes) override {
-      {
-        std::lock_guard<std::mutex> lock(shared_.mutex);
-        used_ -= bytes;
-      }
-      shared_.admitted.notify_all();
-    }
-    void hold(uint64_t bytes) { used_ += bytes; }  // hold, drop: the caller has the mutex and does not wait
-    void drop(uint64_t bytes) { used_ -= bytes; }
 
    private:
     Shared& shared_;
     uint64_t limit_, used_ = 0;
+    int waiting_ = 0;
   };
 
   Shared(int threads, uint64_t max_memory_bytes, size_t keep_buffers)
@@ -88,8 +93,25 @@ struct Pool::Shared {
 
 Pool::Pool(int threads, uint64_t max_memory_bytes, size_t keep_buffers)
     : shared_(std::make_shared<Shared>(threads, max_memory_bytes, keep_buffers)), owner_pid_(getpid()) {
-  shared_->living = threads;
-  for (int i = 0; i < threads; ++i) threads_.emplace_back(&Pool::work, shared_, i);
+  try {
+    threads_.reserve(static_cast<size_t>(threads));
+    for (int i = 0; i < threads; ++i) {
+      {
+        std::lock_guard<std::mutex> lock(shared_->mutex);
+        ++shared_->living;
+      }
+      threads_.emplace_back(&Pool::work, shared_, i);
+    }
+  } catch (const std::exception&) {
+    {
+      std::lock_guard<std::mutex> lock(shared_->mutex);
+      --shared_->living;
+    }
+    const size_t started = threads_.size();
+    close(1000);
+    throw std::runtime_error("expected " + std::to_string(threads) + " threads, found the system giving " +
+                             std::to_string(started));
+  }
 }
 
 Pool::~Pool() {
@@ -107,7 +129,8 @@ int Pool::threads() const { return static_cast<int>(shared_->workers.size()); }
 bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
   const Plan& plan = *job->plan;
   if (plan.size.height > 0) {
-    job->buffer = shared_->provider->take(image_bytes(plan.size, plan.output.dtype) * static_cast<size_t>(job->rows));
+    job->buffer = shared_->provider->take(image_bytes(plan.size, plan.output.dtype) *
+                                          static_cast<size_t>(std::max(job->rows, job->capacity)));
     if (!job->buffer) return false;
   }
   job->results.resize(job->inputs.size());
@@ -125,7 +148,9 @@ bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
 Pool::Wait Pool::wait(const Job& job, int timeout_ms) {
   if (job.done()) return Wait::done;
   std::unique_lock<std::mutex> lock(shared_->mutex);
-  auto settled = [&] { return job.done() || shared_->closing || (!shared_->referrals.empty() && shared_->parties == 0); };
+  auto settled = [&] {
+    return job.done() || shared_->closing || (!shared_->referrals.empty() && shared_->parties == 0);
+  };
   if (!shared_->finished.wait_for(lock, Milliseconds(timeout_ms), settled)) return Wait::timeout;
   if (job.done()) return Wait::done;
   return shared_->closing ? Wait::closed : Wait::referral;
@@ -133,26 +158,29 @@ Pool::Wait Pool::wait(const Job& job, int timeout_ms) {
 
 void Pool::cancel(Job& job) {
   job.cancelled.store(true, std::memory_order_relaxed);
+  // What is taken out here dies after the mutex is free: a referral gives memory back, which takes the mutex.
+  std::shared_ptr<Job> untaken_job;
+  std::vector<Referral> unanswered;
   std::lock_guard<std::mutex> lock(shared_->mutex);
   int untaken = 0;
   for (auto it = shared_->jobs.begin(); it != shared_->jobs.end(); ++it) {
     if (it->get() != &job) continue;
     for (; job.next_ < job.inputs.size(); ++job.next_, ++untaken) job.results[job.next_].outcome = Outcome::cancelled;
+    untaken_job = std::move(*it);
     shared_->jobs.erase(it);
     break;
   }
-  for (size_t i = 0; i < shared_->referrals.size();) {
-    Referral& referral = shared_->referrals[i];
-    if (referral.job.get() != &job) {
-      ++i;
-      continue;
+  std::deque<Referral> others;
+  for (Referral& referral : shared_->referrals) {
+    if (referral.job.get() == &job) {
+      job.results[referral.row].outcome = Outcome::cancelled;
+      unanswered.push_back(std::move(referral));
+      ++untaken;
+    } else {
+      others.push_back(std::move(referral));
     }
-    job.results[referral.row].outcome = Outcome::cancelled;
-    shared_->budget.drop(referral.admitted);
-    shared_->referrals.erase(shared_->referrals.begin() + static_cast<ptrdiff_t>(i));
-    ++untaken;
   }
-  // `job` is borrowed from the caller, so the last reference cannot die here under the mutex.
+  shared_->referrals.swap(others);
   job.remaining.fetch_sub(untaken, std::memory_order_acq_rel);
   shared_->finished.notify_all();
   shared_->admitted.notify_all();
@@ -180,9 +208,10 @@ void Pool::return_pixels(Referral& referral, const uint8_t* rows, Size upright, 
     result.outcome = Outcome::cancelled;
   } else {
     process_pixels(*job.plan, rows, upright, stride, job.key(referral.row), job.slot(referral.row), *shared_->provider,
-                   scratch, result);
+                   scratch, job.cancelled, result);
   }
-  shared_->budget.release(referral.admitted);
+  scratch.trim();
+  referral.holding = Holding();
   shared_->finish(job);
 }
 
@@ -190,7 +219,7 @@ void Pool::return_failure(Referral& referral, Problem problem) {
   ItemResult& result = referral.job->results[referral.row];
   result.outcome = Outcome::failed;
   result.problem = std::move(problem);
-  shared_->budget.release(referral.admitted);
+  referral.holding = Holding();
   shared_->finish(*referral.job);
 }
 
@@ -216,6 +245,8 @@ WorkerTimes Pool::times() const {
 std::vector<std::string> Pool::close(int timeout_ms) {
   std::vector<std::string> stuck;
   if (threads_.empty() || getpid() != owner_pid_) return stuck;
+  std::deque<std::shared_ptr<Job>> jobs;  // as in cancel(): these die after the mutex is free
+  std::deque<Referral> referrals;
   std::unique_lock<std::mutex> lock(shared_->mutex);
   shared_->closing = true;
   for (const auto& job : shared_->jobs) job->cancelled.store(true, std::memory_order_relaxed);
@@ -223,8 +254,8 @@ std::vector<std::string> Pool::close(int timeout_ms) {
     std::lock_guard<std::mutex> guard(worker.mutex);
     if (worker.job) worker.job->cancelled.store(true, std::memory_order_relaxed);
   }
-  shared_->jobs.clear();
-  shared_->referrals.clear();
+  jobs.swap(shared_->jobs);
+  referrals.swap(shared_->referrals);
   shared_->work.notify_all();
   shared_->finished.notify_all();
   shared_->referred.notify_all();
@@ -242,7 +273,33 @@ std::vector<std::string> Pool::close(int timeout_ms) {
     }
   }
   threads_.clear();
+  shared_->provider->close();
   return stuck;
+}
+
+// Hands a ticket on to whoever answers referrals. False: nobody will, and the ticket has its outcome.
+bool Pool::refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Scratch& scratch, Holding& holding) {
+  ItemResult& result = job->results[row];
+  try {
+    Referral referral;
+    referral.job = job;
+    referral.row = row;
+    referral.encoded = std::move(scratch.encoded);
+    referral.holding = std::move(holding);
+    std::lock_guard<std::mutex> lock(shared.mutex);
+    if (job->cancelled.load(std::memory_order_relaxed) || shared.closing) {
+      result.outcome = Outcome::cancelled;
+      std::swap(holding, referral.holding);  // gives back when the mutex is free
+      return false;
+    }
+    shared.referrals.push_back(std::move(referral));
+    if (shared.parties == 0) shared.finished.notify_all();
+    shared.referred.notify_one();
+    return true;
+  } catch (const std::bad_alloc&) {
+    fail_for_memory(result, Stage::decode);
+    return false;
+  }
 }
 
 void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
@@ -266,6 +323,7 @@ void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
 
     ItemResult& result = job->results[row];
     const Input& input = job->inputs[row];
+    Holding holding(std::shared_ptr<Budget>(shared, &shared->budget));
     if (job->cancelled.load(std::memory_order_relaxed)) {
       result.outcome = Outcome::cancelled;
     } else {
@@ -275,37 +333,22 @@ void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
         state.row = row;
       }
       // `result` belongs to the job, whose memory this thread keeps alive; a read fills `scratch`, never the slot.
-      process_input(*job->plan, input, job->key(row), job->slot(row), *shared->provider, &shared->budget, scratch,
+      process_input(*job->plan, input, job->key(row), job->slot(row), *shared->provider, holding, scratch,
                     job->cancelled, result);
       add(state.read_ns, result.times.read_ns);
       add(state.decode_ns, result.times.decode_ns);
       add(state.transform_ns, result.times.transform_ns);
       add(state.batch_ns, result.times.batch_ns);
+      add(state.blocked_ns, result.times.blocked_ns);
       add(state.items, 1);
       std::lock_guard<std::mutex> guard(state.mutex);
       state.job.reset();
     }
-    if (result.outcome == Outcome::referee) {
-      Referral referral;
-      referral.job = job;
-      referral.row = row;
-      if (input.kind == Input::Kind::path) {
-        referral.encoded.assign(scratch.encoded.data(), scratch.encoded.data() + scratch.encoded.size());
-      }
-      referral.admitted = referral.encoded.size();
+    if (result.outcome == Outcome::referee && refer(*shared, job, row, scratch, holding)) {
       lock.lock();
-      if (job->cancelled.load(std::memory_order_relaxed) || shared->closing) {  // nobody would answer it
-        result.outcome = Outcome::cancelled;
-        job->remaining.fetch_sub(1, std::memory_order_acq_rel);
-        shared->finished.notify_all();
-        continue;
-      }
-      shared->budget.hold(referral.admitted);
-      shared->referrals.push_back(std::move(referral));
-      if (shared->parties == 0) shared->finished.notify_all();
-      shared->referred.notify_one();
       continue;
     }
+    holding = Holding();
     shared->finish(*job);
     job.reset();
     lock.lock();

@@ -14,13 +14,14 @@ class Pool;
 
 // One batch on its way: a ticket a row, and the memory the rows are packed into.
 // Fields below "outcome" are written by whoever holds a ticket and read once remaining() is 0.
-class Job {
+class Job : public std::enable_shared_from_this<Job> {
  public:
   std::shared_ptr<const Plan> plan;
-  std::vector<Input> inputs;       // one a ticket
-  std::vector<uint64_t> indices;   // source index of each ticket: part of the key of its draws
+  std::vector<Input> inputs;      // one a ticket
+  std::vector<uint64_t> indices;  // source index of each ticket: part of the key of its draws
   uint64_t seed = 0, epoch = 0;
   int rows = 0;                    // of the batch; tickets fill the first inputs.size() of them
+  int capacity = 0;                // rows the memory is taken for: a short last batch recycles a full one's
   std::shared_ptr<Buffer> buffer;  // nullptr: ragged
 
   std::vector<ItemResult> results;  // outcome
@@ -40,14 +41,14 @@ class Job {
 struct Referral {
   std::shared_ptr<Job> job;
   size_t row = 0;
-  std::vector<uint8_t> encoded;  // of a path; empty where the input holds the bytes
-  uint64_t admitted = 0;         // bytes held under the budget until the ticket is closed
+  ByteBuffer encoded;  // of a path; empty where the input holds the bytes
+  Holding holding;     // under the budget until the ticket is closed
 };
 
 struct WorkerTimes {
   int64_t read_ns = 0, decode_ns = 0, transform_ns = 0, batch_ns = 0;
   int64_t starved_ns = 0;  // no ticket left and none will come
-  int64_t blocked_ns = 0;  // no ticket left because the consumer holds the window, or the budget is full
+  int64_t blocked_ns = 0;  // no ticket left because the consumer holds the window; or memory is full
   int64_t items = 0;
 };
 
@@ -55,6 +56,7 @@ class Pool {
  public:
   enum class Wait : uint8_t { timeout, done, referral, closed };
 
+  // Throws std::runtime_error where the system has no thread left to give.
   Pool(int threads, uint64_t max_memory_bytes, size_t keep_buffers);
   ~Pool();
   Pool(const Pool&) = delete;
@@ -81,6 +83,7 @@ class Pool {
 
  private:
   struct Shared;
+  static bool refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Scratch& scratch, Holding& holding);
   static void work(std::shared_ptr<Shared> shared, int worker);
   std::shared_ptr<Shared> shared_;
   std::vector<std::thread> threads_;

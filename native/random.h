@@ -1,4 +1,5 @@
-// Random draws that depend on their key and nothing else: SplitMix64 over (seed, epoch, source index, ordinal of the step).
+// Random draws that depend on their key and nothing else: SplitMix64 over (seed, epoch, source index, ordinal of the
+// step).
 #pragma once
 
 #include <cstdint>
@@ -13,10 +14,10 @@ struct DrawKey {
 class Draws {
  public:
   Draws(const DrawKey& key, uint64_t ordinal);
-  uint64_t bits();                        // next 64 bits
-  double uniform();                       // [0, 1): the top 53 bits
+  uint64_t bits();                          // next 64 bits
+  double uniform();                         // [0, 1): the top 53 bits
   double uniform(double low, double high);  // low + (high - low) * uniform()
-  int64_t integer(int64_t n);             // [0, n): high half of bits() * n (128-bit product)
+  int64_t integer(int64_t n);               // [0, n): high half of bits() * n (128-bit product)
 
  private:
   uint64_t state_;

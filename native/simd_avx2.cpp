@@ -42,19 +42,24 @@ struct TapMasks {
   }
 };
 
-// One slot: two outputs of each of kRows rows. kPairs <= 3: one load an output; 0: `pairs` of them, one load for two.
+// One slot: two outputs of each of kRows rows. kPairs <= 3: one load an output; 4: two loads; 0: `pairs` of them
+// counted at run time, one load for two.
 template <int kRows, int kPairs>
 inline void slot(const uint8_t* low, const uint8_t* high, ptrdiff_t stride, const int16_t* weights, int pairs,
                  const TapMasks& taps, __m256i* out) {
   __m256i high_sum[kRows], low_sum[kRows];
   if constexpr (kPairs > 0) {
+    constexpr int kPerLoad = kPairs > 3 ? 2 : 3;
     __m256i pixels[kRows];
-    for (int r = 0; r < kRows; ++r) pixels[r] = load_two(low + r * stride, high + r * stride);
     for (int p = 0; p < kPairs; ++p) {
+      if (p % kPerLoad == 0) {
+        const int at = p / kPerLoad * kChunkTaps * 3;
+        for (int r = 0; r < kRows; ++r) pixels[r] = load_two(low + r * stride + at, high + r * stride + at);
+      }
       const __m256i high_weights = load_weights(weights + p * kPairWords);
       const __m256i low_weights = load_weights(weights + p * kPairWords + 16);
       for (int r = 0; r < kRows; ++r) {
-        const __m256i pair = _mm256_shuffle_epi8(pixels[r], taps.mask[p]);
+        const __m256i pair = _mm256_shuffle_epi8(pixels[r], taps.mask[p % kPerLoad]);
         const __m256i h = _mm256_madd_epi16(pair, high_weights), l = _mm256_madd_epi16(pair, low_weights);
         high_sum[r] = p == 0 ? h : _mm256_add_epi32(high_sum[r], h);
         low_sum[r] = p == 0 ? l : _mm256_add_epi32(low_sum[r], l);
@@ -135,7 +140,9 @@ void horizontal(const AxisTable& table, const uint8_t* in, ptrdiff_t stride, int
   }
   const int taps = table.max_count > 0 ? table.max_count : 1;
   const int pairs = pairs_of(taps);
-  if (taps > kLoadTaps) {
+  if (pairs == 4) {
+    horizontal_pairs<4>(table, pairs, in, stride, rows, out, out_stride);
+  } else if (taps > kLoadTaps) {
     horizontal_pairs<0>(table, pairs, in, stride, rows, out, out_stride);
   } else if (pairs == 3) {
     horizontal_pairs<3>(table, pairs, in, stride, rows, out, out_stride);

@@ -1,10 +1,9 @@
 // The pool under load: every ticket gets one outcome, slots are right, and every way of ending is quick and clean.
-#include "../pool.h"
-
 #include <chrono>
 #include <cstring>
 #include <thread>
 
+#include "../pool.h"
 #include "check.h"
 #include "jpeg_maker.h"
 
@@ -61,7 +60,8 @@ void fills_every_slot_with_its_own_item() {
     input.size = image.size();
     std::vector<uint8_t> slot(16 * 16 * 3);
     ItemResult result;
-    process_input(*plan, input, {}, slot.data(), provider, nullptr, scratch, never, result);
+    Holding unlimited;
+    process_input(*plan, input, {}, slot.data(), provider, unlimited, scratch, never, result);
     CHECK(result.outcome == Outcome::clean);
     expected.push_back(slot);
   }
