@@ -42,24 +42,29 @@ struct TapMasks {
   }
 };
 
-// One slot: two outputs of each of kRows rows. kPairs <= 3: one load an output; 4: two loads; 0: `pairs` of them
-// counted at run time, one load for two.
-template <int kRows, int kPairs>
+// One slot: two outputs of each of kRows rows. kTaps <= 5: one load an output; 6 and 8: two; 0: `pairs` of taps counted
+// at run time, one load for two.
+template <int kRows, int kTaps>
 inline void slot(const uint8_t* low, const uint8_t* high, ptrdiff_t stride, const int16_t* weights, int pairs,
                  const TapMasks& taps, __m256i* out) {
   __m256i high_sum[kRows], low_sum[kRows];
-  if constexpr (kPairs > 0) {
-    constexpr int kPerLoad = kPairs > 3 ? 2 : 3;
+  if constexpr (kTaps > 0) {
+    // The pair at which the second load begins, the tap it begins at, and the place of that pair in it.
+    constexpr int kPairs = (kTaps + 1) / 2;
+    constexpr int kSecondPair = kTaps > kLoadTaps ? 2 : kPairs;
+    constexpr int kSecondTap = kTaps == kTwoLoadTaps ? kSecondLoadTap : kChunkTaps;
+    constexpr int kSecondMask = kTaps == kTwoLoadTaps ? 1 : 0;
     __m256i pixels[kRows];
     for (int p = 0; p < kPairs; ++p) {
-      if (p % kPerLoad == 0) {
-        const int at = p / kPerLoad * kChunkTaps * 3;
+      if (p == 0 || p == kSecondPair) {
+        const int at = p == 0 ? 0 : kSecondTap * 3;
         for (int r = 0; r < kRows; ++r) pixels[r] = load_two(low + r * stride + at, high + r * stride + at);
       }
       const __m256i high_weights = load_weights(weights + p * kPairWords);
       const __m256i low_weights = load_weights(weights + p * kPairWords + 16);
       for (int r = 0; r < kRows; ++r) {
-        const __m256i pair = _mm256_shuffle_epi8(pixels[r], taps.mask[p % kPerLoad]);
+        const __m256i pair =
+            _mm256_shuffle_epi8(pixels[r], taps.mask[p < kSecondPair ? p : p - kSecondPair + kSecondMask]);
         const __m256i h = _mm256_madd_epi16(pair, high_weights), l = _mm256_madd_epi16(pair, low_weights);
         high_sum[r] = p == 0 ? h : _mm256_add_epi32(high_sum[r], h);
         low_sum[r] = p == 0 ? l : _mm256_add_epi32(low_sum[r], l);
@@ -84,7 +89,7 @@ inline void slot(const uint8_t* low, const uint8_t* high, ptrdiff_t stride, cons
   for (int r = 0; r < kRows; ++r) out[r] = join(high_sum[r], low_sum[r]);
 }
 
-template <int kRows, int kPairs>
+template <int kRows, int kTaps>
 void horizontal_rows(const AxisTable& table, int pairs, const uint8_t* in, ptrdiff_t stride, uint8_t* out,
                      ptrdiff_t out_stride) {
   const TapMasks taps;
@@ -96,8 +101,7 @@ void horizontal_rows(const AxisTable& table, int pairs, const uint8_t* in, ptrdi
   for (int o = 0; o < table.window_size; o += kGroup, loads += kGroup, weights += kSlots * slot_words) {
     __m256i sums[kSlots][kRows];
     for (int j = 0; j < kSlots; ++j) {
-      slot<kRows, kPairs>(in + loads[j], in + loads[j + kSlots], stride, weights + j * slot_words, pairs, taps,
-                          sums[j]);
+      slot<kRows, kTaps>(in + loads[j], in + loads[j + kSlots], stride, weights + j * slot_words, pairs, taps, sums[j]);
     }
     for (int r = 0; r < kRows; ++r) {
       const __m256i bytes = _mm256_shuffle_epi8(
@@ -120,15 +124,15 @@ void horizontal_rows(const AxisTable& table, int pairs, const uint8_t* in, ptrdi
   }
 }
 
-template <int kPairs>
-void horizontal_pairs(const AxisTable& table, int pairs, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out,
-                      ptrdiff_t out_stride) {
+template <int kTaps>
+void horizontal_taps(const AxisTable& table, int pairs, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out,
+                     ptrdiff_t out_stride) {
   int row = 0;
   for (; row + 2 <= rows; row += 2) {
-    horizontal_rows<2, kPairs>(table, pairs, in + row * stride, stride, out + row * out_stride, out_stride);
+    horizontal_rows<2, kTaps>(table, pairs, in + row * stride, stride, out + row * out_stride, out_stride);
   }
   if (row < rows) {
-    horizontal_rows<1, kPairs>(table, pairs, in + row * stride, stride, out + row * out_stride, out_stride);
+    horizontal_rows<1, kTaps>(table, pairs, in + row * stride, stride, out + row * out_stride, out_stride);
   }
 }
 
@@ -140,17 +144,13 @@ void horizontal(const AxisTable& table, const uint8_t* in, ptrdiff_t stride, int
   }
   const int taps = table.max_count > 0 ? table.max_count : 1;
   const int pairs = pairs_of(taps);
-  if (pairs == 4) {
-    horizontal_pairs<4>(table, pairs, in, stride, rows, out, out_stride);
-  } else if (taps > kLoadTaps) {
-    horizontal_pairs<0>(table, pairs, in, stride, rows, out, out_stride);
-  } else if (pairs == 3) {
-    horizontal_pairs<3>(table, pairs, in, stride, rows, out, out_stride);
-  } else if (pairs == 2) {
-    horizontal_pairs<2>(table, pairs, in, stride, rows, out, out_stride);
-  } else {
-    horizontal_pairs<1>(table, pairs, in, stride, rows, out, out_stride);
-  }
+  const auto run = taps > 8               ? horizontal_taps<0>
+                   : taps > kTwoLoadTaps  ? horizontal_taps<8>
+                   : taps == kTwoLoadTaps ? horizontal_taps<6>
+                   : taps == kLoadTaps    ? horizontal_taps<5>
+                   : taps > 2             ? horizontal_taps<4>
+                                          : horizontal_taps<2>;
+  run(table, pairs, in, stride, rows, out, out_stride);
 }
 
 constexpr int kBlock = 32;
