@@ -491,9 +491,87 @@ def test_both_engines_tell_the_same_story(threads: int) -> None:
         images = np.concatenate([batch.images for batch in batches])
         valid = np.concatenate([batch.valid for batch in batches])
         stories.append(
-            (images.tobytes(), valid.tobytes(), list(run.failures), run.failures.by_cause(), dict(run.notes))
+            (
+                images.tobytes(),
+                valid.tobytes(),
+                list(run.failures),
+                run.failures.by_cause(),
+                dict(run.notes),
+                list(run.damaged),
+                run.clean,
+            )
         )
     assert stories[0] == stories[1]
+
+
+def unfinished() -> bytes:
+    """A progressive JPEG without its last scan: the codec does not even warn."""
+    data = encoded(60, 70, progressive=True)
+    return data[: data.rfind(b"\xff\xda")] + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("on_damage", ["keep", "fail"])
+def test_both_engines_call_the_same_images_damaged(on_damage: Any) -> None:
+    icc = b"\0" * 128
+    blobs = {"hole": damaged(), "a": good(0), "unfinished": unfinished(), "b": encoded(icc_profile=icc), "png": good(3)}
+    stories = []
+    for engine in ENGINES:
+        with line_of(blobs, 5).run(engine=engine, on_damage=on_damage, on_failure="blank") as run:
+            (batch,) = run
+        check_accounts(run)
+        marks = (batch.images.tobytes(), batch.damaged.tolist(), batch.valid.tolist(), batch.geometry.sizes.tolist())
+        stories.append((marks, run.clean, list(run.damaged), list(run.failures), dict(run.notes)))
+    assert stories[0] == stories[1]
+    marked = [damage.key for damage in run.damaged] if on_damage == "keep" else [f.key for f in run.failures]
+    assert marked == ["hole", "unfinished"] and run.clean == 3
+
+
+def turned(data: bytes, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "batch_at"])
+def test_a_failed_row_has_no_geometry(engine: Any) -> None:
+    blobs = {"turned": turned(good(0), 6), "png": good(3), "cut": BROKEN["cut"], "large": encoded(60, 70)}
+    line = ps.blobs(blobs).decode().center_crop(50, 60).batch(4)
+    if engine == "batch_at":
+        batch = line.batch_at(0)
+    else:
+        with line.run(engine=engine, on_failure="blank") as run:
+            (batch,) = run
+    assert batch.valid.tolist() == [False, False, False, True]
+    assert not batch.geometry.matrices[:3].any() and not batch.geometry.sizes[:3].any()
+    assert batch.geometry.orientation.tolist() == [1, 1, 1, 1]
+    assert batch.geometry.sizes[3].tolist() == [60, 70] and batch.geometry.matrices[3].any()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_image_refused_for_its_damage_has_no_geometry_and_no_notes(engine: Any) -> None:
+    hole = bytearray(encoded(96, 96, icc_profile=b"\0" * 128))
+    scan = hole.find(b"\xff\xda")
+    hole[scan + 300 : scan + 360] = bytes(60)
+    line = line_of({"hole": bytes(hole)})
+    with line.run(engine=engine, on_damage="fail", on_failure="blank") as run:
+        (batch,) = run
+    assert not batch.valid[0] and not batch.geometry.matrices.any() and not batch.geometry.sizes.any()
+    assert dict(run.notes) == {}
+    with line.run(engine=engine) as run:
+        list(run)
+    assert dict(run.notes) == {"icc ignored": 1}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_notes_of_images_that_fail_later_are_not_counted(engine: Any) -> None:
+    transparent = io.BytesIO()
+    Image.new("RGBA", (40, 30), (1, 2, 3, 4)).save(transparent, "PNG")
+    blobs = {"alpha": transparent.getvalue(), "icc": encoded(icc_profile=b"\0" * 128), "fine": encoded(100, 100)}
+    with ps.blobs(blobs).decode().center_crop(90, 90).batch(3).run(engine=engine, on_failure="blank") as run:
+        list(run)
+    assert len(run.failures) == 2 and dict(run.notes) == {}
 
 
 def test_a_party_that_breaks_fails_its_item_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import json
 import os
 import re
 import threading
+import time
+import weakref
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 from PIL import Image
 
 import penstock as ps
+from penstock import engine as engine_module
 
 
 @cache
@@ -287,6 +292,92 @@ def test_a_loader_says_what_it_is() -> None:
     assert str(loader) == "Loader: epoch 0, 6 batches, 3 threads"
     assert loader.run is None
     loader.close()
+
+
+def steps_left(line: ps.Pipeline, state: dict[str, Any], rank: int, world_size: int) -> list[list[int]]:
+    with line.loader(rank=rank, world_size=world_size) as loader:
+        loader.load_state_dict(state)
+        expected = len(loader)
+        rest = [batch.index.tolist() for batch in loader]
+        assert len(rest) == expected and loader.epoch == state["epoch"] + 1
+        return rest
+
+
+def test_a_rank_with_a_step_less_has_the_state_of_the_others() -> None:
+    line = ps.blobs(pictures(5)).decode().resize(8, 8).batch(2)
+    loaders = [line.loader(rank=rank, world_size=2) for rank in range(2)]
+    passes = [iter(loader) for loader in loaders]
+    assert [next(batches).index.tolist() for batches in passes] == [[0, 2], [1, 3]]
+    # Rank 1 has nothing more, and rank 0 has one step: the epoch is not over on either.
+    states = [loader.state_dict() for loader in loaders]
+    assert states[0] == states[1] and (states[0]["epoch"], states[0]["position"]) == (0, 4)
+    assert [steps_left(line, states[1], rank, 2) for rank in range(2)] == [[[4]], []]
+    assert steps_left(line, states[1], 0, 1) == [[4]]
+    assert next(passes[0]).index.tolist() == [4]
+    assert list(passes[1]) == []
+    states = [loader.state_dict() for loader in loaders]
+    assert states[0] == states[1] and (states[0]["epoch"], states[0]["position"]) == (1, 0)
+    for loader in loaders:  # and so it goes on for a trainer that counts its steps and never asks for one more
+        next(iter(loader))
+        assert next(iter(loader)).epoch == 2
+        loader.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"position": 10**9}, "position=1000000000: expected a whole number from 0 to 22, found 1000000000."),
+        ({"position": -1}, "position=-1: expected a whole number from 0 to 22, found -1."),
+        ({"position": "4"}, "position='4': expected a whole number from 0 to 22, found '4'."),
+        ({"position": 4.0}, "position=4.0: expected a whole number from 0 to 22, found 4.0."),
+        ({"epoch": -1}, "epoch=-1: expected a whole number of at least 0, found -1."),
+        ({"epoch": True}, "epoch=True: expected a whole number of at least 0, found True."),
+        ({"epoch": ...}, "expected a state with an epoch, found none."),
+        ({"position": ...}, "expected a state with a position, found none."),
+        ([1], "expected what state_dict() gave, found list."),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused_and_changes_nothing(change: Any, sentence: str) -> None:
+    with training_line().loader() as loader:
+        next(iter(loader))
+        before = loader.state_dict()
+        state: Any = change
+        if isinstance(change, dict):
+            state = {name: value for name, value in {**before, **change}.items() if value is not ...}
+        with pytest.raises(ps.PlanError, match="^load_state_dict: " + re.escape(sentence) + "$"):
+            loader.load_state_dict(state)
+        assert loader.state_dict() == before and loader.run is not None and "open" in str(loader.run)
+
+
+def test_a_loader_that_is_dropped_ends_its_threads_and_keeps_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[weakref.ref[Any]] = []
+    real = engine_module.decode_pillow
+
+    def watched(*args: Any) -> Any:
+        made = real(*args)
+        decoded.append(weakref.ref(made.pixels))
+        return made
+
+    monkeypatch.setattr(engine_module, "decode_pillow", watched)
+    before = set(threading.enumerate())
+    png = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(png, "PNG")
+    loader = ps.blobs([png.getvalue()] * 4).decode().resize(8, 8).batch(2).loader(threads=2)
+    list(loader)
+    assert len(decoded) == 4 and set(threading.enumerate()) > before  # they wait for the next epoch
+    wait_until(lambda: not any(picture() is not None for picture in decoded))
+    engine = weakref.ref(loader._engine)  # type: ignore[arg-type]
+    del loader
+    gc.collect()
+    assert engine() is None
+    wait_until(lambda: set(threading.enumerate()) <= before)
+
+
+def wait_until(settled: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5
+    while not settled() and time.monotonic() < until:
+        time.sleep(0.005)
+    assert settled()
 
 
 def test_ranks_of_different_length_agree_on_the_position() -> None:

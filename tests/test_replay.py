@@ -95,9 +95,9 @@ def test_batch_at_is_the_runs_batch_at_every_step(
                         assert np.array_equal(getattr(batch, name), getattr(again, name))
                     assert (batch.step, batch.epoch, batch.layout) == (again.step, again.epoch, again.layout)
                     assert list(batch.keys) == list(again.keys) and batch.failures == again.failures
-                    assert np.array_equal(batch.geometry.matrices[batch.valid], again.geometry.matrices[batch.valid])
-                    if engine == "native":
-                        assert np.array_equal(batch.damaged, again.damaged)
+                    assert np.array_equal(batch.geometry.matrices, again.geometry.matrices)
+                    assert np.array_equal(batch.geometry.sizes, again.geometry.sizes)
+                    assert np.array_equal(batch.damaged, again.damaged) and again.images.ctypes.data % 64 == 0
 
 
 def test_batch_at_needs_nothing_before_it_and_leaves_nothing_running() -> None:
@@ -108,6 +108,26 @@ def test_batch_at_needs_nothing_before_it_and_leaves_nothing_running() -> None:
     assert batch.step == 3 and batch.epoch == 9 and len(batch) == 4
     assert threading.active_count() == before
     assert batch.sheet().size[0] > 0 and batch.images.flags.writeable
+
+
+def test_batch_at_from_where_a_resumed_pass_began() -> None:
+    line = line_of(random=True)
+    with line.loader(on_failure="blank") as loader:
+        next(iter(loader))
+        state = loader.state_dict()
+    other = line_of(random=True, last="drop").loader(on_failure="blank", rank=1, world_size=2)
+    with other as loader:
+        loader.load_state_dict(state)
+        resumed = list(loader)
+    assert [batch.step for batch in resumed] == [0, 1]
+    for batch in resumed:
+        again = loader.line.batch_at(batch.step, rank=1, world_size=2, start=state["position"])
+        assert np.array_equal(batch.images, again.images) and np.array_equal(batch.index, again.index)
+        assert batch.step == again.step
+    with pytest.raises(ps.PlanError, match="expected a step below 2, found 2"):
+        loader.line.batch_at(2, rank=1, world_size=2, start=state["position"])
+    with pytest.raises(ps.PlanError, match="start=-1: expected a whole number of at least 0, found -1"):
+        line.batch_at(0, start=-1)
 
 
 def test_batch_at_refuses_what_no_run_has() -> None:

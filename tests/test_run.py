@@ -11,6 +11,7 @@ import pickle
 import random
 import threading
 import time
+import weakref
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ from PIL import Image
 
 import penstock as ps
 from penstock import engine as engine_module
+from penstock import loader as loader_module
 from penstock.types import BATCH_FIELDS
 
 
@@ -240,6 +242,12 @@ def test_batch_memory_is_aligned_writable_and_contiguous(layout: Any, dtype: str
             assert batch.valid.dtype == batch.damaged.dtype == np.bool_
 
 
+def test_the_reference_engines_memory_is_aligned_as_well() -> None:
+    for size in (1, 2, 3, 5, 8):
+        with plain_line(5).batch(size).run(engine="reference") as run:
+            assert all(batch.images.ctypes.data % 64 == 0 and batch.images.flags.writeable for batch in run)
+
+
 def test_a_batch_skipped_in_part_is_still_aligned() -> None:
     blobs = [broken(), mixed()[3], broken(), mixed()[4]]
     with ps.blobs(blobs).decode().resize(7, 5).batch(4).run(on_failure="skip") as run:
@@ -450,6 +458,174 @@ def test_async_run_closes_on_an_exception() -> None:
     assert "closed" in str(runs[0])
 
 
+def png_line(count: int = 4) -> ps.Pipeline:
+    return ps.blobs([encoded(pixels(8, 9, number), "PNG") for number in range(count)]).decode().resize(8, 8).batch(1)
+
+
+@pytest.mark.parametrize("how", ["run", "async run", "loader"])
+def test_a_close_beside_a_next_in_another_thread(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, real = threading.Event(), engine_module.decode_pillow
+    runs: list[ps.Run] = []
+
+    def until_closed(*args: Any) -> Any:
+        entered.set()
+        while "closed" not in str(runs[0]):
+            time.sleep(0.002)
+        return real(*args)
+
+    monkeypatch.setattr(engine_module, "decode_pillow", until_closed)
+    raised: list[ps.PenstockError] = []
+
+    def consume(iterator: Any) -> None:
+        try:
+            next(iterator)
+        except ps.PenstockError as error:
+            raised.append(error)
+
+    loader = png_line().loader(threads=2)
+    iterator = iter(loader)
+    run = loader.run if how == "loader" else png_line().run(threads=2)
+    assert run is not None
+    runs.append(run)
+    consumer = threading.Thread(target=consume, args=(iterator if how == "loader" else run,))
+    consumer.start()
+    assert entered.wait(30)
+
+    async def leave() -> None:
+        async with run:
+            pass
+
+    if how == "async run":
+        asyncio.run(leave())
+    else:
+        (loader if how == "loader" else run).close()
+    assert not run._consuming.locked() and not run._flight  # the consumer has left, and nothing of it is in flight
+    consumer.join()
+    (error,) = raised
+    assert isinstance(error, ps.EngineError) and "expected an open run, found it closed" in str(error)
+    assert run.reached == 0
+    loader.close()
+
+
+def test_the_event_loop_goes_on_while_a_run_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    closing_in: list[int] = []
+    real = ps.Run.close
+
+    def close(run: ps.Run) -> None:
+        closing_in.append(threading.get_ident())
+        real(run)
+
+    async def consume() -> None:
+        async with plain_line(8).batch(2).run() as run:
+            await anext(run)
+            monkeypatch.setattr(ps.Run, "close", close)
+
+    asyncio.run(consume())
+    assert closing_in[0] != threading.get_ident()
+
+
+def test_a_close_while_the_pool_is_being_made_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[engine_module.Engine] = []
+    run = plain_line(8).batch(2).run()
+
+    def engine(*args: Any) -> engine_module.Engine:
+        run.close()
+        made.append(engine_module.Engine(*args))
+        return made[0]
+
+    monkeypatch.setattr(loader_module, "Engine", engine)
+    with pytest.raises(ps.EngineError, match="expected an open run, found it closed"):
+        next(run)
+    assert len(made) == 1 and not made[0].usable
+
+
+def test_a_second_interrupt_while_a_run_closes_still_ends_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    run = plain_line().batch(2).run(threads=2)
+    next(run)
+    engine = run._engine
+    assert engine is not None
+    monkeypatch.setattr(engine_module.Engine, "abandon", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.close()
+    assert not engine.usable and run.stats.wall_s == run.stats.wall_s > 0 and run.stats.busy_s["decode"] > 0
+
+
+def test_bytes_that_are_still_read_are_kept_when_a_wait_for_them_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Job:
+        done = False
+
+    class Interrupted:
+        def cancel(self, job: Any) -> None:
+            pass
+
+        def wait_briefly(self, job: Any, timeout_ms: int) -> str:
+            raise KeyboardInterrupt
+
+    engine = engine_module.Engine(1, 2, None, None)
+    held = object()
+    nothing = np.zeros(0, np.int64)
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_pool", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            engine.abandon([engine_module.Ticketed(Job(), nothing, nothing, 0, held, {})])  # type: ignore[arg-type]
+    assert any(kept is held for kept in engine_module._abandoned)
+    engine_module._abandoned[:] = [kept for kept in engine_module._abandoned if kept is not held]
+    engine.close()
+
+
+@pytest.mark.parametrize("refused", [0, 1, 4])
+@pytest.mark.parametrize("prefetch", [1, 3])
+def test_a_batch_that_cannot_be_submitted_raises_in_its_turn(
+    refused: int, prefetch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = engine_module.Engine.submit
+
+    def submit(self: Any, *args: Any, **options: Any) -> Any:
+        if options["step"] == refused:
+            raise MemoryError("no room")
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(engine_module.Engine, "submit", submit)
+    run = plain_line(12).batch(2).run(threads=2, prefetch=prefetch)
+    for step in range(refused):
+        assert np.array_equal(next(run).images, expected_rows()[2 * step : 2 * step + 2])
+    with pytest.raises(MemoryError, match="no room"):
+        next(run)
+    assert run._engine is None or not run._engine.usable
+    assert run.reached == 2 * refused and run.position == 2 * refused
+    with pytest.raises(ps.EngineError, match="found it closed"):
+        next(run)
+
+
+@pytest.mark.parametrize("can_start", [0, 1])
+def test_pillow_without_threads_to_run_in(can_start: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = 0
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        nonlocal started
+        if thread.name.startswith("penstock-pillow"):
+            if started == can_start:
+                raise RuntimeError("can't start new thread")
+            started += 1
+        real(thread)
+
+    with png_line().loader(threads=3) as loader:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            if can_start:
+                assert len(list(loader)) == 4  # by the one there is
+            else:
+                with pytest.raises(ps.EngineError, match=r"found none \(can't start new thread\)"):
+                    list(loader)
+        assert [batch.epoch for batch in loader] == [1] * 4
+
+
 def test_lines_recipes_and_batches_survive_pickling() -> None:
     line = plain_line(9).seed(5).shuffle().random_horizontal_flip().batch(4).select("images", "labels")
     copy = pickle.loads(pickle.dumps(line))
@@ -533,6 +709,39 @@ def test_times_of_a_loaders_epochs_are_each_their_own() -> None:
             check_times(loader.run.stats)
             assert loader.run.stats.items == 12
             time.sleep(0.1)  # between epochs, when the pool has nothing to do
+
+
+def test_the_reference_engine_names_no_stage_as_the_bottleneck() -> None:
+    with plain_line(4).batch(2).run(engine="reference") as run:
+        list(run)
+    assert run.stats.bottleneck == 'Stages are not timed by engine="reference".'
+
+
+@pytest.mark.parametrize("data", [encoded(np.zeros((4, 4, 3), np.uint8), "PNG"), b"not an image at all"])
+def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes) -> None:
+    class Referral:
+        job, row = object(), 0
+
+        def encoded(self) -> bytes:
+            return data
+
+    class Pool:
+        def __init__(self) -> None:
+            self.counted: list[int] = []
+
+        def take_referral(self, timeout_ms: int) -> Referral:
+            return Referral()
+
+        def answered(self, *_: Any) -> None:
+            self.counted.append(engine.pillow()[1])
+
+        return_pixels = return_failure = answered
+
+    engine = engine_module.Engine(1, 2, None, None)
+    pool: Any = Pool()
+    assert engine_module._answer_one(pool, weakref.ref(engine), engine._decode)
+    assert pool.counted == [1] and engine.pillow()[0] > 0
+    engine.close()
 
 
 def test_threads_follow_the_cores_and_the_local_world(monkeypatch: pytest.MonkeyPatch) -> None:

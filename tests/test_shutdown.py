@@ -385,6 +385,36 @@ say(codes)
     assert child.end(30) == (0, "[0, 0, 0, 0]\n", "")
 
 
+def test_a_fork_while_a_thread_holds_the_lock_of_pillows_warnings() -> None:
+    child = Child(
+        FORK
+        + """
+import warnings
+from penstock import pillow_warnings
+png = encoded(20, 30, "PNG")
+filters = list(warnings.filters)
+entered, go_on = threading.Event(), threading.Event()
+def hold():
+    with pillow_warnings.recorded_warnings(), pillow_warnings._lock:
+        entered.set()
+        go_on.wait()
+holder = threading.Thread(target=hold)
+holder.start()
+entered.wait()
+def child():
+    assert list(warnings.filters) == filters
+    ps.decode(png)
+    assert pillow_warnings._users == 0 and list(warnings.filters) == filters
+code = forked(child)
+go_on.set()
+holder.join()
+ps.decode(png)
+say(code, pillow_warnings._users, list(warnings.filters) == filters)
+"""
+    )
+    assert child.end() == (0, "0 0 True\n", "")
+
+
 def test_many_forks_that_drop_the_parents_batches() -> None:
     child = Child(
         FORK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,9 +15,10 @@ from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
 from penstock.options import RunOptions
 from penstock.sources.source import Source
-from penstock.types import Batch, Damage, Failure, LayoutName, StageName
+from penstock.types import Batch, Damage, Failure, LayoutName, Spec, StageName
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
+ALIGNMENT = 64
 NOTE_BITS = {1: "icc ignored", 2: "first frame taken"}
 """Notes of the native path, by bit (native/item.h)."""
 
@@ -73,18 +73,16 @@ class Columns:
     geometry: npt.NDArray[np.float64]
     stored: npt.NDArray[np.int32]
     orientation: npt.NDArray[np.int32]
-    notes: Counter[str]
+    notes: dict[int, tuple[str, ...]]  # by row
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
 
     @classmethod
-    def from_native(cls, results: Mapping[str, Any], notes: Counter[str]) -> Columns:
+    def from_native(cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]]) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
-        counted = Counter(notes)
-        bits = results["notes"][results["outcome"] <= DAMAGED]  # a loss is an image's that was delivered
-        for bit, name in NOTE_BITS.items():
-            if count := int(np.count_nonzero(bits & bit)):
-                counted[name] += count
+        notes = dict(pillow_notes)
+        for row in np.flatnonzero(results["notes"]).tolist():
+            notes[row] = names_of_notes(int(results["notes"][row]))
         problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
         return cls(
             results["images"],
@@ -92,10 +90,26 @@ class Columns:
             results["geometry"],
             results["stored"],
             results["orientation"],
-            counted,
+            notes,
             problems,
             list(results["damages"]),
         )
+
+
+def names_of_notes(bits: int) -> tuple[str, ...]:
+    """The notes that the native path set, by name."""
+    return tuple(name for bit, name in NOTE_BITS.items() if bits & bit)
+
+
+def blank_images(rows: int, spec: Spec, layout: LayoutName) -> npt.NDArray[Any]:
+    """Zeros for a batch of ``spec``, [rows, H, W, 3] or [rows, 3, H, W], 64-byte aligned as the pool's own are."""
+    height, width = spec.height or 0, spec.width or 0
+    shape = (rows, height, width, 3) if layout == "NHWC" else (rows, 3, height, width)
+    size = rows * height * width * 3 * np.dtype(spec.dtype).itemsize
+    memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
+    address: int = memory.__array_interface__["data"][0]
+    first = -address % ALIGNMENT
+    return memory[first : first + size].view(spec.dtype).reshape(shape)
 
 
 def decode_text(text: bytes) -> str:
@@ -194,8 +208,15 @@ class Delivery:
             key = self.source.key(at)
             failures.append(Failure(key, at, stage, cause, sentence(stage, key, message)))
             self.failures.add(failures[-1])
-        for name, count in columns.notes.items():
-            self.notes.add(name, count)
+        made = columns.outcome <= DAMAGED
+        for row in sorted(columns.notes):
+            if made[row]:  # a loss is an image's that was delivered
+                for name in columns.notes[row]:
+                    self.notes.add(name)
+        # A row without an image has no geometry, however far it came before it failed.
+        columns.geometry[~made] = 0
+        columns.stored[~made] = 0
+        columns.orientation[~made] = 1
         outcome = columns.outcome[index >= 0]
         self.outcomes.clean += int(np.count_nonzero(outcome == CLEAN))
         self.outcomes.damaged += int(np.count_nonzero(outcome == DAMAGED))

@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 import weakref
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ class Ticketed:
     labels: npt.NDArray[np.int64]
     step: int
     held: object  # bytes and arrays that native threads read; kept until the job is done
-    notes: Counter[str]
+    notes: dict[int, tuple[str, ...]]  # by row
 
 
 class Engine:
@@ -119,7 +120,7 @@ class Engine:
         self._decode = decode or Decode()
         self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 1)
         self._party: list[threading.Thread] = []
-        self._notes_of: dict[int, Counter[str]] = {}
+        self._notes_of: dict[int, dict[int, tuple[str, ...]]] = {}
         self._lock = threading.Lock()
         self._pillow_s = 0.0
         self._pillow_items = 0
@@ -138,12 +139,16 @@ class Engine:
         positions: npt.NDArray[np.int64],
         *,
         rows: int,
+        capacity: int,
         seed: int,
         epoch: int,
         step: int,
         more: bool,
     ) -> Ticketed:
-        """Reserves the tickets of one batch: ``positions`` in the source fill the first of its ``rows``."""
+        """Reserves the tickets of one batch: ``positions`` in the source fill the first of its ``rows``.
+
+        ``capacity`` rows are what a full batch has: every batch takes memory of that size, so that it is recycled.
+        """
         located: Locations = source.locate(positions)
         held: object = None
         if located.paths is not None:
@@ -155,14 +160,17 @@ class Engine:
         else:
             held = located.arrays
             job = _native.job_of_arrays(plan, positions, seed, epoch, rows, located.arrays or [])
+        job.capacity = capacity
         index = np.full(rows, -1, dtype=np.int64)
         index[: len(positions)] = positions
         labels = np.full(rows, -1, dtype=np.int64)
         labels[: len(positions)] = located.labels
-        notes: Counter[str] = Counter()
+        notes: dict[int, tuple[str, ...]] = {}
         with self._lock:
             self._notes_of[id(job)] = notes
         if not self._pool.submit(job, more):
+            with self._lock:
+                self._notes_of.pop(id(job), None)
             raise EngineError(
                 f"The engine could not take a batch of {rows} rows: expected an open pool and free memory for it, "
                 f"found {'a closed pool' if self._closed else 'too little memory'}."
@@ -180,22 +188,20 @@ class Engine:
         ticketed.held = None
         return ticketed.job.results()
 
-    def abandon(self, flight: list[Ticketed]) -> float:
-        """Cancels batches that nobody wants any more and waits for the threads to let go, at most until the deadline
-        that is returned, a second from now.
-        """
+    def abandon(self, flight: list[Ticketed]) -> None:
+        """Cancels batches that nobody wants any more and waits for the threads to let go, at most a second."""
         deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
-        for ticketed in flight:
-            self._pool.cancel(ticketed.job)
-        for ticketed in flight:
-            while not ticketed.job.done and time.monotonic() < deadline:
-                if self._pool.wait_briefly(ticketed.job, 20) == "referral":
-                    self._start_party()
-            if not ticketed.job.done:
-                _abandoned.append(ticketed.held)
+        try:
+            for ticketed in flight:
+                self._pool.cancel(ticketed.job)
+            for ticketed in flight:
+                while not ticketed.job.done and time.monotonic() < deadline:
+                    self._pool.wait_briefly(ticketed.job, 20)
+        finally:  # a second Ctrl-C ends the wait, not the threads that still read
+            _abandoned.extend(ticketed.held for ticketed in flight if not ticketed.job.done)
             with self._lock:
-                self._notes_of.pop(id(ticketed.job), None)
-        return deadline
+                for ticketed in flight:
+                    self._notes_of.pop(id(ticketed.job), None)
 
     def times(self) -> tuple[int, int, int, int, int, int, int]:
         """Nanoseconds of read, decode, transform, batch, starved, blocked; items: totals since the engine began."""
@@ -229,37 +235,73 @@ class Engine:
         # The first referral starts Pillow's threads: a folder of ordinary JPEGs never needs them.
         if self._party:
             return
-        self._pool.announce_parties(self.threads)
         for number in range(self.threads):
-            thread = threading.Thread(target=self._answer_referrals, name=f"penstock-pillow-{number}", daemon=True)
-            self._party.append(thread)
-            thread.start()
-
-    def _answer_referrals(self) -> None:
-        while True:
-            referral = self._pool.take_referral(_REFERRAL_WAIT_MS)
-            if referral is None:
-                return
-            if referral is False:
-                continue
-            started = time.perf_counter()
+            thread = threading.Thread(
+                target=_answer_referrals,
+                args=(self._pool, weakref.ref(self), self._decode),
+                name=f"penstock-pillow-{number}",
+                daemon=True,
+            )
             try:
-                decoded = decode_pillow(referral.encoded(), self._decode)
-            except DecodeError as error:
-                self._pool.return_failure(referral, error.cause, error.message)
-            except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
-                self._pool.return_failure(referral, "unexpected", f"expected pixels, found {error!r}")
-            else:
-                with self._lock:
-                    notes = self._notes_of.get(id(referral.job))
-                    if notes is not None:
-                        notes.update(decoded.notes)
-                self._pool.return_pixels(
-                    referral, decoded.pixels, (decoded.stored_height, decoded.stored_width), decoded.orientation
-                )
-            with self._lock:
-                self._pillow_s += time.perf_counter() - started
-                self._pillow_items += 1
+                thread.start()
+            except RuntimeError as error:  # the system has no thread left; those that run do the work
+                if not self._party:
+                    raise EngineError(
+                        f"The engine could not decode with Pillow: expected a thread to do it in, found none ({error})."
+                    ) from error
+                break
+            self._party.append(thread)
+        self._pool.announce_parties(len(self._party))
+
+    def book(self, seconds: float, items: int) -> None:
+        """Counts what the Python party has spent."""
+        with self._lock:
+            self._pillow_s += seconds
+            self._pillow_items += items
+
+    def note(self, referral: _native.Referral, notes: tuple[str, ...]) -> None:
+        """Keeps what Pillow noted about an item until its batch is delivered."""
+        with self._lock:
+            by_row = self._notes_of.get(id(referral.job))
+            if by_row is not None and notes:
+                by_row[referral.row] = notes
+
+
+def _answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) -> None:
+    """The life of one Python party. While it waits it holds the pool alone: no picture, and no engine."""
+    while _answer_one(pool, owner, decode):
+        pass
+
+
+def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) -> bool:
+    """Waits for a referral and answers it with Pillow; False when there is nothing more to wait for."""
+    referral = pool.take_referral(_REFERRAL_WAIT_MS)
+    if referral is None:
+        return False
+    engine = owner()
+    if referral is False:
+        return engine is not None
+    began = time.perf_counter()
+    notes: tuple[str, ...] = ()
+    answer: Callable[[], None]
+    try:
+        decoded = decode_pillow(referral.encoded(), decode)
+    except DecodeError as error:
+        answer = partial(pool.return_failure, referral, error.cause, error.message)
+    except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
+        answer = partial(pool.return_failure, referral, "unexpected", f"expected pixels, found {error!r}")
+    else:
+        stored = (decoded.stored_height, decoded.stored_width)
+        answer = partial(pool.return_pixels, referral, decoded.pixels, stored, decoded.orientation)
+        notes = decoded.notes
+    decoded_at = time.perf_counter()
+    if engine is not None:  # before the answer, with which the run may end
+        engine.note(referral, notes)
+        engine.book(decoded_at - began, items=1)
+    answer()
+    if engine is not None:
+        engine.book(time.perf_counter() - decoded_at, items=0)
+    return True
 
 
 @atexit.register

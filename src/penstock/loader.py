@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +16,7 @@ from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError, PlanError
 from penstock.failures import Damages, Failures, Notes
-from penstock.options import RunOptions
+from penstock.options import RunOptions, whole
 from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
 
 _ROWS_IN_FLIGHT_PER_THREAD = 4
+_CLOSE_TIMEOUT_S = 1.0
+_CLOSED = "run: expected an open run, found it closed; call line.run() for a new one."
 
 
 class Run:
@@ -59,20 +61,22 @@ class Run:
             layout=self._layout,
             statistics=None if normalize is None else (normalize.mean, normalize.std),
         )
-        self._plan = compile_plan(line.recipe, self._layout) if options.engine == "native" else None
+        self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
         self._flight: deque[Ticketed] = deque()
         self._next_step = 0
         self._submitted = 0
+        self._refused: Exception | None = None  # why the next step could not be submitted
         self._consuming = threading.Lock()
+        self._consumer: int | None = None  # the thread inside next()
         self._started: float | None = None
         self._ended: float | None = None
         self._waiting_s = 0.0
         self._batches = 0
         self._baseline: tuple[int, ...] = (0,) * 7
         self._final: tuple[int, ...] | None = None
-        self._pillow_baseline = (0.0, 0)
+        self._pillow_baseline = self._pillow_final = (0.0, 0)
         self._closed = False
 
     def __len__(self) -> int:
@@ -84,9 +88,11 @@ class Run:
     def __next__(self) -> Any:
         if not self._consuming.acquire(blocking=False):
             raise EngineError("run: expected one consumer, found a second one at the same time; give each its own.")
+        self._consumer = threading.get_ident()
         try:
             return self._next()
         finally:
+            self._consumer = None
             self._consuming.release()
 
     def __enter__(self) -> Self:
@@ -103,7 +109,10 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        import asyncio
+
+        # Closing may take its second; the loop goes on meanwhile.
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
 
     def __aiter__(self) -> Self:
         return self
@@ -122,26 +131,52 @@ class Run:
             self.close()
 
     def close(self) -> None:
-        """Ends the run within a second; what is in flight is dropped. Leaving the ``with`` block does this."""
+        """Ends the run within a second; what is in flight is dropped. Leaving the ``with`` block does this.
+
+        A ``next`` that another thread is in meanwhile raises EngineError.
+        """
         if self._closed:
             return
         self._closed = True
         if self._started is not None and self._ended is None:
             self._ended = time.perf_counter()
+        deadline = time.monotonic() + _CLOSE_TIMEOUT_S
+        try:
+            given_up = list(self._flight)
+            self._abandon(given_up)
+            if self._consumer not in (None, threading.get_ident()):
+                self._await_consumer(deadline)
+                # What it began before it saw that the run is closed.
+                self._abandon([late for late in self._flight if all(late is not known for known in given_up)])
+        finally:  # a second Ctrl-C ends the wait; the pool goes all the same
+            self._let_engine_go(deadline)
+            self._delivery.failures.close()
+
+    def _abandon(self, flight: list[Ticketed]) -> None:
+        if self._engine is not None and self._engine.usable:
+            self._engine.abandon(flight)
+
+    def _await_consumer(self, deadline: float) -> None:
+        if self._consuming.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            self._consuming.release()
+
+    def _let_engine_go(self, deadline: float) -> None:
         engine = self._engine
         if engine is not None and engine.usable:
-            deadline = engine.abandon(list(self._flight))
-            self._final = engine.times()
-            self._pillow_final = engine.pillow()
+            self._final, self._pillow_final = engine.times(), engine.pillow()
             if self._owns_engine:
                 engine.close(deadline)
         self._flight.clear()
-        self._delivery.failures.close()
 
     @property
     def steps_delivered(self) -> int:
         """Steps of this rank that were handed out, or skipped because nothing in them was left."""
         return self._next_step
+
+    @property
+    def epoch_used_up(self) -> bool:
+        """True once the steps delivered are all that any rank has; a rank may have a step less than the first."""
+        return self._next_step >= replace(self._grid, rank=0).steps
 
     @property
     def position(self) -> int:
@@ -218,19 +253,19 @@ class Run:
                 self._finish()
                 raise StopIteration
             if self._closed:
-                raise EngineError("run: expected an open run, found it closed; call line.run() for a new one.")
-            begun = time.perf_counter()
-            if self._started is None:
-                self._begin(begun)
+                raise EngineError(_CLOSED)
             try:
+                begun = time.perf_counter()
+                if self._started is None:
+                    self._begin(begun)
                 batch = self._step()
+                self._waiting_s += time.perf_counter() - begun
+                if self._next_step >= self._steps:
+                    self._finish()
             except BaseException:
                 # Whatever went wrong, this run is over; an interrupted wait must not leave threads behind.
                 self.close()
                 raise
-            self._waiting_s += time.perf_counter() - begun
-            if self._next_step >= self._steps:
-                self._finish()
             if len(batch) == 0:
                 continue
             self._batches += 1
@@ -244,18 +279,22 @@ class Run:
             self._engine = Engine(
                 self.threads, self.options.prefetch, self.options.max_memory, self.line.recipe.decoding
             )
+            if self._closed:  # by another thread, which saw no engine to close
+                self._engine.close()
+                raise EngineError(_CLOSED)
         self._baseline = self._engine.times()
         self._pillow_baseline = self._engine.pillow()
-        self._submit()
+        self._submit(self._engine)
 
     def _step(self) -> Batch:
         step = self._next_step
-        if self._plan is None:
+        if self.options.engine == "reference":
             positions, index = self.items_at(step)
             columns = finish_batch(
                 self.line.recipe,
                 self.line.source,
                 positions,
+                plan=self._plan,
                 rows=len(index),
                 seed=self.line.order.seed,
                 epoch=self.options.epoch,
@@ -264,38 +303,47 @@ class Run:
             labels = np.full(len(index), -1, dtype=np.int64)
             labels[: len(positions)] = self.line.source.locate(positions).labels
         else:
-            if self._engine is None or not self._engine.usable:
+            engine = self._engine
+            if engine is None or not engine.usable:
                 raise EngineError(
                     "run: expected the process that started it, found a forked child; start a run of its own there."
                 )
+            if not self._flight and self._refused is not None:
+                raise self._refused
             ticketed = self._flight[0]
-            results = self._engine.wait(ticketed)
+            results = engine.wait(ticketed)
+            if self._closed:  # by another thread: the batch ended because it was given up
+                raise EngineError(_CLOSED)
             self._flight.popleft()
-            self._submit()
+            self._submit(engine)
             columns = Columns.from_native(results, ticketed.notes)
             index, labels = ticketed.index, ticketed.labels
         batch = self._delivery.deliver(columns, index, labels, step=step, epoch=self.options.epoch)
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
         return batch
 
-    def _submit(self) -> None:
-        assert self._engine is not None and self._plan is not None
-        while len(self._flight) < self._window and self._submitted < self._steps:
-            step = self._submitted
-            positions, index = self.items_at(step)
-            self._submitted += 1
-            self._flight.append(
-                self._engine.submit(
-                    self._plan,
-                    self.line.source,
-                    positions,
-                    rows=len(index),
-                    seed=self.line.order.seed,
-                    epoch=self.options.epoch,
-                    step=step,
-                    more=self._submitted < self._steps,
-                )
-            )
+    def _submit(self, engine: Engine) -> None:
+        """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
+        try:
+            while len(self._flight) < self._window and self._submitted < self._steps and not self._closed:
+                self._flight.append(self._submit_one(engine, self._submitted))
+                self._submitted += 1
+        except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
+            self._refused = error
+
+    def _submit_one(self, engine: Engine, step: int) -> Ticketed:
+        positions, index = self.items_at(step)
+        return engine.submit(
+            self._plan,
+            self.line.source,
+            positions,
+            rows=len(index),
+            capacity=self._grid.batch_size,
+            seed=self.line.order.seed,
+            epoch=self.options.epoch,
+            step=step,
+            more=step + 1 < self._steps,
+        )
 
     def items_at(self, step: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Source positions of a step's items, and its rows (-1 where blank)."""
@@ -337,7 +385,8 @@ def _items_of(grid: Grid) -> int:
 class Loader:
     """What a trainer holds: re-iterable and sized; each pass is the next epoch, on one pool of threads.
 
-    An epoch closes when its last batch is handed out. A pass that is left early counts as an epoch; after
+    An epoch closes when its last batch is handed out; on a rank that has a step less than another, when its pass ends,
+    so that the state is the same on every rank. A pass that is left early counts as an epoch; after
     ``load_state_dict`` the next pass goes on from where the state was taken.
     """
 
@@ -361,21 +410,16 @@ class Loader:
             self._run = None
             self.epoch += 1
             self._start = 0
-        run = Run(
-            self.line, replace(self.options, epoch=self.epoch), engine=self._pool(), start=self._start
-        )
+        run = Run(self.line, replace(self.options, epoch=self.epoch), engine=self._pool(), start=self._start)
         self._run = run
         return self._pass(run)
 
     def _pass(self, run: Run) -> Iterator[Any]:
-        steps = len(run)
-        if steps == 0:
-            self._close_epoch(run)
         for batch in run:
-            if run.steps_delivered == steps:
+            if run.epoch_used_up:
                 self._close_epoch(run)
             yield batch
-        if self._run is run:  # its last steps had nothing left to hand out
+        if self._run is run:  # its last steps had nothing left to hand out, or another rank has a step more
             self._close_epoch(run)
 
     def _close_epoch(self, run: Run) -> None:
@@ -413,6 +457,8 @@ class Loader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of the same line; raises PlanError when the line or its file list has changed."""
+        if not isinstance(state, Mapping):
+            raise PlanError(f"load_state_dict: expected what state_dict() gave, found {type(state).__name__}.")
         if state.get("version") != 1:
             raise PlanError(f"load_state_dict: expected a state of version 1, found {state.get('version')!r}.")
         if state.get("items") != len(self.line.source):
@@ -425,14 +471,23 @@ class Loader:
                 "load_state_dict: expected the line the state was taken with, found another (source, verbs, their "
                 "parameters or the seed differ)."
             )
+        for name, article in (("epoch", "an"), ("position", "a")):
+            if name not in state:
+                raise PlanError(f"load_state_dict: expected a state with {article} {name}, found none.")
+        epoch = whole("load_state_dict: epoch", state.get("epoch"), 0)
+        position = whole("load_state_dict: position", state.get("position"), 0, len(self.line.source))
         if self._run is not None:
             self._run.close()
             self._run = None
-        self.epoch = int(state["epoch"])
-        self._start = int(state["position"])
+        self.epoch = epoch
+        self._start = position
 
     def _fingerprint(self) -> str:
         return self.line.fingerprint
+
+    def __del__(self) -> None:
+        if getattr(self, "_engine", None) is not None:
+            self.close()
 
     def close(self) -> None:
         """Ends the pool's threads; a later pass starts new ones."""
@@ -456,5 +511,3 @@ class Loader:
         return f"Loader: epoch {self.epoch}, {len(self)} batches, {self.options.threads or default_threads()} threads"
 
     __repr__ = __str__
-
-

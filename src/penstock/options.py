@@ -29,7 +29,8 @@ class RunOptions:
     """Which pass over a line, and how; nothing here changes a pixel.
 
     ``epoch`` numbers the pass; ``rank`` of ``world_size`` takes its share of every step. ``threads`` None: the usable
-    cores. ``prefetch`` batches may be in flight, in at most ``max_memory`` bytes. ``max_failures`` is a count, or a
+    cores. ``prefetch`` batches may be in flight. ``max_memory`` bounds encoded bytes and decoder working memory in
+    flight; the memory of the batches (``prefetch`` + 2) and Pillow's own come on top. ``max_failures`` is a count, or a
     Fraction of the items. ``ledger`` is a file that gets one JSON line a failure. Raises PlanError by name.
 
     >>> from fractions import Fraction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import warnings
@@ -82,6 +83,18 @@ def _remove(filters: list[Any]) -> None:
     for position in range(len(filters) - 1, -1, -1):
         if filters[position] is _FILTER:
             del filters[position]
+
+
+def _start_over() -> None:
+    # In a forked child: the threads that recorded, or held the lock, stayed in the parent.
+    global _lock, _users
+    _lock = threading.Lock()
+    _users = 0
+    _remove(_filters())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)
 
 
 def _forget() -> None:

@@ -311,7 +311,8 @@ class Pipeline(Chain):
     ) -> Row:
         """One item as the run delivers it, by its index in the source or its key; ``upto`` stops after that step.
 
-        Random steps draw as in the run with that ``epoch``. Raises ItemError when the item fails.
+        Random steps draw as in the run with that ``epoch``. An item that fails is a Row with its
+        ``failure``, ``valid`` False; SourceError when there is no such key, PlanError when there is no such index.
         """
         from penstock.replay import sample
 
@@ -319,23 +320,29 @@ class Pipeline(Chain):
             self.recipe.upto(upto)
         return sample(self, self._index("sample", index, key), whole("epoch", epoch, 0), upto)
 
-    def batch_at(self, step: int, *, epoch: int = 0, rank: int = 0, world_size: int = 1) -> Batch:
-        """The batch that a run delivers at ``step``, bit for bit, whatever came before it."""
+    def batch_at(self, step: int, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0) -> Batch:
+        """The batch that a run delivers at ``step``, bit for bit, whatever came before it; failed rows are blank.
+
+        ``start`` is the position at which the pass began: 0, or ``state["position"]`` where a state was loaded. Raises
+        PlanError for a step that the pass does not have.
+        """
         batching = self._expect_batches("batch_at()")
         from penstock.replay import batch_at
 
         options = RunOptions(epoch=epoch, rank=rank, world_size=world_size)
+        begun_at = whole("start", start, 0)
         steps = Grid(
             items=len(self.source),
             batch_size=batching.size,
             world_size=options.world_size,
             rank=options.rank,
+            start=begun_at,
             last=batching.last,
         ).steps
         number = whole("step", step, 0)
         if number >= steps:
             raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
-        return batch_at(self, number, options.epoch, options.rank, options.world_size)
+        return batch_at(self, number, options.epoch, options.rank, options.world_size, begun_at)
 
     def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:
         """What happens to one item, by index or key: each stage's shape, dtype, range and time, or why it failed."""

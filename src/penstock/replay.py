@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,17 @@ import numpy.typing as npt
 
 from penstock import _native
 from penstock.decode import DecodeError, decode_pillow
-from penstock.delivery import NOTE_BITS, Columns, Delivery, decode_text, sentence
+from penstock.delivery import (
+    CLEAN,
+    DAMAGED,
+    FAILED,
+    Columns,
+    Delivery,
+    blank_images,
+    decode_text,
+    names_of_notes,
+    sentence,
+)
 from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.geometry import Geometry
@@ -40,11 +49,11 @@ class _Made:
     stored: tuple[int, int]
     orientation: int
     damage: str
-    notes: Counter[str]
+    notes: tuple[str, ...]
 
 
 def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> _Made:
-    notes: Counter[str] = Counter()
+    notes: tuple[str, ...] = ()
     if isinstance(data, bytes):
         if recipe.decoding is None:
             raise StageError("decode", "not decoded", "expected an image, found encoded bytes")
@@ -55,21 +64,19 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
                 decoded = decode_pillow(data, recipe.decoding)
             except DecodeError as error:
                 raise StageError("decode", error.cause, error.message) from None
-            notes.update(decoded.notes)
+            notes = decoded.notes
             stored = (decoded.stored_height, decoded.stored_width)
             result = _native.run_pixels(plan, decoded.pixels, stored, decoded.orientation, seed, epoch, index)
             result["damage"] = damage
         else:
-            notes.update(name for bit, name in NOTE_BITS.items() if result["notes"] & bit)
+            notes = names_of_notes(result["notes"])
     else:
         pixels = np.ascontiguousarray(data)
         result = _native.run_pixels(plan, pixels, pixels.shape[:2], 1, seed, epoch, index)
     if result["outcome"] == "failed":
         stage, cause, message = result["problem"]
         raise StageError(stage, cause, decode_text(message))
-    return _Made(
-        result["image"], result["geometry"], result["stored"], result["orientation"], result["damage"], notes
-    )
+    return _Made(result["image"], result["geometry"], result["stored"], result["orientation"], result["damage"], notes)
 
 
 def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
@@ -106,7 +113,6 @@ def _array_of_picture(picture: Any) -> UInt8Image:
     from PIL import ImageOps
 
     return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-
 
 
 def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Row:
@@ -156,10 +162,10 @@ def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:
     return arrays[0] if arrays is not None else read_item(line.source, index)
 
 
-def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int) -> Batch:
+def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, start: int) -> Batch:
     """The batch that this rank is handed at that step of that epoch; failed rows are blank. No pool is started."""
     options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure="blank")
-    run = Run(line, options)
+    run = Run(line, options, start=start)
     positions, index = run.items_at(step)
     labels = np.full(len(index), -1, dtype=np.int64)
     labels[: len(positions)] = line.source.locate(positions).labels
@@ -171,28 +177,27 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int) 
     geometry = np.zeros((rows, 2, 3))
     stored = np.zeros((rows, 2), dtype=np.int32)
     orientation = np.ones(rows, dtype=np.int32)
-    notes: Counter[str] = Counter()
+    notes: dict[int, tuple[str, ...]] = {}
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
-    sides = (spec.height or 0, spec.width or 0)
-    images = np.zeros((rows, *sides, 3) if layout == "NHWC" else (rows, 3, *sides), dtype=spec.dtype)
+    images = blank_images(rows, spec, layout)
     for row, position in enumerate(int(p) for p in positions):
         try:
             made = _make(plan, line.recipe, _data_of(line, position), line.order.seed, epoch, position)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
-            outcome[row] = 2
+            outcome[row] = FAILED
             continue
         except StageError as error:
             problems.append((row, error.stage, error.cause, error.message))
-            outcome[row] = 2
+            outcome[row] = FAILED
             continue
         images[row] = made.image
-        outcome[row] = 1 if made.damage else 0
+        outcome[row] = DAMAGED if made.damage else CLEAN
         if made.damage:
             damages.append((row, made.damage))
         geometry[row], stored[row], orientation[row] = made.matrix, made.stored, made.orientation
-        notes.update(made.notes)
+        notes[row] = made.notes
     columns = Columns(images, outcome, geometry, stored, orientation, notes, problems, damages)
     normalize = line.recipe.normalization
     delivery = Delivery(

@@ -59,6 +59,8 @@ class Stats:
                 f"Pillow is the bottleneck: {self.pillow_items:,} items are of formats or of damage that the native "
                 f"decoder hands on, and took {self.pillow_s:.2f} s of Python threads."
             )
+        if not any(self.busy_s.values()):
+            return 'Stages are not timed by engine="reference".'
         stage = max(STAGES, key=lambda name: self.busy_s[name])
         advice = {
             "read": "the storage is slower than the decoder",
@@ -110,8 +112,6 @@ class Stats:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
-        )
+        cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
         head = "<tr><th>stage</th><th>share</th><th>thread time</th><th>items/s a thread</th></tr>"
         return f"<p>{escape(self._headline())}</p><table>{head}{cells}</table><p>{escape(self.bottleneck)}</p>"

@@ -144,7 +144,9 @@ class Batch:
 
     ``images`` is writable, 64-byte aligned, [N, H, W, 3] or [N, 3, H, W], uint8 or float32. ``labels`` is int64 [N], -1
     where there is none. ``index`` is int64 [N], the position in the source (-1: a blank row that pads the last batch).
-    ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch.
+    ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch. ``step`` counts the batches of this
+    pass from where it began, so from 0 again after a state was loaded: that batch is
+    ``line.batch_at(step, start=state["position"])``.
     """
 
     images: npt.NDArray[Any]
