@@ -15,6 +15,8 @@ namespace penstock {
 namespace {
 
 constexpr size_t kStripBytes = size_t{64} << 10;
+constexpr size_t kHeapBlock = size_t{100} << 10;  // below the size from which malloc maps each block by itself
+constexpr size_t kHeapBlocks = 160;               // 16 MB a thread may keep from image to image
 constexpr int kRowsPerStrip = 8;  // strips are a multiple: the codec hands out 8 or 16 rows at a time
 
 enum class Stop : uint8_t { none, warned, failed, scans, cancelled };
@@ -217,6 +219,14 @@ void conclude(const Codec& codec, const Limits& limits, DecodeResult& result) {
 }
 
 }  // namespace
+
+void DecodeScratch::keep_heap() {
+  std::vector<void*> room;
+  room.reserve(kHeapBlocks);
+  for (size_t i = 0; i < kHeapBlocks; ++i) room.push_back(std::malloc(kHeapBlock));
+  anchor = std::vector<uint8_t>(kHeapBlock);
+  for (void* block : room) std::free(block);
+}
 
 DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header, const Limits& limits,
                          DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink) {

@@ -305,6 +305,7 @@ bool Pool::refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Sc
 void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
   WorkerState& state = shared->workers[static_cast<size_t>(worker_index)];
   Scratch scratch;
+  scratch.decode.keep_heap();
   std::unique_lock<std::mutex> lock(shared->mutex);
   for (;;) {
     if (shared->jobs.empty() && !shared->closing) {

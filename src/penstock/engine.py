@@ -118,7 +118,7 @@ class Engine:
         self.threads = threads
         self._pid = os.getpid()
         self._decode = decode or Decode()
-        self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 1)
+        self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 2)
         self._party: list[threading.Thread] = []
         self._notes_of: dict[int, dict[int, tuple[str, ...]]] = {}
         self._lock = threading.Lock()
