@@ -81,6 +81,7 @@ def entrant(name: str, maker: str, paths: tuple[str, ...], threads: int = THREAD
 
 LIMIT = "penstock.bench.limit:bare_decode"
 NATIVE = "penstock.bench.penstock_runs:native"
+ANEW = "penstock.bench.penstock_runs:anew"
 PILLOW = "penstock.bench.pillow_loops:sequential"
 PILLOW_THREADS = "penstock.bench.pillow_loops:threads"
 
@@ -94,6 +95,7 @@ def against_the_limit(setup: Setup, paths: tuple[str, ...]) -> list[Result]:
         [
             entrant("bare decode, the limit", LIMIT, paths),
             entrant("Penstock", NATIVE, paths),
+            entrant("Penstock, a new run each lap", ANEW, paths),
             entrant("Pillow + NumPy, threads", PILLOW_THREADS, paths),
         ],
         setup.rounds,
@@ -102,8 +104,8 @@ def against_the_limit(setup: Setup, paths: tuple[str, ...]) -> list[Result]:
 
 def photographs(setup: Setup) -> Iterator[Figure | Table]:
     found, words = data.real(setup.photos)
-    results = against_the_limit(setup, repeated(found, 480))
-    limit, penstock, _ = results
+    results = against_the_limit(setup, repeated(found, 920))
+    limit, penstock, *_ = results
     yield ratio_figure(
         "photographs",
         "real photographs of 0.15 to 0.6 megapixels, against bare decode",
@@ -115,11 +117,12 @@ def photographs(setup: Setup) -> Iterator[Figure | Table]:
 
 
 def made(setup: Setup) -> Iterator[Figure | Table]:
-    paths = repeated(data.small(), 512)
+    paths = repeated(data.small(), 1024)
     results = interleave(
         [
             entrant("bare decode, the limit", LIMIT, paths),
             entrant("Penstock", NATIVE, paths),
+            entrant("Penstock, a new run each lap", ANEW, paths),
             entrant("Pillow + NumPy, threads", PILLOW_THREADS, paths),
             entrant("bare decode", LIMIT, paths, threads=1),
             entrant("Penstock", NATIVE, paths, threads=1),
@@ -127,7 +130,7 @@ def made(setup: Setup) -> Iterator[Figure | Table]:
         ],
         setup.rounds,
     )
-    limit, penstock, pillow, limit_alone, penstock_alone, _ = results
+    limit, penstock, _, pillow, limit_alone, penstock_alone, _ = results
     work = (
         "500 x 375 quality 92 4:2:0, crops of scikit-image's photographs, to 224 x 224 bilinear float32 NCHW, batch 64"
     )
@@ -149,7 +152,7 @@ def made(setup: Setup) -> Iterator[Figure | Table]:
 
 def large(setup: Setup) -> Iterator[Figure | Table]:
     results = against_the_limit(setup, repeated(data.large(), max(8, 24 // setup.divisor)))
-    limit, penstock, _ = results
+    limit, penstock, *_ = results
     yield ratio_figure(
         "large",
         "12-megapixel JPEGs, against bare decode",

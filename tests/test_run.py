@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import html
 import io
@@ -753,3 +754,15 @@ def test_threads_follow_the_cores_and_the_local_world(monkeypatch: pytest.Monkey
     assert engine_module.default_threads() == 1
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")
     assert plain_line(4).batch(2).run().threads == cores
+
+
+def test_native_threads_work_on_while_this_thread_keeps_the_gil():
+    photo = io.BytesIO()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(photo, "JPEG")
+    line = ps.blobs({str(i): photo.getvalue() for i in range(400)}).decode().resize(32, 32).batch(100)
+    with line.run(threads=2, prefetch=3) as run:
+        next(run)
+        # PyDLL calls without letting go of the GIL; three batches are reserved, and need many changes of job.
+        ctypes.PyDLL(None).usleep(1_000_000)
+        assert run._engine.times()[6] == 400
+        assert sum(len(batch) for batch in run) == 300

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from penstock._reference.jpeg_scans import count_scans, working_bytes
 from penstock.errors import PlanError
-from penstock.pillow_warnings import recorded_warnings
-from penstock.sniff import describe_bytes
 from penstock.types import Spec, UInt8Image
 
 if TYPE_CHECKING:
@@ -116,6 +113,8 @@ def decode_pillow(data: bytes, decode: Decode) -> Decoded:
 
     Warnings of Pillow become notes, whatever the filters of the process say.
     """
+    from penstock.pillow_warnings import recorded_warnings
+
     for last in (False,) * (TRIES - 1) + (True,):
         try:
             with recorded_warnings() as warned:
@@ -179,6 +178,8 @@ def _check_limits(image: Image.Image, data: bytes, decode: Decode) -> None:
     sampling = [(layer[1], layer[2]) for layer in getattr(image, "layer", [])]
     if not sampling or min(min(pair) for pair in sampling) < 1:
         return
+    from penstock._reference.jpeg_scans import count_scans, working_bytes
+
     # Walking the markers takes long; entropy-coded bytes never hold FF DA, so this count is never too low.
     scans = data.count(b"\xff\xda")
     # Pillow says "progressive"; a baseline file in several scans keeps its coefficients, too.
@@ -298,6 +299,8 @@ def _failure(data: bytes, error: Exception, decode: Decode) -> DecodeError:
             f"expected at most {limit} pixels (max_pixels), found {found.group(1) if found else _short(error)}",
         )
     if isinstance(error, UnidentifiedImageError):
+        from penstock.sniff import describe_bytes
+
         found_text = describe_bytes(data)
         cause = "broken data" if "the beginning of" in found_text else "not an image"
         return DecodeError(cause, f"expected an image Pillow can open, found {found_text}")

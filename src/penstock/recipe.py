@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy.typing as npt
 
-from penstock._reference.random import Draws
 from penstock.decode import Decode
 from penstock.errors import PenstockError, PlanError
 from penstock.geometry import Matrix, compose, matrix
@@ -137,6 +136,8 @@ class Recipe(Chain):
 
         The twin of resolve() in native/plan.cpp.
         """
+        from penstock._reference.random import Draws
+
         steps: list[Step] = []
         affine = matrix(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
         for verb, ordinal in self._numbered():

@@ -1,4 +1,4 @@
-"""Penstock itself: one cold pass over the files, a new run each time, on either engine."""
+"""Penstock itself: cold passes over the files, as a trainer holds them or anew each time, on either engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,19 @@ def line_of(task: Task) -> Pipeline:
 
 
 def native(task: Task) -> Lap:
-    """The native engine on ``task.threads`` threads."""
+    """The native engine on ``task.threads`` threads, held by a loader: each lap is the next epoch, on one pool."""
+    loader = line_of(task).loader(threads=task.threads)
+
+    def lap() -> dict[str, float]:
+        images = sum(len(batch) for batch in loader)
+        run = loader.run
+        return {"images": float(images), "decode_s": 0.0 if run is None else run.stats.busy_s["decode"]}
+
+    return lap
+
+
+def anew(task: Task) -> Lap:
+    """The native engine, a new run each lap: threads are started and batch memory is touched for the first time."""
     return _pass(task, "native")
 
 

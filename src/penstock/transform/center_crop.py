@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock._reference import steps as reference
 from penstock.errors import PlanError
 from penstock.transform.verb import Spatial, StepError, call, expect_image, sides, word
 from penstock.types import RoundingName
 
 if TYPE_CHECKING:
+    from penstock._reference import steps as reference
     from penstock._reference.random import Draws
     from penstock.types import Spec
 
@@ -55,6 +55,8 @@ class CenterCrop(Spatial):
 
     def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
         """One crop; raises StepError for an image that is smaller."""
+        from penstock._reference import steps as reference
+
         if self.height > height or self.width > width:
             raise StepError(
                 "crop larger than the image",

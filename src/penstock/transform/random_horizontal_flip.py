@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock._reference import steps as reference
 from penstock.errors import PlanError
 from penstock.transform.verb import Spatial, call, expect_image, number
 
 if TYPE_CHECKING:
+    from penstock._reference import steps as reference
     from penstock._reference.random import Draws
     from penstock.types import Spec
 
@@ -49,6 +49,8 @@ class RandomHorizontalFlip(Spatial):
 
     def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
         """One mirror, or nothing."""
+        from penstock._reference import steps as reference
+
         assert draws is not None  # the recipe makes them for every random step
         return [reference.FlipX()] if draws.uniform() < self.p else []
 

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock._reference import steps as reference
 from penstock.errors import PlanError
 from penstock.transform.resize import resize_step
 from penstock.transform.verb import FILTERS, Spatial, StepError, call, expect_image, numbers, sides, word
 from penstock.types import FilterName
 
 if TYPE_CHECKING:
+    from penstock._reference import steps as reference
     from penstock._reference.random import Draws
     from penstock.types import Spec
 
@@ -88,6 +88,8 @@ class RandomResizedCrop(Spatial):
         }
 
     def _draw(self, height: int, width: int, draws: Draws) -> reference.Crop | None:
+        from penstock._reference import steps as reference
+
         # torchvision's get_params, with the draws in its order: area, aspect, then row and column.
         area = float(height) * float(width)
         low_log, high_log = math.log(self.ratio[0]), math.log(self.ratio[1])
@@ -103,6 +105,8 @@ class RandomResizedCrop(Spatial):
         return None
 
     def _central(self, height: int, width: int) -> reference.Crop:
+        from penstock._reference import steps as reference
+
         image_ratio = width / height
         crop_height, crop_width = height, width
         if image_ratio < self.ratio[0]:

@@ -6,12 +6,12 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock._reference import steps as reference
 from penstock.errors import PlanError
 from penstock.transform.verb import FILTERS, MAX_PIXELS, Spatial, StepError, call, expect_image, sides, whole, word
 from penstock.types import FilterName, FitName
 
 if TYPE_CHECKING:
+    from penstock._reference import steps as reference
     from penstock._reference.random import Draws
     from penstock.types import Spec
 
@@ -131,6 +131,8 @@ def resize_step(
     filter: FilterName,
 ) -> reference.Resize:
     """The step from an image of height x width; raises StepError when it would be too large or its box is empty."""
+    from penstock._reference import steps as reference
+
     if new_height * new_width > MAX_PIXELS:
         raise StepError(
             "too many pixels", f"{verb}: expected at most {MAX_PIXELS} pixels, found H={new_height} W={new_width}"
