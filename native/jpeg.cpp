@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kStripBytes = size_t{24} << 10;  // so that the horizontal pass finds the rows in the first-level cache
 constexpr size_t kHeapBlock = size_t{100} << 10;  // below the size from which malloc maps each block by itself
 constexpr size_t kHeapBlocks = 160;               // 16 MB a thread may keep from image to image
-constexpr int kRowsPerStrip = 8;  // strips are a multiple: the codec hands out 8 or 16 rows at a time
+constexpr int kRowsPerStrip = 8;                  // strips are a multiple: the codec hands out 8 or 16 rows at a time
 
 enum class Stop : uint8_t { none, warned, failed, scans, cancelled };
 
