@@ -47,14 +47,14 @@ struct TapMasks {
 template <int kRows, int kTaps>
 inline void slot(const uint8_t* low, const uint8_t* high, ptrdiff_t stride, const int16_t* weights, int pairs,
                  const TapMasks& taps, __m256i* out) {
-  __m256i high_sum[kRows], low_sum[kRows];
+  __m256i high_sum[kRows] = {}, low_sum[kRows] = {};
   if constexpr (kTaps > 0) {
     // The pair at which the second load begins, the tap it begins at, and the place of that pair in it.
     constexpr int kPairs = (kTaps + 1) / 2;
     constexpr int kSecondPair = kTaps > kLoadTaps ? 2 : kPairs;
     constexpr int kSecondTap = kTaps == kTwoLoadTaps ? kSecondLoadTap : kChunkTaps;
     constexpr int kSecondMask = kTaps == kTwoLoadTaps ? 1 : 0;
-    __m256i pixels[kRows];
+    __m256i pixels[kRows] = {};
     for (int p = 0; p < kPairs; ++p) {
       if (p == 0 || p == kSecondPair) {
         const int at = p == 0 ? 0 : kSecondTap * 3;
