@@ -121,8 +121,9 @@ LOWEST_VENV := build/lowest-venv
 test-lowest: setup  ## the Python tests with the lowest supported versions
 	@test -x $(LOWEST_VENV)/bin/python || "$(PYTHON)" -m venv $(LOWEST_VENV)
 	@$(LOWEST_VENV)/bin/python -m pip install --quiet -c constraints-lowest.txt $$($(BIN)/python scripts/dependencies.py test)
-	@$(BIN)/python -m pip --python $(LOWEST_VENV)/bin/python install --quiet --no-build-isolation --no-deps \
-	  --force-reinstall -C build-dir=build/lowest-module .
+	@rm -rf build/lowest-dist
+	@$(PIP) wheel --quiet --no-build-isolation --no-deps -C build-dir=build/lowest-module -w build/lowest-dist .
+	@$(LOWEST_VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall build/lowest-dist/*.whl
 	@$(LOWEST_VENV)/bin/python -m pytest -n $(JOBS) -p no:cacheprovider $(PYTEST_ARGS)
 
 WHEEL_VENV := build/wheel-venv

@@ -12,6 +12,7 @@ import warnings
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -51,8 +52,26 @@ def refused(data: bytes, decode: Decode | None = None) -> DecodeError:
     return caught.value
 
 
+OLD_PILLOW = int(PIL.__version__.split(".")[0]) < 13
+NO_SMALL_ICON = pytest.mark.skipif(OLD_PILLOW, reason="Pillow before 13 writes no icon this small")
+
+
 @pytest.mark.parametrize(
-    "kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000", "ICO", "PCX", "SGI"]
+    "kind",
+    [
+        "JPEG",
+        "PNG",
+        "WEBP",
+        "GIF",
+        "BMP",
+        "TIFF",
+        "PPM",
+        "TGA",
+        "JPEG2000",
+        pytest.param("ICO", marks=NO_SMALL_ICON),
+        "PCX",
+        "SGI",
+    ],
 )
 def test_pixels_are_pillows(kind):
     data = encoded(picture(), kind)
@@ -344,6 +363,7 @@ def outcome(data: bytes, decode: Decode) -> np.ndarray | None:
     return None
 
 
+@pytest.mark.skipif(OLD_PILLOW, reason="Pillow before 13 itself hangs or crashes on some of these pictures")
 @pytest.mark.parametrize("part", ["photos", "good", "edge", "bad", "fuzz"])
 def test_every_shared_picture_has_pillows_outcome(shared_data, part):
     with (shared_data / "manifest.csv").open(encoding="utf-8", newline="") as manifest:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock._reference.resample import installed_order
 
 GOLDEN = Path(__file__).parent / "golden" / "pixels.json"
 
@@ -45,6 +46,14 @@ def files() -> dict[str, bytes]:
     return {name: base64.b64decode(text) for name, text in golden()["files"].items()}
 
 
+def expected(chain: str) -> dict[str, str]:
+    """The hashes of a chain, under the pass order of the Pillow that is installed."""
+    hashes: dict[str, str] = golden()["pixels"][chain]
+    if installed_order() == "adaptive":
+        return hashes
+    return {**hashes, **golden()["pixels, horizontal pass first"].get(chain, {})}
+
+
 def fingerprint(image: Any) -> str:
     little = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
     return hashlib.sha256(f"{image.dtype.name} {list(image.shape)}\n".encode() + little.tobytes()).hexdigest()
@@ -64,7 +73,7 @@ def hashes(engine: Any) -> dict[str, dict[str, str]]:
 def test_pixels_are_golden(engine: Any, chain: str) -> None:
     with ps.blobs(files()).seed(42).apply(CHAINS[chain]).run(engine=engine, epoch=3) as run:
         found = {row.key: fingerprint(row.image) for row in run}
-    assert found == golden()["pixels"][chain]
+    assert found == expected(chain)
 
 
 def test_golden_hashes_tell_pictures_and_chains_apart() -> None:
@@ -83,7 +92,7 @@ def test_layouts_and_batches_do_not_change_pixels() -> None:
                 for batch in run:
                     for row in batch:
                         image = row.image if layout == "NHWC" else row.image.transpose(1, 2, 0)
-                        assert fingerprint(image) == golden()["pixels"][chain][row.key]
+                        assert fingerprint(image) == expected(chain)[row.key]
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def _words(literal: Any) -> click.Choice[str]:
     return click.Choice(get_args(literal))
 
 
-class _Size(click.ParamType[tuple[int, int]]):
+class _Size(click.ParamType):  # type: ignore[type-arg]  # click 8.1 knows no argument for it
     """``224``, or height x width as ``224x320``."""
 
     name = "H[xW]"
@@ -49,7 +49,7 @@ class _Size(click.ParamType[tuple[int, int]]):
         return int(found[1]), int(found[2] or found[1])
 
 
-class _Count(click.ParamType["int | Fraction"]):
+class _Count(click.ParamType):  # type: ignore[type-arg]
     """A count, or a share of the items as ``1%``."""
 
     name = "N|P%"
