@@ -140,13 +140,15 @@ def test_a_folder_that_is_not_there_is_a_sentence(penstock, tmp_path, command):
 def test_verify_finds_no_difference(penstock, photos):
     answer = penstock("verify", photos, "--size", 32, "--filter", "bicubic")
     assert answer.code == 0
-    assert answer.out == "5 images: 5 identical, 0 differ, 0 on one side only, 0 refused by both\n"
+    assert answer.out == (
+        "5 images: 5 identical, 0 differ, 0 on one side only, 0 refused by both, 0 over a limit of Penstock's\n"
+    )
 
 
 def test_verify_counts_what_both_refuse_as_agreement(penstock, broken):
     answer = penstock("verify", broken)
     assert answer.code == 0
-    assert "5 identical" in answer.out and "1 refused by both" in answer.out
+    assert "5 identical" in answer.out and "1 refused by both, 0 over a limit of Penstock's" in answer.out
 
 
 def test_verify_tells_a_difference(penstock, photos, monkeypatch):

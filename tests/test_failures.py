@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import re
 import sys
 from fractions import Fraction
@@ -293,6 +294,7 @@ def test_first_thousand_are_kept_and_all_are_counted(tmp_path: Path) -> None:
     assert [json.loads(line)["index"] for line in lines] == list(range(2500))
     assert json.loads(lines[1]) == {
         "key": "item 1",
+        "epoch": 0,
         "index": 1,
         "stage": "decode",
         "cause": "not an image",
@@ -590,3 +592,16 @@ def test_a_party_that_breaks_fails_its_item_alone(monkeypatch: pytest.MonkeyPatc
     assert [failure.index for failure in run.failures] == [3]
     assert run.failures[0].message == "decode of '3': expected pixels, found RuntimeError('a bug in a plugin')."
     assert np.array_equal(batches[1].images[3], pillow(good(7)))
+
+
+@pytest.mark.parametrize(("ledger", "found"), [("{}", "found a folder"), ("{}/none/a.jsonl", "found no folder")])
+def test_a_ledger_that_cannot_be_written_is_refused_at_once(tmp_path: Path, ledger: str, found: str) -> None:
+    with pytest.raises(ps.PlanError, match=found):
+        line_of({"a": b""}, 1).run(ledger=ledger.format(tmp_path))
+
+
+def test_the_error_of_an_item_carries_its_failure() -> None:
+    with pytest.raises(ps.ItemError) as caught, line_of({"a.jpg": b"words"}, 1).run() as run:
+        next(run)
+    failure = pickle.loads(pickle.dumps(caught.value)).failure
+    assert (failure.key, failure.index, failure.stage, failure.cause) == ("a.jpg", 0, "decode", "not an image")

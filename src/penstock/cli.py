@@ -275,7 +275,7 @@ def verify(folder: str, size: tuple[int, int], filter: FilterName) -> None:
         bar = progress.add_task("images", total=len(line))
         for verdict in verdicts(line, folder, *size, filter):
             counts[verdict.answer] += 1
-            if verdict.answer not in ("identical", "neither"):
+            if verdict.answer not in ("identical", "neither", "limit"):
                 wrong.append(verdict)
             progress.advance(bar)
     for verdict in wrong[:_SHOWN]:
@@ -285,7 +285,7 @@ def verify(folder: str, size: tuple[int, int], filter: FilterName) -> None:
     one_side = counts["only Pillow"] + counts["only Penstock"]
     click.echo(
         f"{counts.total():,} images: {counts['identical']:,} identical, {counts['differs']:,} differ, {one_side:,} "
-        f"on one side only, {counts['neither']:,} refused by both"
+        f"on one side only, {counts['neither']:,} refused by both, {counts['limit']:,} over a limit of Penstock's"
     )
     if wrong:
         raise click.exceptions.Exit(1)

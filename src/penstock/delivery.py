@@ -142,7 +142,7 @@ class Delivery:
     outcomes: Outcomes = field(default_factory=Outcomes)
 
     def __post_init__(self) -> None:
-        self.failures = Failures(self.options.ledger)
+        self.failures = Failures(self.options.ledger, self.options.epoch)
 
     def deliver(
         self,
@@ -156,7 +156,9 @@ class Delivery:
         """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say."""
         failures = self._count(columns, index)
         if failures and self.options.on_failure == "raise":
-            raise ItemError(failures[0].message)
+            error = ItemError(failures[0].message)
+            error.failure = failures[0]
+            raise error
         self._check_failures()
         made = columns.outcome <= DAMAGED
         valid = made & (index >= 0)

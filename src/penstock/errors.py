@@ -12,6 +12,11 @@ Each is constructible from its message alone, so that it survives a worker proce
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.types import Failure
+
 __all__ = [
     "EngineError",
     "ItemError",
@@ -39,7 +44,12 @@ class SourceError(PenstockError):
 
 
 class ItemError(PenstockError):
-    """One item failed and the policy is ``on_failure="raise"``; names stage, key, expected and found."""
+    """One item failed and the policy is ``on_failure="raise"``; names stage, key, expected and found.
+
+    ``failure`` is the Failure with key, index, stage and cause, where the item belongs to a line.
+    """
+
+    failure: Failure | None = None
 
 
 class TooManyFailuresError(PenstockError):

@@ -51,10 +51,11 @@ class Records(Generic[_Entry]):
 class Failures(Records[Failure]):
     """The items that did not become pixels: the first 1,000 kept, all counted, grouped by cause when printed."""
 
-    def __init__(self, ledger: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, ledger: str | os.PathLike[str] | None = None, epoch: int = 0) -> None:
         super().__init__()
         self._causes: Counter[tuple[str, str]] = Counter()
         self._ledger_path = ledger
+        self._epoch = epoch
         self._ledger: IO[str] | None = None
 
     def add(self, entry: Failure) -> None:
@@ -65,6 +66,7 @@ class Failures(Records[Failure]):
             if self._ledger is None:
                 self._ledger = open(self._ledger_path, "a", encoding="utf-8")  # noqa: SIM115 - open while the run is
             record = {name: getattr(entry, name) for name in ("key", "index", "stage", "cause", "message")}
+            record["epoch"] = self._epoch
             self._ledger.write(json.dumps(record) + "\n")
             self._ledger.flush()
 

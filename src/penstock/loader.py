@@ -263,6 +263,7 @@ class Run:
                 if self._next_step >= self._steps:
                     self._finish()
             except BaseException:
+                self._waiting_s += time.perf_counter() - begun
                 # Whatever went wrong, this run is over; an interrupted wait must not leave threads behind.
                 self.close()
                 raise

@@ -74,6 +74,7 @@ class RunOptions:
                 set_(self, "ledger", os.fspath(self.ledger))
             except TypeError:
                 raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
+            _check_ledger(os.fspath(self.ledger))
 
     def _check_max_failures(self) -> None:
         from fractions import Fraction  # 2 ms of import that few lines need
@@ -85,6 +86,20 @@ class RunOptions:
             raise PlanError(
                 f"max_failures={self.max_failures!r}: expected a Fraction from 0 to 1, found {self.max_failures}."
             )
+
+
+def _check_ledger(path: str | bytes) -> None:
+    """Refuses what cannot be written, now and not at the first failure, hours later."""
+    folder = os.path.dirname(path) or os.curdir
+    shown = os.fsdecode(path)
+    if os.path.isdir(path):
+        raise PlanError(f"ledger={shown!r}: expected a file, found a folder.")
+    if not os.path.isdir(folder):
+        raise PlanError(
+            f"ledger={shown!r}: expected a file in an existing folder, found no folder {os.fsdecode(folder)!r}."
+        )
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise PlanError(f"ledger={shown!r}: expected a file that can be written, found no permission.")
 
 
 def whole(name: str, value: Any, minimum: int, maximum: int = _NO_MAXIMUM, *, also: str = "") -> int:

@@ -59,7 +59,7 @@ class Worker:
         self._name = contestant.name
         command = [sys.executable, "-m", "penstock.bench.worker"]
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         first = {"path": sys.path, "maker": contestant.maker, "task": contestant.task.to_json()}
         self.imported = int(self._ask(first)["ready"])

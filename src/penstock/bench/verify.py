@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from penstock.types import Failure, FilterName
 
-Answer = Literal["identical", "differs", "only Pillow", "only Penstock", "neither"]
+Answer = Literal["identical", "differs", "only Pillow", "only Penstock", "neither", "limit"]
+
+# Limits that Pillow does not have: asking it would take what the limit is there to spare.
+OWN_LIMITS = ("too many scans", "too much memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def _verdict(row: Any, reduced: Any, path: Path, size: tuple[int, int], filter: 
     from PIL import Image
 
     failure: Failure | None = row.failure or reduced.failure
+    if failure is not None and failure.cause in OWN_LIMITS:
+        return Verdict(row.key, "limit", failure.message)
     try:
         picture = pillow_pixels(path.read_bytes())
     except Exception as error:  # noqa: BLE001 - whatever Pillow raises is its answer

@@ -42,6 +42,11 @@ class Resize(Spatial):
     name: ClassVar[str] = "resize"
 
     def __post_init__(self) -> None:
+        if isinstance(self.height, (tuple, list)):
+            raise PlanError(
+                f"resize({self.height!r}): expected two numbers, found {type(self.height).__name__} of them; write "
+                f"resize({', '.join(str(side) for side in self.height)}), height first."
+            )
         if self.short_side is not None:
             if self.height is not None or self.width is not None:
                 raise PlanError(f"{call(self)}: expected (height, width) or short_side=, found both.")
