@@ -127,11 +127,14 @@ void horizontal_rows(const AxisTable& table, int pairs, const uint8_t* in, ptrdi
 template <int kTaps>
 void horizontal_taps(const AxisTable& table, int pairs, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out,
                      ptrdiff_t out_stride) {
+  // Two rows share the loads of many weights; where few are needed, one row's sums stay in registers and that is
+  // faster.
+  constexpr int kTogether = kTaps > 0 ? 1 : 2;
   int row = 0;
-  for (; row + 2 <= rows; row += 2) {
-    horizontal_rows<2, kTaps>(table, pairs, in + row * stride, stride, out + row * out_stride, out_stride);
+  for (; row + kTogether <= rows; row += kTogether) {
+    horizontal_rows<kTogether, kTaps>(table, pairs, in + row * stride, stride, out + row * out_stride, out_stride);
   }
-  if (row < rows) {
+  for (; row < rows; ++row) {
     horizontal_rows<1, kTaps>(table, pairs, in + row * stride, stride, out + row * out_stride, out_stride);
   }
 }
