@@ -254,16 +254,17 @@ class Run:
                 raise StopIteration
             if self._closed:
                 raise EngineError(_CLOSED)
+            begun = time.perf_counter()
             try:
-                begun = time.perf_counter()
-                if self._started is None:
-                    self._begin(begun)
-                batch = self._step()
-                self._waiting_s += time.perf_counter() - begun
+                try:
+                    if self._started is None:
+                        self._begin(begun)
+                    batch = self._step()
+                finally:
+                    self._waiting_s += time.perf_counter() - begun
                 if self._next_step >= self._steps:
                     self._finish()
             except BaseException:
-                self._waiting_s += time.perf_counter() - begun
                 # Whatever went wrong, this run is over; an interrupted wait must not leave threads behind.
                 self.close()
                 raise

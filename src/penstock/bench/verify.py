@@ -39,6 +39,7 @@ def pillow_pixels(data: bytes) -> Image.Image:
     """What Pillow makes of one file, by its public calls alone: open, upright, RGB; raises what Pillow raises."""
     from PIL import ExifTags, Image
 
+    # Written out again on purpose: a referee that shared the decoder's own table would share its mistakes.
     turns = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
