@@ -5,7 +5,7 @@
 
 namespace penstock {
 
-enum class Backend : uint8_t { jpeg, pillow };
+enum class Backend : uint8_t { jpeg, png, webp, pillow };
 
 struct Header {
   Backend backend = Backend::pillow;
@@ -16,6 +16,8 @@ struct Header {
   int orientation = 1;  // 1..8, as Pillow's getexif() has it
   bool progressive = false;
   int pictures = 1;            // more than 1: a multi-picture file, as Pillow's n_frames; the first is decoded (a note)
+  bool has_alpha = false;      // PNG, WebP: an alpha channel or a transparent colour
+  int depth = 8;               // bits of a stored sample: 16 for PNG's 16-bit types
   bool has_icc = false;        // an ICC profile is present (ignored by decode, counted as a note)
   uint64_t working_bytes = 0;  // memory the decoder will need beside the encoded bytes (progressive: coefficients)
 };
@@ -27,6 +29,9 @@ struct Header {
 // and 1 or 3 components, sizes > 0, EXIF absent or well-formed (orientation SHORT count 1); XMP and MPF are read as
 // Pillow does.
 bool inspect(const uint8_t* data, size_t size, const Limits& limits, Header& header, Problem& problem);
+
+// Whether the native decoder of header.backend gives exactly what `options` ask for; false: Pillow's file.
+bool decodes_natively(const Header& header, const DecodeOptions& options);
 
 // The orientation inside an EXIF APP1 payload ("Exif\0\0" included). Returns 1..8, or 0 where absent, or -1 where the
 // block is anything but ordinary, so Pillow must be asked.

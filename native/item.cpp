@@ -18,7 +18,7 @@ class NullSink final : public RowSink {
 // The verbs as steps for one image, in the pass order of the Pillow that the plan follows.
 bool resolve_steps(const Plan& plan, Size upright, const DrawKey& key, std::vector<Step>& steps, Affine& affine,
                    Problem& problem) {
-  if (!resolve(plan.verbs, upright, key, steps, affine, problem)) return false;
+  if (!resolve(plan.verbs, upright, key, {}, steps, affine, problem)) return false;
   for (Step& step : steps) step.adaptive_order = plan.adaptive_order;
   return true;
 }
@@ -86,7 +86,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
     start = now_ns();
     Chain chain(result.stored, header.orientation, scratch.steps, plan.output, target, scratch.transform);
     result.times.transform_ns += now_ns() - start;
-    decoded = decode_jpeg(data, size, header, plan.limits, scratch.decode, cancel, chain);
+    decoded = decode_jpeg(data, size, header, plan.decode, plan.limits, scratch.decode, cancel, chain);
     start = now_ns();
     if (decoded.outcome == DecodeOutcome::clean) chain.finish();
     int64_t packed = chain.batch_ns();
@@ -94,7 +94,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
     result.times.batch_ns += packed;
   } else {  // a broken file is a broken file first: the codec speaks before the verb that cannot be applied
     NullSink sink;
-    decoded = decode_jpeg(data, size, header, plan.limits, scratch.decode, cancel, sink);
+    decoded = decode_jpeg(data, size, header, plan.decode, plan.limits, scratch.decode, cancel, sink);
   }
   result.times.decode_ns += decoded.decode_ns;
   switch (decoded.outcome) {

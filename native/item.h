@@ -19,6 +19,7 @@ struct Input {
   const uint8_t* data = nullptr;  // bytes, or upright RGB rows
   size_t size = 0;
   Size pixels;
+  std::vector<Affine> affines;  // of the warp verbs, where they are known
 };
 
 enum class Outcome : uint8_t {

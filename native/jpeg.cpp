@@ -228,8 +228,8 @@ void DecodeScratch::keep_heap() {
   for (void* block : room) std::free(block);
 }
 
-DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header, const Limits& limits,
-                         DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink) {
+DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header, const DecodeOptions&,
+                         const Limits& limits, DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink) {
   DecodeResult result;
   const size_t stride = static_cast<size_t>(header.stored_width) * kChannels;
   const int height = header.stored_height;

@@ -37,10 +37,11 @@ struct DecodeScratch {
 };
 
 // Decodes a file for which inspect() said Backend::jpeg. Fresh decompressor each call. ISLOW DCT, fancy upsampling, RGB
-// out (grey is replicated). The sink may have received rows when the outcome is not clean: discard what it made.
-// `cancel` is polled once a strip and in the codec's progress monitor.
-DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header, const Limits& limits,
-                         DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink);
+// out (grey is replicated), RGBA for mode rgba. Pushes sink.wanted() with a margin where that spares work (expect()).
+// The sink may have received rows when the outcome is not clean: discard what it made. `cancel` is polled once a strip
+// and in the codec's progress monitor.
+DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header, const DecodeOptions& options,
+                         const Limits& limits, DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink);
 
 // "libjpeg-turbo 2.1.5" (from the library that is loaded, where it can say so).
 std::string jpeg_version();

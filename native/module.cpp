@@ -59,19 +59,51 @@ std::vector<Verb> verbs_from(const nb::list& list) {
     verb.kind = word<Verb::Kind>("verb", text("kind", ""),
                                  {{"resize", Verb::Kind::resize},
                                   {"resize_short_side", Verb::Kind::resize_short_side},
+                                  {"resize_long_side", Verb::Kind::resize_long_side},
+                                  {"resize_patches", Verb::Kind::resize_patches},
                                   {"center_crop", Verb::Kind::center_crop},
+                                  {"crop", Verb::Kind::crop},
+                                  {"pad", Verb::Kind::pad},
+                                  {"pad_to", Verb::Kind::pad_to},
+                                  {"pad_to_multiple", Verb::Kind::pad_to_multiple},
+                                  {"warp", Verb::Kind::warp},
+                                  {"jpeg_roundtrip", Verb::Kind::jpeg_roundtrip},
                                   {"random_resized_crop", Verb::Kind::random_resized_crop},
-                                  {"random_horizontal_flip", Verb::Kind::random_horizontal_flip}});
-    verb.fit = word<Verb::Fit>("fit", text("fit", "fill"), {{"fill", Verb::Fit::fill}, {"cover", Verb::Fit::cover}});
+                                  {"random_crop", Verb::Kind::random_crop},
+                                  {"random_horizontal_flip", Verb::Kind::random_horizontal_flip},
+                                  {"random_vertical_flip", Verb::Kind::random_vertical_flip},
+                                  {"random_rotate90", Verb::Kind::random_rotate90},
+                                  {"random_color_jitter", Verb::Kind::random_color_jitter},
+                                  {"random_grayscale", Verb::Kind::random_grayscale},
+                                  {"random_erasing", Verb::Kind::random_erasing},
+                                  {"rand_augment", Verb::Kind::rand_augment},
+                                  {"trivial_augment", Verb::Kind::trivial_augment},
+                                  {"random_affine", Verb::Kind::random_affine}});
+    verb.fit = word<Verb::Fit>("fit", text("fit", "fill"),
+                               {{"fill", Verb::Fit::fill},
+                                {"cover", Verb::Fit::cover},
+                                {"contain", Verb::Fit::contain},
+                                {"inside", Verb::Fit::inside}});
     verb.rounding = word<Verb::Rounding>("rounding", text("rounding", "even"),
-                                         {{"even", Verb::Rounding::even}, {"floor", Verb::Rounding::floor}});
+                                         {{"even", Verb::Rounding::even},
+                                          {"floor", Verb::Rounding::floor},
+                                          {"ceil", Verb::Rounding::ceil},
+                                          {"start", Verb::Rounding::start}});
     verb.filter = filter_from(text("filter", "bilinear"));
+    verb.pad_mode = word<PadMode>("pad_mode", text("pad_mode", "constant"),
+                                  {{"constant", PadMode::constant},
+                                   {"edge", PadMode::edge},
+                                   {"reflect", PadMode::reflect},
+                                   {"symmetric", PadMode::symmetric}});
+    verb.enlarge = !dict.contains("enlarge") || nb::cast<bool>(dict["enlarge"]);
+    verb.float32 = text("precision", "uint8") == "float32";
     verb.height = number("height");
     verb.width = number("width");
     verb.ordinal = number("ordinal");
-    if (dict.contains("p")) {
-      std::vector<double> p = nb::cast<std::vector<double>>(dict["p"]);
-      for (size_t i = 0; i < p.size() && i < 4; ++i) verb.p[i] = p[i];
+    if (dict.contains("p")) verb.p = nb::cast<std::vector<double>>(dict["p"]);
+    if (dict.contains("fill")) {
+      std::vector<int> fill = nb::cast<std::vector<int>>(dict["fill"]);
+      for (size_t i = 0; i < fill.size() && i < 4; ++i) verb.fill[i] = static_cast<uint8_t>(fill[i]);
     }
     verbs.push_back(verb);
   }
@@ -348,11 +380,12 @@ nb::list resolve_steps(const nb::list& verbs, int height, int width, uint64_t se
   Affine affine;
   Problem problem;
   nb::list out;
-  if (!resolve(verbs_from(verbs), {height, width}, {seed, epoch, index}, steps, affine, problem)) {
+  if (!resolve(verbs_from(verbs), {height, width}, {seed, epoch, index}, {}, steps, affine, problem)) {
     throw nb::value_error((problem.cause + ": " + problem.message).c_str());
   }
   for (const Step& step : steps) {
-    const char* const kinds[] = {"crop", "resize", "flip_x"};
+    const char* const kinds[] = {"crop", "resize", "flip_x", "flip_y", "rotate90",
+                                 "pad",  "warp",   "erase",  "color",  "jpeg"};
     out.append(nb::make_tuple(kinds[static_cast<int>(step.kind)], step.top, step.left, step.height, step.width,
                               nb::make_tuple(step.box_top, step.box_left, step.box_bottom, step.box_right),
                               filter_name(step.filter)));

@@ -8,20 +8,43 @@
 
 namespace penstock {
 
-// One spatial verb of the line. The Python dataclass of the same name makes it (transform/*.py: `native()`).
+// One spatial verb of the line. The Python dataclass of the same name makes it (transform/*.py: `native()`): a dict
+// with "kind" and whichever other fields the verb sets, under the names they have here.
 struct Verb {
   enum class Kind : uint8_t {
-    resize,                  // height, width, fit (fill | cover)
-    resize_short_side,       // height = n
-    center_crop,             // height, width, rounding
+    resize,             // height, width, fit, enlarge, fill (contain), precision
+    resize_short_side,  // height = n, width = the most the long side may become (0: any)
+    resize_long_side,   // height = n
+    resize_patches,     // p = {max_patches, patch, multiple}, rounding = ceil | floor
+    center_crop,        // height, width, rounding, fill
+    crop,               // height, width, p = {top, left}
+    pad,                // p = {top, left, bottom, right}, pad_mode, fill
+    pad_to,           // height, width, pad_mode, fill, rounding (floor: image centred; "start": image at the top left)
+    pad_to_multiple,  // height = multiple, width = multiple, pad_mode, fill
+    warp,             // height, width, filter, fill; matrices come with each item (Input.affines), in order
+    jpeg_roundtrip,   // p = {quality}
     random_resized_crop,     // height, width, p = {scale_min, scale_max, ratio_min, ratio_max}
+    random_crop,             // height, width, p = {pad top, left, bottom, right, pad_if_needed}, pad_mode, fill
     random_horizontal_flip,  // p = {probability}
+    random_vertical_flip,    // p = {probability}
+    random_rotate90,         // p = {probability}
+    random_color_jitter,     // p = {brightness low, high, contrast low, high, saturation low, high, hue low, high}
+    random_grayscale,        // p = {probability}
+    random_erasing,          // p = {probability, scale_min, scale_max, ratio_min, ratio_max}, fill
+    rand_augment,            // p = {operations, magnitude, bins}, filter, fill
+    trivial_augment,         // p = {bins}, filter, fill
+    random_affine,  // p = {degrees low, high, translate x, y (fractions), scale low, high, shear x low, high, y low,
+                    // high}
   } kind = Kind::resize;
-  enum class Fit : uint8_t { fill, cover } fit = Fit::fill;
-  enum class Rounding : uint8_t { even, floor } rounding = Rounding::even;
+  enum class Fit : uint8_t { fill, cover, contain, inside } fit = Fit::fill;
+  enum class Rounding : uint8_t { even, floor, ceil, start } rounding = Rounding::even;
   Filter filter = Filter::bilinear;
+  PadMode pad_mode = PadMode::constant;
+  bool enlarge = true;
+  bool float32 = false;  // precision="float32"
   int height = 0, width = 0;
-  double p[4] = {0, 0, 0, 0};
+  std::vector<double> p;
+  uint8_t fill[4] = {0, 0, 0, 0};
   int ordinal = 0;  // of the random step among the line's random steps: part of the draw's key
 };
 
@@ -29,6 +52,7 @@ struct Verb {
 // GIL when the last native copy dies.
 struct Plan : std::enable_shared_from_this<Plan> {
   Limits limits;
+  DecodeOptions decode;
   std::vector<Verb> verbs;
   Output output;
   Size size;                   // of every output image; {0, 0}: ragged, each its own
@@ -37,8 +61,9 @@ struct Plan : std::enable_shared_from_this<Plan> {
 
 // Resolves the verbs for one upright image. False, with `problem` (stage transform), where a verb cannot be applied (a
 // side that rounds to 0, a crop larger than the image). `geometry`: upright source -> model pixels.
-bool resolve(const std::vector<Verb>& verbs, Size upright, const DrawKey& key, std::vector<Step>& steps,
-             Affine& geometry, Problem& problem);
+// `affines`: the matrices of the warp verbs, in order, source to output pixels of that verb.
+bool resolve(const std::vector<Verb>& verbs, Size upright, const DrawKey& key, const std::vector<Affine>& affines,
+             std::vector<Step>& steps, Affine& geometry, Problem& problem);
 
 // Stored pixels -> upright pixels for an EXIF orientation.
 Affine orientation_affine(Size stored, int orientation);

@@ -8,13 +8,19 @@
 
 namespace penstock {
 
-constexpr int kChannels = 3;  // uint8 RGB, interleaved, between decode and pack
+constexpr int kChannels = 3;  // of RGB, what the kernels are written for; other formats take the plain path
 
-// Takes the rows of one image in arrival order: `count` rows, `stride` bytes apart, each width * 3 bytes of RGB.
-// Whether arrival order is top-down or bottom-up (orientations 3 and 4, stored) is fixed when a sink is built.
+// Takes the rows of one image in arrival order: `count` rows, `stride` bytes apart, each width pixels of the format the
+// sink was built for (decoders: RGB for modes rgb and grey, RGBA for mode rgba; uint16 in native byte order for depth
+// sixteen). Whether arrival order is top-down or bottom-up (orientations 3 and 4, stored) is fixed when a sink is
+// built.
 class RowSink {
  public:
   virtual ~RowSink() = default;
+  // The part of the stored image that anything after needs; nothing else has to be pushed. {0, 0, 0, 0}: all of it.
+  virtual Region wanted() const { return {}; }
+  // Said before the first push by a decoder that pushes only a part of the stored image, one that holds wanted().
+  virtual void expect(const Region& /*arriving*/) {}
   virtual void push(const uint8_t* rows, ptrdiff_t stride, int count) = 0;
 };
 

@@ -8,26 +8,57 @@
 
 namespace penstock {
 
+enum class PadMode : uint8_t { constant, edge, reflect, symmetric };
+
+// What a colour step does; the names and the arithmetic are Pillow's ImageEnhance, ImageOps and mode "HSV".
+enum class ColorOp : uint8_t {
+  brightness,    // ImageEnhance.Brightness(amount)
+  contrast,      // ImageEnhance.Contrast(amount)
+  saturation,    // ImageEnhance.Color(amount)
+  sharpness,     // ImageEnhance.Sharpness(amount)
+  hue,           // torchvision's adjust_hue on PIL images: H of mode HSV shifted by int(amount * 255), modulo 256
+  greyscale,     // convert("L"), repeated
+  posterize,     // ImageOps.posterize(bits = amount)
+  solarize,      // ImageOps.solarize(threshold = amount)
+  autocontrast,  // ImageOps.autocontrast
+  equalize,      // ImageOps.equalize
+  invert,        // ImageOps.invert
+};
+
 // A step whose numbers are known: sizes and draws are in. In the frame of the image as the step meets it (upright).
+// crop, resize (precision uint8), flip_x and flip_y run on strips of rows; every other kind is a frame step: it has the
+// whole image before it (frame.h).
 struct Step {
-  enum class Kind : uint8_t { crop, resize, flip_x } kind = Kind::crop;
-  // crop: rows [top, top + height) and columns [left, left + width); always inside the image
+  enum class Kind : uint8_t { crop, resize, flip_x, flip_y, rotate90, pad, warp, erase, color, jpeg } kind = Kind::crop;
+  // crop, erase: rows [top, top + height) and columns [left, left + width); always inside the image.
+  // pad, warp: the output's height x width; pad: the image's place in it is (top, left).
   int top = 0, left = 0, height = 0, width = 0;
   // resize: to height x width, from the box (Pillow's resize(box=)), float32 as Pillow's C code takes it
   float box_top = 0, box_left = 0, box_bottom = 0, box_right = 0;
-  Filter filter = Filter::bilinear;
+  Filter filter = Filter::bilinear;  // resize and warp (there nearest, bilinear or bicubic)
   // Which of Pillow's orders of the passes: true, vertical_pass_first() decides (Pillow >= 13); false, always
   // horizontal first.
   bool adaptive_order = true;
+  bool float32 = false;  // resize in float32, no rounding between the passes: a frame step, its output is float32
+
+  int turns = 0;                           // rotate90: quarter turns counter-clockwise, 1 to 3
+  PadMode pad_mode = PadMode::constant;    // pad
+  uint8_t fill[4] = {0, 0, 0, 0};          // pad, warp, erase: a sample a channel
+  double inverse[6] = {1, 0, 0, 0, 1, 0};  // warp: output pixel -> input pixel, what Image.transform(AFFINE) takes
+  ColorOp op = ColorOp::brightness;        // color
+  double amount = 0;                       // color: its factor or level
+  int quality = 95;                        // jpeg
 };
 
-enum class Dtype : uint8_t { uint8, float32 };
-enum class Layout : uint8_t { nhwc, nchw };
+enum class Dtype : uint8_t { uint8, uint16, float16, bfloat16, float32 };
+enum class Layout : uint8_t { nhwc, nchw, patches };
 
 struct Output {
   Dtype dtype = Dtype::uint8;
   Layout layout = Layout::nhwc;
-  std::shared_ptr<const Normalizer> normalizer;  // null: none (dtype uint8, or float32 holding 0..255)
+  std::shared_ptr<const Normalizer> normalizer;  // null: none; the samples' own values in dtype
+  int patch = 0;  // Layout::patches: side of a patch; the slot is [max_patches, patch * patch * channels], row-major
+  int max_patches = 0;  // grid, (row, column, channel) inside a patch; patches past the image's own are zeros
 };
 
 // Buffers a thread keeps from image to image.

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 StageName = Literal["source", "read", "decode", "transform", "batch", "deliver"]
 FilterName = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-FitName = Literal["fill", "cover"]
+FitName = Literal["fill", "cover", "contain", "inside"]
+PrecisionName = Literal["uint8", "float32"]
+PadModeName = Literal["constant", "edge", "reflect", "symmetric"]
+ModeName = Literal["RGB", "L", "RGBA"]
+RaggedName = Literal["pad", "list", "bucket"]
 RoundingName = Literal["even", "floor"]
-DtypeName = Literal["uint8", "float32"]
+DtypeName = Literal["uint8", "uint16", "float16", "bfloat16", "float32"]
 LayoutName = Literal["NHWC", "NCHW"]
 LastName = Literal["short", "drop", "blank"]
 OnFailure = Literal["raise", "skip", "blank"]
@@ -75,6 +79,8 @@ class Spec:
     memory: str = "host"
     count: int | None = None
     layout: LayoutName = "NHWC"
+    patch: int | None = None  # side of a patch after patchify: an image is [max_patches, patch * patch * channels]
+    max_patches: int | None = None
 
     @property
     def ragged(self) -> bool:

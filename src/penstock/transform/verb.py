@@ -93,15 +93,25 @@ def call(verb: Any) -> str:
     return written(verb.name, given)
 
 
-def expect_image(verb: Verb, spec: Spec) -> None:
-    """Refuses what is not a uint8 image."""
+def expect_image(
+    verb: Verb, spec: Spec, dtypes: Sequence[str] = ("uint8",), channels: Sequence[int] = (1, 3, 4)
+) -> None:
+    """Refuses what is not an image of one of these dtypes and channel counts."""
     if spec.kind == "encoded":
         raise PlanError(f"{call(verb)}: expected an image, found encoded bytes; call .decode() before it.")
     if spec.kind == "batch":
         raise PlanError(f"{call(verb)}: expected one image, found a batch; call it before .batch().")
-    if spec.dtype != "uint8":
+    if spec.patch is not None:
+        raise PlanError(f"{call(verb)}: expected an image, found patches; call it before .patchify().")
+    if spec.dtype not in dtypes or (spec.dtype == "float32" and spec.range != "0..255"):
         raise PlanError(
-            f"{call(verb)}: expected uint8 pixels, found {spec.dtype}; call it before .normalize(), which comes last."
+            f"{call(verb)}: expected {' or '.join(dtypes)} pixels, found {spec.dtype} {spec.range}; call it before "
+            f".normalize(), which comes last."
+        )
+    if spec.channels not in channels:
+        raise PlanError(
+            f"{call(verb)}: expected {' or '.join(str(count) for count in channels)} channels, found {spec.channels}; "
+            f"{'decode(mode=...) says how many there are' if spec.channels != 3 else 'call .decode(mode=...) for others'}."
         )
 
 
