@@ -7,10 +7,14 @@ class Plan: ...
 
 def make_plan(
     verbs: list[dict[str, Any]],
+    decode: dict[str, Any],
     height: int,
     width: int,
+    channels: int,
     dtype: str,
     layout: str,
+    patch: int,
+    max_patches: int,
     mean: list[float],
     std: list[float],
     max_pixels: int,
@@ -18,15 +22,18 @@ def make_plan(
     max_scans: int,
     adaptive_order: bool,
 ) -> Plan: ...
-def run_bytes(plan: Plan, data: bytes, seed: int, epoch: int, index: int) -> dict[str, Any]: ...
+def run_bytes(
+    plan: Plan, data: bytes, seed: int, epoch: int, index: int, matrices: list[list[float]] = ...
+) -> dict[str, Any]: ...
 def run_pixels(
     plan: Plan,
-    pixels: npt.NDArray[np.uint8],
+    pixels: npt.NDArray[Any],
     stored: tuple[int, ...],
     orientation: int,
     seed: int,
     epoch: int,
     index: int,
+    matrices: list[list[float]] = ...,
 ) -> dict[str, Any]: ...
 
 class Job:
@@ -60,6 +67,8 @@ class Referral:
     def row(self) -> int: ...
     @property
     def job(self) -> Job: ...
+    @property
+    def asked(self) -> tuple[int, int] | None: ...
     def encoded(self) -> bytes: ...
 
 WaitState: TypeAlias = Literal["timeout", "done", "referral", "closed"]
@@ -75,9 +84,15 @@ class Pool:
     def announce_parties(self, count: int) -> None: ...
     def take_referral(self, timeout_ms: int) -> Referral | Literal[False] | None: ...
     def return_pixels(
-        self, referral: Referral, pixels: npt.NDArray[np.uint8], stored: tuple[int, int], orientation: int
+        self,
+        referral: Referral,
+        pixels: npt.NDArray[Any],
+        stored: tuple[int, int],
+        orientation: int,
+        matrices: list[list[float]] = ...,
     ) -> None: ...
-    def return_failure(self, referral: Referral, cause: str, message: str) -> None: ...
+    def return_matrices(self, referral: Referral, matrices: list[list[float]]) -> bool: ...
+    def return_failure(self, referral: Referral, stage: str, cause: str, message: str) -> None: ...
     def times(self) -> tuple[int, int, int, int, int, int, int]: ...
     def close(self, timeout_ms: int) -> list[bytes]: ...
 

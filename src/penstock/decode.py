@@ -70,6 +70,17 @@ class Decode:
             raise PlanError(f"decode: expected encoded bytes, found {spec}; images are decoded already.")
         return spec.with_(kind="image", height=None, width=None, channels=3, dtype="uint8", range="0..255")
 
+    def native(self) -> dict[str, Any]:
+        """native/types.h's DecodeOptions."""
+        return {
+            "mode": "RGB",
+            "composite": False,
+            "background": (0, 0, 0),
+            "depth": "eight",
+            "srgb": False,
+            "fast": False,
+        }
+
     def describe(self) -> str:
         """What ``print(line)`` shows: the options that are not the usual ones."""
         usual = Decode()
