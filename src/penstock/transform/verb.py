@@ -24,6 +24,9 @@ MAX_PIXELS = 178_956_970
 # What a colour argument is: one number for every channel, or one a channel.
 Colour = int | tuple[int, ...]
 
+# Verbs that only move pixels take all of these.
+DTYPES = ("uint8", "uint16", "float32")
+PAD_MODES = ("constant", "edge", "reflect", "symmetric")
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
@@ -116,6 +119,22 @@ def expect_image(
             f"{call(verb)}: expected {' or '.join(str(count) for count in channels)} channels, found {spec.channels}; "
             f"{'decode(mode=...) says how many there are' if spec.channels != 3 else 'call .decode(mode=...) for others'}."
         )
+
+
+def sized(verb: Spatial, spec: Spec) -> Spec:
+    """The Spec with the size that the verb's steps lead to, ragged where what comes in is; for verbs without draws.
+
+    Raises PlanError where the size that comes in is known and the verb cannot be applied to it.
+    """
+    if spec.height is None or spec.width is None:
+        return spec.with_(height=None, width=None)
+    height, width = spec.height, spec.width
+    try:
+        for step in verb.steps(height, width, None):
+            height, width = step.size(height, width)
+    except StepError as error:
+        raise PlanError(f"{call(verb)}: {error.message.removeprefix(f'{verb.name}: ')}.") from None
+    return spec.with_(height=height, width=width)
 
 
 def whole(verb: Any, name: str, minimum: int = 1, maximum: int = MAX_PIXELS) -> None:
