@@ -40,7 +40,7 @@ def pixels(image: Image.Image) -> Pixels:
 
 
 def colour(fill: Fill, image: Pixels) -> Pixels:
-    """The colour as one pixel of the image, [C]: 0 to 255 in uint8 and float32, times 257 in uint16, so 255 is white."""
+    """The colour as one pixel of the image, [C]: as it is in uint8 and float32, times 257 in uint16 (255 is white)."""
     scale = 257 if image.dtype == np.uint16 else 1
     levels = np.broadcast_to(np.asarray(fill, dtype=np.int64) * scale, image.shape[2:])
     return levels.astype(image.dtype)
@@ -87,7 +87,8 @@ class Resize:
         if self.precision == "float32":
             from penstock._reference import resample_float
 
-            return resample_float.resize(image, self.height, self.width, self.filter, self.box)
+            resized: Pixels = resample_float.resize(image, self.height, self.width, self.filter, self.box)
+            return resized
         from PIL import Image
 
         box = None
