@@ -12,20 +12,6 @@ namespace penstock {
 bool plan_resize_patches(const Verb&, Builder& build) {
   return build.fail("not built", "resize_patches: not built yet");
 }
-bool plan_random_color_jitter(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "random_color_jitter: not built yet");
-}
-bool plan_rand_augment(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "rand_augment: not built yet");
-}
-bool plan_trivial_augment(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "trivial_augment: not built yet");
-}
-bool plan_random_affine(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "random_affine: not built yet");
-}
-void apply_color(const Step&, const Frame&, const Frame&, TransformScratch&) {}
-void apply_warp(const Step&, const Frame&, const Frame&) {}
 void apply_jpeg(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 void apply_float_resize(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 
