@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <chrono>
 
+#include "png.h"
+#include "webp.h"
+
 namespace penstock {
 namespace {
 
@@ -49,6 +52,18 @@ void* place(const Plan& plan, Size size, void* slot, BufferProvider& provider, I
   return result.own->data;
 }
 
+DecodeResult decode(const uint8_t* data, size_t size, const Header& header, const Plan& plan, DecodeScratch& scratch,
+                    const std::atomic<bool>& cancel, RowSink& sink) {
+  switch (header.backend) {
+    case Backend::png:
+      return decode_png(data, size, header, plan.decode, plan.limits, scratch, cancel, sink);
+    case Backend::webp:
+      return decode_webp(data, size, header, plan.decode, plan.limits, scratch, cancel, sink);
+    default:
+      return decode_jpeg(data, size, header, plan.decode, plan.limits, scratch, cancel, sink);
+  }
+}
+
 void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const DrawKey& key, void* slot,
                      BufferProvider& provider, Holding& holding, uint64_t held, Scratch& scratch,
                      const std::atomic<bool>& cancel, ItemResult& result) {
@@ -60,14 +75,14 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
     result.outcome = Outcome::failed;
     return;
   }
-  if (header.backend != Backend::jpeg) {
+  if (!decodes_natively(header, plan.decode)) {
     result.outcome = Outcome::referee;
+    result.damage = std::move(header.damage);
     result.times.decode_ns += now_ns() - start;
     return;
   }
   result.orientation = header.orientation;
-  if (header.has_icc) result.notes |= kNoteIcc;
-  if (header.pictures > 1) result.notes |= kNoteFirstFrame;
+  result.notes = notes_of(header, plan.decode);
   Size upright = upright_size(result.stored, header.orientation);
   Affine affine;
   bool resolved = resolve_steps(plan, upright, key, scratch.steps, affine, result.problem);
@@ -86,7 +101,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
     start = now_ns();
     Chain chain(result.stored, header.orientation, scratch.steps, plan.output, target, scratch.transform);
     result.times.transform_ns += now_ns() - start;
-    decoded = decode_jpeg(data, size, header, plan.decode, plan.limits, scratch.decode, cancel, chain);
+    decoded = decode(data, size, header, plan, scratch.decode, cancel, chain);
     start = now_ns();
     if (decoded.outcome == DecodeOutcome::clean) chain.finish();
     int64_t packed = chain.batch_ns();
@@ -94,7 +109,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
     result.times.batch_ns += packed;
   } else {  // a broken file is a broken file first: the codec speaks before the verb that cannot be applied
     NullSink sink;
-    decoded = decode_jpeg(data, size, header, plan.decode, plan.limits, scratch.decode, cancel, sink);
+    decoded = decode(data, size, header, plan, scratch.decode, cancel, sink);
   }
   result.times.decode_ns += decoded.decode_ns;
   switch (decoded.outcome) {

@@ -486,7 +486,8 @@ NB_MODULE(_native, m) {
         bool allowed = inspect(reinterpret_cast<const uint8_t*>(data.c_str()), data.size(), Limits{}, header, problem);
         nb::dict out;
         out["allowed"] = allowed;
-        out["backend"] = header.backend == Backend::jpeg ? "jpeg" : "pillow";
+        const char* const backends[] = {"jpeg", "png", "webp", "pillow"};
+        out["backend"] = backends[static_cast<int>(header.backend)];
         out["reason"] = header.reason;
         out["stored"] = nb::make_tuple(header.stored_height, header.stored_width);
         out["orientation"] = header.orientation;
