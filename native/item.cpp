@@ -129,14 +129,14 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
     result.outcome = Outcome::failed;
     return;
   }
-  if (header.backend == Backend::pillow || !decodes_natively(header, plan.decode)) {
+  if (!decodes_natively(header, plan.decode)) {
     result.outcome = Outcome::referee;
+    result.damage = std::move(header.damage);
     result.times.decode_ns += now_ns() - start;
     return;
   }
   result.orientation = header.orientation;
-  if (header.has_icc) result.notes |= kNoteIcc;
-  if (header.pictures > 1) result.notes |= kNoteFirstFrame;
+  result.notes = notes_of(header, plan.decode);
   Size upright = upright_size(result.stored, header.orientation);
   if (asks_for_matrices(plan, affines, upright, result)) return;
   Affine affine;

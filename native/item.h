@@ -31,9 +31,6 @@ enum class Outcome : uint8_t {
   cancelled,  // nobody wants it any more
 };
 
-// Legal losses of the native path, one bit each.
-enum Note : uint32_t { kNoteIcc = 1, kNoteFirstFrame = 2 };
-
 struct Times {
   int64_t read_ns = 0, decode_ns = 0, transform_ns = 0, batch_ns = 0;
   int64_t blocked_ns = 0;  // waiting for memory

@@ -4,8 +4,6 @@
 #include "frame.h"
 #include "jpeg_fast.h"
 #include "plan_builder.h"
-#include "png.h"
-#include "webp.h"
 
 namespace penstock {
 
@@ -15,18 +13,6 @@ bool plan_resize_patches(const Verb&, Builder& build) {
 void apply_jpeg(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 void apply_float_resize(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 
-DecodeResult decode_png(const uint8_t*, size_t, const Header&, const DecodeOptions&, const Limits&, DecodeScratch&,
-                        const std::atomic<bool>&, RowSink&) {
-  return {};
-}
-DecodeResult decode_webp(const uint8_t*, size_t, const Header&, const DecodeOptions&, const Limits&, DecodeScratch&,
-                         const std::atomic<bool>&, RowSink&) {
-  return {};
-}
-bool decodes_natively(const Header& header, const DecodeOptions& options) {
-  return header.backend == Backend::jpeg && !(options.srgb && header.has_icc) &&
-         options.depth != DecodeOptions::Depth::sixteen && options.mode != DecodeOptions::Mode::rgba;
-}
 FastPlan plan_fast(const Header&, const std::vector<Step>&) { return {}; }
 DecodeResult decode_jpeg_fast(const uint8_t*, size_t, const Header&, const FastPlan&, const Limits&, DecodeScratch&,
                               TransformScratch&, const std::atomic<bool>&, RowSink&) {

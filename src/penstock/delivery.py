@@ -20,8 +20,14 @@ from penstock.types import Batch, Damage, DtypeName, Failure, LayoutName, Spec, 
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
 ALIGNMENT = 64
-NOTE_BITS = {1: "icc ignored", 2: "first frame taken"}
-"""Notes of the native path, by bit (native/item.h)."""
+NOTE_BITS = {
+    1: "icc ignored",
+    2: "first frame taken",
+    4: "alpha dropped",
+    8: "16 bit clipped",
+    16: "16 bit reduced",
+}
+"""Notes of the native path, by bit (native/header.h)."""
 
 
 def sentence(stage: StageName, key: str, message: str) -> str:
