@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from penstock._reference.jpeg import Jpeg
 from penstock.geometry import Matrix, matrix
 
 if TYPE_CHECKING:
@@ -104,4 +105,4 @@ class FlipX:
         return height, width
 
 
-Step = Crop | Resize | FlipX
+Step = Crop | Resize | FlipX | Jpeg

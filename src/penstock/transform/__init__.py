@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from penstock.transform.center_crop import CenterCrop
+from penstock.transform.jpeg_roundtrip import JpegRoundtrip
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats, Normalize
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
@@ -15,6 +16,7 @@ __all__ = [
     "SIGNED",
     "UNIT",
     "CenterCrop",
+    "JpegRoundtrip",
     "NormalizationStats",
     "Normalize",
     "RandomHorizontalFlip",

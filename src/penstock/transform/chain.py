@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 from penstock.decode import Decode
 from penstock.transform.center_crop import CenterCrop
+from penstock.transform.jpeg_roundtrip import JpegRoundtrip
 from penstock.transform.normalize import Normalize
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
@@ -70,4 +71,5 @@ class Chain(ABC):
     center_crop = _verb(CenterCrop)
     random_resized_crop = _verb(RandomResizedCrop)
     random_horizontal_flip = _verb(RandomHorizontalFlip)
+    jpeg_roundtrip = _verb(JpegRoundtrip)
     normalize = _verb(Normalize)
