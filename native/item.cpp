@@ -210,6 +210,7 @@ void fail_for_memory(ItemResult& result, Stage stage) noexcept {
 void Scratch::trim() {
   encoded.trim(kKeepBytes);
   if (decode.strip.size() > kKeepBytes) decode.strip = {};
+  if (transform.encoded.size() > kKeepBytes) transform.encoded = {};
   size_t kept = 0;
   for (const std::vector<uint8_t>& buffer : transform.buffers) kept += buffer.size();
   if (kept > kKeepBytes) transform.buffers.clear();

@@ -9,6 +9,7 @@
 
 #include "bare.h"
 #include "frame.h"
+#include "jpeg_encode.h"
 #include "pool.h"
 
 namespace nb = nanobind;
@@ -634,6 +635,25 @@ NB_MODULE(_native, m) {
         return bare_decode(paths, threads);
       },
       "paths"_a, "threads"_a);
+  m.def(
+      "bare_roundtrip",
+      [](nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> rgb, int quality, int count,
+         int threads) {
+        const Size size = {static_cast<int>(rgb.shape(0)), static_cast<int>(rgb.shape(1))};
+        nb::gil_scoped_release released;
+        return bare_roundtrip(rgb.data(), size, quality, count, threads);
+      },
+      "rgb"_a, "quality"_a, "count"_a, "threads"_a);
+  m.def(
+      "jpeg_roundtrip",
+      [](nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> rgb, int quality) {
+        const Size size = {static_cast<int>(rgb.shape(0)), static_cast<int>(rgb.shape(1))};
+        const ptrdiff_t stride = static_cast<ptrdiff_t>(size.width) * kChannels;
+        std::vector<uint8_t> encoded;
+        nb::gil_scoped_release released;
+        return jpeg_roundtrip(rgb.data(), stride, size, quality, rgb.data(), stride, encoded);
+      },
+      "rgb"_a, "quality"_a);
   m.def("simd_name", [] { return kernels().name; });
   m.def("jpeg_version", &jpeg_version);
 }

@@ -10,7 +10,6 @@ namespace penstock {
 bool plan_resize_patches(const Verb&, Builder& build) {
   return build.fail("not built", "resize_patches: not built yet");
 }
-void apply_jpeg(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 void apply_float_resize(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 
 FastPlan plan_fast(const Header&, const std::vector<Step>&) { return {}; }

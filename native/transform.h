@@ -65,6 +65,7 @@ struct Output {
 struct TransformScratch {
   AxisCache axes;
   std::vector<std::vector<uint8_t>> buffers;
+  std::vector<uint8_t> encoded;  // of the jpeg step
   // whatever else the sinks reuse
 };
 
