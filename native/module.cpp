@@ -119,7 +119,7 @@ DecodeOptions decode_options_from(const nb::dict& dict) {
   DecodeOptions options;
   options.mode = word<DecodeOptions::Mode>(
       "mode", nb::cast<std::string>(dict["mode"]),
-      {{"RGB", DecodeOptions::Mode::rgb}, {"L", DecodeOptions::Mode::grey}, {"RGBA", DecodeOptions::Mode::rgba}});
+      {{"rgb", DecodeOptions::Mode::rgb}, {"grey", DecodeOptions::Mode::grey}, {"rgba", DecodeOptions::Mode::rgba}});
   options.composite = nb::cast<bool>(dict["composite"]);
   std::vector<int> background = nb::cast<std::vector<int>>(dict["background"]);
   for (size_t i = 0; i < background.size() && i < 3; ++i) {
