@@ -202,10 +202,10 @@ class Recipe(Chain):
         return hashlib.sha256(f"{RESAMPLER}\n{self.to_json()}".encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The recipe as canonical JSON: sorted keys, every argument, no spaces.
+        """The recipe as canonical JSON: sorted keys, every argument that is not the default, no spaces.
 
-        >>> recipe().random_horizontal_flip().to_json()
-        '{"penstock":"recipe","steps":[{"p":0.5,"verb":"random_horizontal_flip"}],"version":1}'
+        >>> recipe().random_horizontal_flip(0.25).to_json()
+        '{"penstock":"recipe","steps":[{"p":0.25,"verb":"random_horizontal_flip"}],"version":1}'
         """
         import json
 
@@ -278,8 +278,13 @@ def _changed(decoding: Decode) -> list[Field[Any]]:
 
 
 def _step_to_json(step: Decode | Verb) -> dict[str, Any]:
-    # Not dataclasses.asdict: it would copy named tuples and nested values as something else.
-    values = {entry.name: getattr(step, entry.name) for entry in fields(step)}
+    # Not dataclasses.asdict: it would copy named tuples and nested values as something else. What is as usual is left
+    # out, so that a fingerprint outlives the options that later versions add.
+    values = {
+        entry.name: getattr(step, entry.name)
+        for entry in fields(step)
+        if entry.default is MISSING or getattr(step, entry.name) != entry.default
+    }
     return {"verb": step.name if isinstance(step, Verb) else "decode", **values}
 
 
