@@ -388,3 +388,20 @@ def test_every_small_size_resolves_alike(same_plan: Any) -> None:
 
 def test_draws_are_not_needed() -> None:
     assert Resize(3, 4, fit="contain").steps(9, 9, Draws(0, 0, 0, 0)) == Resize(3, 4, fit="contain").steps(9, 9, None)
+
+
+# -- the second resampler --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_float_precision_keeps_what_lies_between(dtype: Any) -> None:
+    picture_of_bytes = noise(37, 53)
+    image = picture_of_bytes.astype(dtype) * dtype(257 if dtype == np.uint16 else 1)
+    made = run(Resize(20, 64, fit="contain", fill=9, precision="float32"), image)
+    assert made.dtype == np.float32 and made.shape == (20, 64, 3)
+    inner = run(Resize(20, 64, fit="inside", precision="float32"), image)
+    left = round((64 - inner.shape[1]) / 2)
+    np.testing.assert_array_equal(made[:, left : left + inner.shape[1]], inner)
+    assert (made[:, :left] == 9).all() and (inner != np.round(inner)).any()
+    exact = run(Resize(20, 64, fit="inside"), picture_of_bytes)
+    assert np.abs(exact - inner).max() < 1.01  # the first resampler rounds twice

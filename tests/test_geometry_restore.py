@@ -67,14 +67,14 @@ def test_points_boxes_and_polygons_come_back(name: str, orientation: int) -> Non
     for index in range(4):
         row = row_for(CHAINS[name], *size_for(orientation), orientation, index)
         for frame in ("upright", "stored"):
-            back = row.to_source(row.to_model(POINTS, frame=frame), frame=frame)  # type: ignore[arg-type]
+            back = row.to_source(row.to_model(POINTS, frame=frame), frame=frame)
             assert np.abs(back - POINTS).max() < 1e-6
             boxes = np.concatenate([POINTS, POINTS + 3], axis=-1)
-            moved = row.boxes_to_source(row.boxes_to_model(boxes, frame=frame), frame=frame)  # type: ignore[arg-type]
+            moved = row.boxes_to_source(row.boxes_to_model(boxes, frame=frame), frame=frame)
             assert np.abs(moved - boxes).max() < 1e-6
             polygons = [POINTS[:3], POINTS[3:9]]
-            there = row.polygons_to_model(polygons, frame=frame)  # type: ignore[arg-type]
-            for one, other in zip(polygons, row.polygons_to_source(there, frame=frame), strict=True):  # type: ignore[arg-type]
+            there = row.polygons_to_model(polygons, frame=frame)
+            for one, other in zip(polygons, row.polygons_to_source(there, frame=frame), strict=True):
                 assert np.abs(one - other).max() < 1e-6
 
 
@@ -93,13 +93,13 @@ def test_masks_come_back_exactly(name: str, orientation: int) -> None:
             mask = mask if type(step).__name__ == "Erase" else step.apply(mask)
         row = row_for(made, height, width, orientation, index)
         for frame, expected in (("upright", upright), ("stored", stored)):
-            back = row.restore(mask[..., 0], frame=frame, outside=255)  # type: ignore[arg-type]
+            back = row.restore(mask[..., 0], frame=frame, outside=255)
             seen = back != 255
             assert back.dtype == np.uint8 and back.shape == expected.shape
             np.testing.assert_array_equal(back[seen], expected[seen])
             # All of what lies inside the model's image, and nothing else.
             y, x = np.mgrid[: expected.shape[0], : expected.shape[1]] + 0.5
-            place = row.to_model(np.stack([x, y], axis=-1), frame=frame)  # type: ignore[arg-type]
+            place = row.to_model(np.stack([x, y], axis=-1), frame=frame)
             inside = ((place >= 0) & (place < mask.shape[1::-1])).all(axis=-1)
             np.testing.assert_array_equal(seen, inside)
 
