@@ -86,10 +86,9 @@ class Resize:
     def apply(self, image: Pixels) -> Pixels:
         """The resized image: uint8, or float32 where ``precision`` says so."""
         if self.precision == "float32":
-            from penstock._reference import resample_float
+            from penstock._reference.resample_float import resample_float
 
-            resized: Pixels = resample_float.resize(image, self.height, self.width, self.filter, self.box)
-            return resized
+            return resample_float(image, self.height, self.width, self.filter, self.box)
         from PIL import Image
 
         box = None

@@ -57,7 +57,8 @@ class Resize(Spatial):
     that would become larger (inside, short_side, long_side).
 
     ``precision="float32"`` rounds nothing, neither between the passes nor after them: float32 [H, W, C] out, 0 to 255,
-    also from uint16 and float32, with the filters bilinear, bicubic and lanczos; jax.image.resize's numbers.
+    also from uint16 (divided by 257) and float32, with the filters bilinear, bicubic and lanczos; jax.image.resize's
+    numbers.
 
     Raises PlanError for sizes and words that cannot be; an image fails when a side of its new size rounds to 0 or its
     new size exceeds 178,956,970 pixels.
@@ -113,7 +114,7 @@ class Resize(Spatial):
             spec = sized(self, spec)
         else:
             spec = spec.with_(height=self.height, width=self.width)
-        return spec if exact else spec.with_(dtype="float32")
+        return spec if exact else spec.with_(dtype="float32", range="0..255")
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
