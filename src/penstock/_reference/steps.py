@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from penstock._reference.color import Color
+from penstock._reference.warp import Warp
 from penstock.geometry import Matrix, matrix
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from penstock.types import FilterName, UInt8Image
 
-__all__ = ["Crop", "FlipX", "Resize", "Step"]
+__all__ = ["Color", "Crop", "FlipX", "Resize", "Step", "Warp"]
 
 
 def _picture(image: UInt8Image) -> Image.Image:
@@ -104,4 +106,4 @@ class FlipX:
         return height, width
 
 
-Step = Crop | Resize | FlipX
+Step = Crop | Resize | FlipX | Color | Warp

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats, Normalize
+from penstock.transform.rand_augment import RandAugment
+from penstock.transform.random_affine import RandomAffine
+from penstock.transform.random_color_jitter import RandomColorJitter
+from penstock.transform.random_grayscale import RandomGrayscale
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
 from penstock.transform.resize import Resize
+from penstock.transform.trivial_augment import TrivialAugment
 from penstock.transform.verb import Spatial, StepError, Verb
+from penstock.transform.warp import Warp
 
 __all__ = [
     "CLIP",
@@ -17,10 +23,16 @@ __all__ = [
     "CenterCrop",
     "NormalizationStats",
     "Normalize",
+    "RandAugment",
+    "RandomAffine",
+    "RandomColorJitter",
+    "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "Resize",
     "Spatial",
     "StepError",
+    "TrivialAugment",
     "Verb",
+    "Warp",
 ]

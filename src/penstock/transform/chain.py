@@ -10,10 +10,16 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 from penstock.decode import Decode
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.normalize import Normalize
+from penstock.transform.rand_augment import RandAugment
+from penstock.transform.random_affine import RandomAffine
+from penstock.transform.random_color_jitter import RandomColorJitter
+from penstock.transform.random_grayscale import RandomGrayscale
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
 from penstock.transform.resize import Resize
+from penstock.transform.trivial_augment import TrivialAugment
 from penstock.transform.verb import Verb
+from penstock.transform.warp import Warp
 
 __all__ = ["VERBS", "Chain"]
 
@@ -70,4 +76,10 @@ class Chain(ABC):
     center_crop = _verb(CenterCrop)
     random_resized_crop = _verb(RandomResizedCrop)
     random_horizontal_flip = _verb(RandomHorizontalFlip)
+    warp = _verb(Warp)
+    random_affine = _verb(RandomAffine)
+    random_color_jitter = _verb(RandomColorJitter)
+    random_grayscale = _verb(RandomGrayscale)
+    rand_augment = _verb(RandAugment)
+    trivial_augment = _verb(TrivialAugment)
     normalize = _verb(Normalize)

@@ -59,6 +59,15 @@ class Verb(ABC):
         """The verb and its arguments in one short text."""
         return f"{self.name} {self.arguments()}".rstrip()
 
+    def json_fields(self) -> dict[str, Any]:
+        """Every argument by name, as JSON takes it; raises PlanError for a verb that has no JSON."""
+        # Not dataclasses.asdict: it would copy named tuples and nested values as something else.
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """What the fingerprint holds of the verb: its JSON, or what stands for it where it has none."""
+        return self.json_fields()
+
 
 @dataclass(frozen=True, slots=True)
 class Spatial(Verb):
@@ -79,7 +88,8 @@ def written(name: str, arguments: Iterable[tuple[str, Any, bool]]) -> str:
     positional = True
     for argument, value, keyword_only in arguments:
         positional = positional and not keyword_only
-        texts.append(f"{value!r}" if positional else f"{argument}={value!r}")
+        shown = getattr(value, "__qualname__", None) or repr(value)  # a function by its name, not by its address
+        texts.append(shown if positional else f"{argument}={shown}")
     return f"{name}({', '.join(texts)})"
 
 
