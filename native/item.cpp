@@ -140,6 +140,7 @@ void fail_for_memory(ItemResult& result, Stage stage) noexcept {
 void Scratch::trim() {
   encoded.trim(kKeepBytes);
   if (decode.strip.size() > kKeepBytes) decode.strip = {};
+  if (decode.planes.size() > kKeepBytes) decode.planes = {};
   if (transform.encoded.size() > kKeepBytes) transform.encoded = {};
   size_t kept = 0;
   for (const std::vector<uint8_t>& buffer : transform.buffers) kept += buffer.size();

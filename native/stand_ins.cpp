@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "frame.h"
-#include "jpeg_fast.h"
 #include "plan_builder.h"
 #include "png.h"
 #include "webp.h"
@@ -58,10 +57,4 @@ bool decodes_natively(const Header& header, const DecodeOptions& options) {
   return header.backend == Backend::jpeg && !(options.srgb && header.has_icc) &&
          options.depth != DecodeOptions::Depth::sixteen && options.mode != DecodeOptions::Mode::rgba;
 }
-FastPlan plan_fast(const Header&, const std::vector<Step>&) { return {}; }
-DecodeResult decode_jpeg_fast(const uint8_t*, size_t, const Header&, const FastPlan&, const Limits&, DecodeScratch&,
-                              TransformScratch&, const std::atomic<bool>&, RowSink&) {
-  return {};
-}
-
 }  // namespace penstock
