@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "jpeg_fast.h"
+
 namespace penstock {
 namespace {
 
@@ -84,9 +86,18 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
     void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
     if (target == nullptr) return;
     start = now_ns();
-    Chain chain(result.stored, header.orientation, scratch.steps, plan.output, target, scratch.transform);
+    FastPlan fast;
+    if (plan.decode.fast) fast = plan_fast(header, scratch.steps);
+    if (fast.possible) {
+      scratch.steps.erase(scratch.steps.begin(), scratch.steps.begin() + static_cast<ptrdiff_t>(fast.consumed));
+    }
+    Chain chain(fast.possible ? fast.size : result.stored, header.orientation, scratch.steps, plan.output, target,
+                scratch.transform);
     result.times.transform_ns += now_ns() - start;
-    decoded = decode_jpeg(data, size, header, plan.decode, plan.limits, scratch.decode, cancel, chain);
+    decoded = fast.possible
+                  ? decode_jpeg_fast(data, size, header, fast, plan.limits, scratch.decode, scratch.transform, cancel,
+                                     chain)
+                  : decode_jpeg(data, size, header, plan.decode, plan.limits, scratch.decode, cancel, chain);
     start = now_ns();
     if (decoded.outcome == DecodeOutcome::clean) chain.finish();
     int64_t packed = chain.batch_ns();
