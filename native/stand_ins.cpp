@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "frame.h"
-#include "jpeg_fast.h"
 #include "plan_builder.h"
 
 namespace penstock {
@@ -11,11 +10,5 @@ bool plan_resize_patches(const Verb&, Builder& build) {
   return build.fail("not built", "resize_patches: not built yet");
 }
 void apply_float_resize(const Step&, const Frame&, const Frame&, TransformScratch&) {}
-
-FastPlan plan_fast(const Header&, const std::vector<Step>&) { return {}; }
-DecodeResult decode_jpeg_fast(const uint8_t*, size_t, const Header&, const FastPlan&, const Limits&, DecodeScratch&,
-                              TransformScratch&, const std::atomic<bool>&, RowSink&) {
-  return {};
-}
 
 }  // namespace penstock
