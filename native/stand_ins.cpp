@@ -45,7 +45,6 @@ bool plan_random_affine(const Verb&, Draws, Builder& build) {
 void apply_color(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 void apply_warp(const Step&, const Frame&, const Frame&) {}
 void apply_jpeg(const Step&, const Frame&, const Frame&, TransformScratch&) {}
-void apply_float_resize(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 
 DecodeResult decode_png(const uint8_t*, size_t, const Header&, const DecodeOptions&, const Limits&, DecodeScratch&,
                         const std::atomic<bool>&, RowSink&) {

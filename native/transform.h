@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "resample.h"
+#include "resample_float.h"
 #include "rows.h"
 
 namespace penstock {
@@ -65,6 +66,7 @@ struct Output {
 struct TransformScratch {
   AxisCache axes;
   std::vector<std::vector<uint8_t>> buffers;
+  FloatScratch floats;
   // whatever else the sinks reuse
 };
 
