@@ -305,7 +305,10 @@ def shown(step: reference.Step) -> list[Any]:
         ),
         (
             lambda: Normalize([0.5, 0.5], [1, 1, 1]),
-            "normalize([0.5, 0.5], [1, 1, 1]): expected mean= 1, 3 or 4 finite numbers, one a channel, found [0.5, 0.5].",
+            (
+                "normalize([0.5, 0.5], [1, 1, 1]): expected mean= 1, 3 or 4 finite numbers, one a channel, "
+                "found [0.5, 0.5]."
+            ),
         ),
         (
             lambda: Normalize([0, 0, 0], [1, 0, 1]),
