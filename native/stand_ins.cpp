@@ -9,6 +9,5 @@ namespace penstock {
 bool plan_resize_patches(const Verb&, Builder& build) {
   return build.fail("not built", "resize_patches: not built yet");
 }
-void apply_float_resize(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 
 }  // namespace penstock
