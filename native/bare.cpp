@@ -177,7 +177,7 @@ double bare_roundtrip(const uint8_t* rgb, Size size, int quality, int count, int
     while (next.fetch_add(1) < count && !failed) {
       unsigned char* memory = nullptr;
       unsigned long bytes = 0;
-      if (!encode_from(rgb, size, quality, &memory, &bytes) || !decode_into(memory, bytes, &frame)) failed = true;
+      if (!encode_from(rgb, size, quality, &memory, &bytes) || !decode_jpeg_into(memory, bytes, &frame)) failed = true;
       std::free(memory);
     }
   };
