@@ -12,9 +12,6 @@ namespace penstock {
 bool plan_resize_long_side(const Verb&, Builder& build) {
   return build.fail("not built", "resize_long_side: not built yet");
 }
-bool plan_resize_patches(const Verb&, Builder& build) {
-  return build.fail("not built", "resize_patches: not built yet");
-}
 bool plan_crop(const Verb&, Builder& build) { return build.fail("not built", "crop: not built yet"); }
 bool plan_pad(const Verb&, Builder& build) { return build.fail("not built", "pad: not built yet"); }
 bool plan_pad_to(const Verb&, Builder& build) { return build.fail("not built", "pad_to: not built yet"); }

@@ -22,6 +22,7 @@ PadModeName = Literal["constant", "edge", "reflect", "symmetric"]
 ModeName = Literal["RGB", "L", "RGBA"]
 RaggedName = Literal["pad", "list", "bucket"]
 RoundingName = Literal["even", "floor"]
+PatchRoundingName = Literal["ceil", "floor"]
 DtypeName = Literal["uint8", "uint16", "float16", "bfloat16", "float32"]
 LayoutName = Literal["NHWC", "NCHW"]
 LastName = Literal["short", "drop", "blank"]
@@ -81,14 +82,29 @@ class Spec:
     layout: LayoutName = "NHWC"
     patch: int | None = None  # side of a patch after patchify: an image is [max_patches, patch * patch * channels]
     max_patches: int | None = None
+    # (patch, max_patches) that a resize(max_patches=) has fitted the sides to; gone once another verb changes them.
+    budget: tuple[int, int] | None = None
+    ragged_as: RaggedName | None = None  # how a batch holds images of different sizes
 
     @property
     def ragged(self) -> bool:
-        """True where each image has its own size."""
-        return self.height is None or self.width is None
+        """True where each image has its own size; never after patchify, which has one shape for all."""
+        return self.patch is None and (self.height is None or self.width is None)
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of one finished image: [H, W, C], [C, H, W] or [P, D]; None where each has its own."""
+        if self.patch is not None and self.max_patches is not None:
+            return self.max_patches, self.patch * self.patch * self.channels
+        if self.height is None or self.width is None:
+            return None
+        sides = (self.height, self.width)
+        return (*sides, self.channels) if self.layout == "NHWC" else (self.channels, *sides)
 
     def with_(self, **changes: Any) -> Spec:
-        """This Spec with some fields changed."""
+        """This Spec with some fields changed; a new size is no longer one that fits a budget of patches."""
+        if "height" in changes or "width" in changes:
+            changes.setdefault("budget", None)
         return replace(self, **changes)
 
     def __str__(self) -> str:
@@ -97,6 +113,11 @@ class Spec:
         height = "H" if self.height is None else str(self.height)
         width = "W" if self.width is None else str(self.width)
         sides = [height, width, str(self.channels)] if self.layout == "NHWC" else [str(self.channels), height, width]
+        if self.patch is not None:
+            sides = [str(self.max_patches), str(self.patch * self.patch * self.channels)]
+        if self.kind == "batch" and self.ragged_as == "list":
+            count = "N" if self.count is None else str(self.count)
+            return f"list of {count} {self.dtype} [{', '.join(sides)}] {self.range}"
         if self.kind == "batch":
             sides.insert(0, "N" if self.count is None else str(self.count))
         return f"{self.dtype} [{', '.join(sides)}] {self.range}"

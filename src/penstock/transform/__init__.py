@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats, Normalize
+from penstock.transform.patchify import Patchify
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
 from penstock.transform.resize import Resize
@@ -17,6 +18,7 @@ __all__ = [
     "CenterCrop",
     "NormalizationStats",
     "Normalize",
+    "Patchify",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "Resize",

@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 from penstock.decode import Decode
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.normalize import Normalize
+from penstock.transform.patchify import Patchify
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
 from penstock.transform.resize import Resize
@@ -71,3 +72,4 @@ class Chain(ABC):
     random_resized_crop = _verb(RandomResizedCrop)
     random_horizontal_flip = _verb(RandomHorizontalFlip)
     normalize = _verb(Normalize)
+    patchify = _verb(Patchify)

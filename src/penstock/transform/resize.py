@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.errors import PlanError
+from penstock.transform.patch_size import check_patches, patches_native, patches_size, patches_spec
 from penstock.transform.verb import FILTERS, MAX_PIXELS, Spatial, StepError, call, expect_image, sides, whole, word
-from penstock.types import FilterName, FitName
+from penstock.types import FilterName, FitName, PatchRoundingName
 
 if TYPE_CHECKING:
     from penstock._reference import steps as reference
@@ -20,22 +21,30 @@ __all__ = ["Resize"]
 
 @dataclass(frozen=True, slots=True)
 class Resize(Spatial):
-    """Resizes to (height, width), or the short side to ``short_side`` with the aspect kept.
+    """Resizes to (height, width), the short side to ``short_side``, or to a budget of patches with the aspect kept.
 
     uint8 [H, W, 3] in and out, bit-identical to Pillow's ``resize`` with the same filter (antialiased).
     ``fit="fill"`` stretches; ``fit="cover"`` fills the size from a centred part of the image with its aspect, in one
     resize (PIL.ImageOps.fit). With ``short_side=n`` the long side is ``int(n * long / short)``, as in torchvision.
+    With ``max_patches=`` and ``patch=`` the sides are multiples of ``patch * multiple`` and hold at most ``max_patches``
+    patches: ``rounding="ceil"`` is the rule of SigLIP 2 NaFlex, ``rounding="floor"`` that of Gemma 4.
     Raises PlanError for sizes and words that cannot be; an image whose new size would exceed 178,956,970 pixels fails.
 
     >>> Resize(224, 224, fit="cover").describe()
     'resize H=224 W=224 cover bilinear'
     >>> Resize(short_side=256).describe()
     'resize short_side=256 bilinear'
+    >>> Resize(max_patches=256, patch=16).describe()
+    'resize max_patches=256 patch=16 bilinear'
     """
 
     height: int | None = None
     width: int | None = None
     short_side: int | None = field(default=None, kw_only=True)
+    max_patches: int | None = field(default=None, kw_only=True)
+    patch: int | None = field(default=None, kw_only=True)
+    multiple: int = field(default=1, kw_only=True)
+    rounding: PatchRoundingName = field(default="ceil", kw_only=True)
     fit: FitName = field(default="fill", kw_only=True)
     filter: FilterName = field(default="bilinear", kw_only=True)
 
@@ -47,7 +56,10 @@ class Resize(Spatial):
                 f"resize({self.height!r}): expected two numbers, found {type(self.height).__name__} of them; write "
                 f"resize({', '.join(str(side) for side in self.height)}), height first."
             )
-        if self.short_side is not None:
+        check_patches(self)
+        if self.max_patches is not None:
+            pass
+        elif self.short_side is not None:
             if self.height is not None or self.width is not None:
                 raise PlanError(f"{call(self)}: expected (height, width) or short_side=, found both.")
             if self.fit != "fill":
@@ -71,6 +83,8 @@ class Resize(Spatial):
     def spec(self, spec: Spec) -> Spec:
         """uint8 [height, width, 3]; ragged with ``short_side`` unless the size that comes in is fixed."""
         expect_image(self, spec)
+        if self.max_patches is not None:
+            return patches_spec(self, spec)
         if self.short_side is None:
             return spec.with_(height=self.height, width=self.width)
         if spec.height is None or spec.width is None:
@@ -82,6 +96,10 @@ class Resize(Spatial):
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
+        if self.max_patches is not None:
+            multiple = f" multiple={self.multiple}" if self.multiple != 1 else ""
+            rounding = f" rounding={self.rounding}" if self.rounding != "ceil" else ""
+            return f"max_patches={self.max_patches} patch={self.patch}{multiple}{rounding} {self.filter}"
         if self.short_side is not None:
             return f"short_side={self.short_side} {self.filter}"
         return f"H={self.height} W={self.width} {self.fit} {self.filter}"
@@ -94,6 +112,8 @@ class Resize(Spatial):
 
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
+        if self.max_patches is not None:
+            return patches_native(self)
         if self.short_side is not None:
             return {"kind": "resize_short_side", "height": self.short_side, "filter": self.filter}
         return {
@@ -105,6 +125,8 @@ class Resize(Spatial):
         }
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
+        if self.max_patches is not None:
+            return patches_size(self, height, width)
         if self.short_side is None:
             assert self.height is not None and self.width is not None  # __post_init__ saw to it
             return self.height, self.width
