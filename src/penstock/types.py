@@ -145,11 +145,15 @@ class Row:
     failure: Failure | None = None
     layout: LayoutName = "NHWC"
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    patch: int | None = None  # side of a patch, where ``image`` is [P, D]
+    grid: tuple[int, int] | None = None  # (rows, columns) of its patches
 
     def show(self) -> Image:
         """This row as a Pillow picture (RGB uint8), normalisation undone; a notebook displays it."""
-        from penstock.sheet import picture
+        from penstock.sheet import joined, picture
 
+        if self.patch is not None and self.grid is not None:
+            return picture(joined(self.image, self.patch, *self.grid), "NHWC", self.statistics)
         return picture(self.image, self.layout, self.statistics)
 
     def _repr_png_(self) -> bytes:
@@ -174,6 +178,11 @@ class Batch:
     ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch. ``step`` counts the batches of this
     pass from where it began, so from 0 again after a state was loaded: that batch is
     ``line.batch_at(step, start=state["position"])``.
+
+    After ``patchify``, ``images`` is [N, P, D], ``grid`` is int64 [N, 2] (rows, columns), ``patch_count`` int64 [N], and
+    ``positions`` int64 [N, P, 2] says (row, column) of each patch, -1 where a slot holds none of the image's. Where
+    images have each their own size (``batch(n, ragged=)``), ``sizes`` is int64 [N, 2] (height, width); with
+    ``ragged="list"``, ``images`` is a list of arrays, None for a failed row. All four are None where they do not apply.
     """
 
     images: npt.NDArray[Any]
@@ -189,6 +198,11 @@ class Batch:
     epoch: int
     layout: LayoutName = "NHWC"
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    sizes: npt.NDArray[np.int64] | None = None
+    positions: npt.NDArray[np.int64] | None = None
+    patch_count: npt.NDArray[np.int64] | None = None
+    grid: npt.NDArray[np.int64] | None = None
+    patch: int | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -201,7 +215,7 @@ class Batch:
         i = position % count
         failure = next((f for f in self.failures if f.index == self.index[i]), None) if not self.valid[i] else None
         return Row(
-            image=self.images[i],
+            image=self._image(i),
             label=int(self.labels[i]),
             key=self.keys[i],
             index=int(self.index[i]),
@@ -212,7 +226,19 @@ class Batch:
             failure=failure,
             layout=self.layout,
             statistics=self.statistics,
+            patch=self.patch,
+            grid=None if self.grid is None else (int(self.grid[i, 0]), int(self.grid[i, 1])),
         )
+
+    def _image(self, i: int) -> npt.NDArray[Any]:
+        """One row's image: without the padding that other rows' sizes brought; [0, 0, 3] where a list has none."""
+        image = self.images[i]
+        if image is None:
+            return np.zeros((0, 0, 3), dtype=next((other.dtype for other in self.images if other is not None), np.uint8))
+        if self.sizes is None or image.ndim != 3:
+            return image
+        height, width = self.sizes[i].tolist()
+        return image[:height, :width] if self.layout == "NHWC" else image[:, :height, :width]
 
     def __iter__(self) -> Iterator[Row]:
         return (self[i] for i in range(len(self)))
@@ -222,7 +248,7 @@ class Batch:
         return {name: getattr(self, name) for name in BATCH_FIELDS}
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        """``images`` as a DLPack capsule, so that ``torch.from_dlpack(batch)`` works without a copy."""
+        """``images``, where they are one array, as a DLPack capsule, so that ``torch.from_dlpack(batch)`` works without a copy."""
         return self.images.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -241,9 +267,9 @@ class Batch:
         return png(self.sheet())
 
     def __repr__(self) -> str:
-        shape = list(self.images.shape)
+        images = f"{self.images.dtype} {list(self.images.shape)}" if hasattr(self.images, "shape") else "a list"
         return (
-            f"Batch(step={self.step}, epoch={self.epoch}, images={self.images.dtype} {shape}, "
+            f"Batch(step={self.step}, epoch={self.epoch}, images={images}, "
             f"valid={int(self.valid.sum())}, damaged={int(self.damaged.sum())}, failures={len(self.failures)})"
         )
 
@@ -260,4 +286,8 @@ BATCH_FIELDS: tuple[str, ...] = (
     "failures",
     "step",
     "epoch",
+    "sizes",
+    "positions",
+    "patch_count",
+    "grid",
 )

@@ -18,9 +18,3 @@ def cut(image: NDArray[Any], size: int, max_patches: int) -> NDArray[Any]:
     out[: rows * columns] = squares.reshape(rows * columns, -1)
     return out
 
-
-def joined(patches: NDArray[Any], size: int, rows: int, columns: int) -> NDArray[Any]:
-    """Return the image [H, W, C] that ``cut`` made [P, size * size * C] from; the grid was rows x columns."""
-    channels = patches.shape[1] // (size * size)
-    squares = patches[: rows * columns].reshape(rows, columns, size, size, channels)
-    return np.ascontiguousarray(squares.transpose(0, 2, 1, 3, 4).reshape(rows * size, columns * size, channels))
