@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.errors import PlanError
 from penstock.transform.verb import MAX_PIXELS, StepError, call, whole, word
 
-if TYPE_CHECKING:
-    from penstock.types import Spec
-
-__all__ = ["check_patches", "patch_size", "patches_native", "patches_size", "patches_spec"]
+__all__ = ["check_patches", "patch_size", "patches_native", "patches_size", "patches_written"]
 
 # The bisection's bounds and its precision, as SigLIP 2 was trained with them.
 PRECISION = 1e-5
 LARGEST_SCALE = 100.0
+
+LARGEST = 4096  # side of a patch, in pixels
 
 
 def patch_size(
@@ -85,23 +84,17 @@ def _rounded_down(height: int, width: int, max_patches: int, patch: int, multipl
 def check_patches(verb: Any) -> None:
     """Checks ``max_patches``, ``patch``, ``multiple`` and ``rounding`` of a resize, where any of them is given."""
     if verb.max_patches is None:
-        for name, usual in (("patch", None), ("multiple", 1), ("rounding", "ceil")):
+        for name, usual in (("patch", None), ("multiple", 1)):
             if getattr(verb, name) != usual:
                 raise PlanError(f"{call(verb)}: expected max_patches= with {name}=, found none.")
         return
-    for name in ("height", "width", "short_side", "max_side", "long_side"):
-        if getattr(verb, name, None) is not None:
-            raise PlanError(f"{call(verb)}: expected max_patches= or {name}=, found both.")
-    if verb.fit != "fill":
-        raise PlanError(
-            f"{call(verb)}: expected no fit= with max_patches=, which keeps the aspect, found fit={verb.fit!r}."
-        )
     if verb.patch is None:
         raise PlanError(f"{call(verb)}: expected max_patches= and patch=, found no patch=.")
     whole(verb, "max_patches")
-    whole(verb, "patch", maximum=4096)
-    whole(verb, "multiple", maximum=4096)
-    word(verb, "rounding", ("ceil", "floor"))
+    whole(verb, "patch", maximum=LARGEST)
+    whole(verb, "multiple", maximum=LARGEST)
+    if verb.rounding is not None:
+        word(verb, "rounding", ("ceil", "floor"))
     if verb.max_patches * verb.patch**2 > MAX_PIXELS:
         raise PlanError(
             f"{call(verb)}: expected at most {MAX_PIXELS} pixels, found {verb.max_patches} patches of "
@@ -114,17 +107,6 @@ def check_patches(verb: Any) -> None:
         )
 
 
-def patches_spec(verb: Any, spec: Spec) -> Spec:
-    """What flows out of a resize with ``max_patches``: each image its own size, the budget known to patchify."""
-    height, width = None, None
-    if spec.height is not None and spec.width is not None:
-        try:
-            height, width = patches_size(verb, spec.height, spec.width)
-        except StepError as error:
-            raise PlanError(f"{error.message}.") from None
-    return spec.with_(height=height, width=width, budget=(verb.patch, verb.max_patches))
-
-
 def patches_size(verb: Any, height: int, width: int) -> tuple[int, int]:
     """(height, width) of an image that the resize was given at height x width; raises StepError."""
     return patch_size(
@@ -133,15 +115,22 @@ def patches_size(verb: Any, height: int, width: int) -> tuple[int, int]:
         max_patches=verb.max_patches,
         patch=verb.patch,
         multiple=verb.multiple,
-        rounding=verb.rounding,
+        rounding=verb.rounding or "ceil",
     )
 
 
+def patches_written(verb: Any) -> list[str]:
+    """What ``print(line)`` shows of a resize with ``max_patches``; nothing for another."""
+    if verb.max_patches is None:
+        return []
+    multiple = [f"multiple={verb.multiple}"] if verb.multiple != 1 else []
+    return [f"max_patches={verb.max_patches}", f"patch={verb.patch}", *multiple]
+
+
 def patches_native(verb: Any) -> dict[str, Any]:
-    """The fields of native/plan.h's Verb for a resize with ``max_patches``."""
+    """The fields of native/plan.h's Verb for a resize with ``max_patches``, beside those that every resize has."""
     return {
         "kind": "resize_patches",
         "p": (verb.max_patches, verb.patch, verb.multiple),
-        "rounding": verb.rounding,
-        "filter": verb.filter,
+        "rounding": verb.rounding or "ceil",
     }
