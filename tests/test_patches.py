@@ -147,7 +147,7 @@ def test_specs_of_patches() -> None:
         (lambda: Resize(8, 8, patch=4), "resize(8, 8, patch=4): expected max_patches= with patch=, found none."),
         (
             lambda: Resize(8, 8, max_patches=4, patch=4),
-            "resize(8, 8, max_patches=4, patch=4): expected max_patches= or height=, found both.",
+            "resize(8, 8, max_patches=4, patch=4): expected (height, width), short_side=, long_side= or max_patches=, found both.",
         ),
         (
             lambda: Resize(max_patches=8, patch=4, multiple=3),
