@@ -82,7 +82,7 @@ def test_resumed_on_other_ranks(
 ) -> None:
     made = arrange(column(sizes), batch_size, last)
     first = [Buckets(made, batch_size, before, rank, 0, last) for rank in range(before)]
-    done = min(done, min(len(rank) for rank in first))
+    done = min(done, *(len(rank) for rank in first))
     seen = [rank.positions(step) for rank in first for step in range(done)]
     start = first[0].reached(done)
     assert start == sum(int((places >= 0).sum()) for places in seen)
@@ -161,8 +161,8 @@ def test_epochs_mix_anew(folder: Path) -> None:
     orders = []
     for epoch in (0, 1):
         with line.run(epoch=epoch) as run:
-            orders.append([batch.index.tolist() for batch in run])
-    assert orders[0] != orders[1] and sorted(sum(orders[0], [])) == sorted(sum(orders[1], [])) == list(range(COUNT))
+            orders.append(np.concatenate([batch.index for batch in run]).tolist())
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1]) == list(range(COUNT))
 
 
 @pytest.mark.parametrize("last", ["short", "drop", "blank"])

@@ -210,7 +210,10 @@ def shown(step: reference.Step) -> list[Any]:
         (Resize, "resize(): expected (height, width), short_side=, long_side= or max_patches=, found no size."),
         (
             lambda: Resize(3, 4, short_side=5),
-            "resize(3, 4, short_side=5): expected (height, width), short_side=, long_side= or max_patches=, found both.",
+            (
+                "resize(3, 4, short_side=5): expected (height, width), short_side=, long_side= or max_patches=, "
+                "found both."
+            ),
         ),
         (
             lambda: Resize(short_side=5, fit="cover"),

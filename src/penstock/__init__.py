@@ -76,7 +76,14 @@ __all__ = [
 ]
 
 # What runs a line is imported by the first run: describing one costs a fraction of the time.
-_LATE = {"Explanation": "replay", "Header": "headers", "header": "headers", "Loader": "loader", "Run": "loader", "Stats": "stats"}
+_LATE = {
+    "Explanation": "replay",
+    "Header": "headers",
+    "header": "headers",
+    "Loader": "loader",
+    "Run": "loader",
+    "Stats": "stats",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ MAX_ROWS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """``size`` rows a batch; what happens to the last one; the order of the axes; how images of different sizes are held.
+    """``size`` rows a batch; what happens to the last one; the order of the axes; how different sizes are held.
 
     >>> Batching(64, layout="NCHW").describe()
     'batch 64 last=short NCHW'
@@ -88,7 +88,9 @@ class Batching:
                 f".center_crop(height, width) after .resize(short_side=), before it, or say how to hold them: "
                 f"ragged='pad', 'list' or 'bucket'."
             )
-        return spec.with_(kind="batch", count=self.size, layout=self.layout, ragged_as=self.ragged if spec.ragged else None)
+        return spec.with_(
+            kind="batch", count=self.size, layout=self.layout, ragged_as=self.ragged if spec.ragged else None
+        )
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""

@@ -151,14 +151,14 @@ class Buckets:
         return self._first + step * self.world_size + self.rank
 
 
-def grid_of(
-    line: Pipeline, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0
-) -> Grid | Buckets:
+def grid_of(line: Pipeline, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0) -> Grid | Buckets:
     """Which positions come in which step of this rank; reads the headers where a line fills buckets."""
     batching = line.batching
-    size, last = (1, "short") if batching is None else (batching.size, batching.last)
     items = len(line.source)
-    if batching is None or batching.ragged != "bucket" or not line.recipe.spec().ragged:
+    if batching is None:
+        return Grid(items=items, batch_size=1, world_size=world_size, rank=rank, start=start)
+    size, last = batching.size, batching.last
+    if batching.ragged != "bucket" or not line.recipe.spec().ragged:
         return Grid(items=items, batch_size=size, world_size=world_size, rank=rank, start=start, last=last)
     order = line.order.indices(np.arange(items, dtype=np.int64), items, epoch)
     made = arrange(final_sizes(line.source, line.recipe)[order], size, last)

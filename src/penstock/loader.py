@@ -43,9 +43,7 @@ class Run:
         self.options = options
         batching = line.batching
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
-        self._grid = grid_of(
-            line, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=start
-        )
+        self._grid = grid_of(line, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=start)
         self._steps = self._grid.steps
         self.threads = options.threads or default_threads()
         self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD

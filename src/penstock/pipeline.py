@@ -342,7 +342,7 @@ class Pipeline(Chain):
         ``start`` is the position at which the pass began: 0, or ``state["position"]`` where a state was loaded. Raises
         PlanError for a step that the pass does not have.
         """
-        batching = self._expect_batches("batch_at()")
+        self._expect_batches("batch_at()")
         from penstock.buckets import grid_of
         from penstock.replay import batch_at
 
