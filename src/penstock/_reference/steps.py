@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock._reference.jpeg import Jpeg
 from penstock.geometry import Matrix, matrix
 
 if TYPE_CHECKING:
@@ -224,4 +225,4 @@ class Erase:
         return height, width
 
 
-Step = Crop | Resize | FlipX | FlipY | Rotate90 | Pad | Erase
+Step = Crop | Resize | FlipX | FlipY | Rotate90 | Pad | Erase | Jpeg

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.crop import Crop
+from penstock.transform.jpeg_roundtrip import JpegRoundtrip
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats, Normalize
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
@@ -25,6 +26,7 @@ __all__ = [
     "UNIT",
     "CenterCrop",
     "Crop",
+    "JpegRoundtrip",
     "NormalizationStats",
     "Normalize",
     "Pad",

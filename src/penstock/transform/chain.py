@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 from penstock.decode import Decode
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.crop import Crop
+from penstock.transform.jpeg_roundtrip import JpegRoundtrip
 from penstock.transform.normalize import Normalize
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
@@ -87,5 +88,6 @@ class Chain(ABC):
     random_vertical_flip = _verb(RandomVerticalFlip)
     random_rotate90 = _verb(RandomRotate90)
     random_erasing = _verb(RandomErasing)
+    jpeg_roundtrip = _verb(JpegRoundtrip)
     normalize = _verb(Normalize)
     patchify = _verb(Patchify)

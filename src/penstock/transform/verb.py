@@ -111,7 +111,7 @@ def expect_image(
         raise PlanError(f"{call(verb)}: expected an image, found patches; call it before .patchify().")
     if spec.dtype not in dtypes or (spec.dtype == "float32" and spec.range != "0..255"):
         raise PlanError(
-            f"{call(verb)}: expected {' or '.join(dtypes)} pixels, found {spec.dtype} {spec.range}; call it before "
+            f"{call(verb)}: expected {' or '.join(dtypes)} pixels, found {spec.dtype}; call it before "
             f".normalize(), which comes last."
         )
     if spec.channels not in channels:
