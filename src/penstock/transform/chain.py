@@ -15,6 +15,7 @@ from penstock.transform.normalize import Normalize
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
 from penstock.transform.pad_to_multiple import PadToMultiple
+from penstock.transform.patchify import Patchify
 from penstock.transform.random_crop import RandomCrop
 from penstock.transform.random_erasing import RandomErasing
 from penstock.transform.rand_augment import RandAugment
@@ -101,3 +102,4 @@ class Chain(ABC):
     rand_augment = _verb(RandAugment)
     trivial_augment = _verb(TrivialAugment)
     normalize = _verb(Normalize)
+    patchify = _verb(Patchify)
