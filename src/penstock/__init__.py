@@ -30,6 +30,7 @@ from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 
 if TYPE_CHECKING:
     from penstock.loader import Loader, Run
+    from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.replay import Explanation
     from penstock.stats import Stats
 
@@ -67,12 +68,23 @@ __all__ = [
     "decode",
     "files",
     "folder",
+    "from_hf",
+    "from_openclip",
+    "from_timm",
     "recipe",
     "resize",
 ]
 
 # What runs a line is imported by the first run: describing one costs a fraction of the time.
-_LATE = {"Explanation": "replay", "Loader": "loader", "Run": "loader", "Stats": "stats"}
+_LATE = {
+    "Explanation": "replay",
+    "Loader": "loader",
+    "Run": "loader",
+    "Stats": "stats",
+    "from_hf": "presets",
+    "from_openclip": "presets",
+    "from_timm": "presets",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,8 @@
+"""Recipes from the file that a model was published with: Hugging Face, timm, OpenCLIP. No network, no other library."""
+
+from penstock.presets.hf import from_hf
+from penstock.presets.openclip import from_openclip
+from penstock.presets.outputs import hf_columns
+from penstock.presets.timm import from_timm
+
+__all__ = ["from_hf", "from_openclip", "from_timm", "hf_columns"]
