@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock.errors import PlanError
 from penstock.presets.config import Config, located, read_json
-from penstock.presets.processors import COMMON, HARMLESS, MODELS, PROCESSORS, Processor
+from penstock.presets.processors import HARMLESS, MODELS, PROCESSORS, Processor
 from penstock.recipe import Recipe, recipe
 from penstock.types import FilterName
 
@@ -119,14 +119,18 @@ def _name(values: Mapping[str, Any], where: str, model: Path | None) -> str:
 
 def _pixels(line: Recipe, config: Config, kind: str) -> Recipe:
     """Resize, crop, normalise: in that order, each where its flag says so."""
-    # Two names that old files have for a newer key.
-    most = config.raw("max_size") if kind == "detr" else None
-    if kind == "detr" and config.raw("pad_and_return_pixel_mask") is not None:
+    cap = None
+    if kind == "detr":
+        # What longest_edge and do_pad were called before.
+        cap = config.raw("max_size")
         config.flag("pad_and_return_pixel_mask")
     if config.flag("do_resize"):
-        line = _resize(line, config, kind, most)
+        line = _resize(line, config, kind, cap)
     else:
-        config.unused(("size", "resample", "default_to_square", "crop_pct"))
+        config.unused(("size", "resample", "default_to_square"))
+        config.unused(("crop_pct",) if kind == "convnext" else ())
+    if kind in ("detr", "gemma3"):
+        config.off("do_center_crop")
     if config.flag("do_center_crop"):
         sides = config.sides("crop_size", lambda side: {"height": side, "width": side})
         if sides.keys() != {"height", "width"}:
@@ -134,25 +138,27 @@ def _pixels(line: Recipe, config: Config, kind: str) -> Recipe:
         line = line.center_crop(sides["height"], sides["width"], rounding="floor")
     else:
         config.unused(("crop_size",))
-    # What pads a batch to its largest image is batch(ragged="pad"); to one size it would be after normalize.
-    config.flag("do_pad")
-    config.off("pad_size", "null: batch(ragged='pad') pads to the largest image of the batch")
+    # What pads images to the largest of their batch is batch(ragged="pad"); pixels stay as they are.
+    if config.flag("do_pad"):
+        config.off("pad_size", "null: batch(ragged='pad') pads to the largest image of a batch")
+    else:
+        config.unused(("pad_size",))
     if kind == "gemma3":
-        config.off("do_pan_and_scan", "false or null: it makes several images of one")
+        config.off("do_pan_and_scan", "false or null, one image for one")
         config.unused(
             ("pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops", "pan_and_scan_min_ratio_to_activate")
         )
     return _normalize(line, config)
 
 
-def _resize(line: Recipe, config: Config, kind: str, most: Any) -> Recipe:
+def _resize(line: Recipe, config: Config, kind: str, cap: Any) -> Recipe:
     filter = config.filter("resample")
     square = config.flag("default_to_square")
 
     def from_one(side: int) -> dict[str, int]:
         if square:
             return {"height": side, "width": side}
-        return {"shortest_edge": side, "longest_edge": most or 1333} if kind == "detr" else {"shortest_edge": side}
+        return {"shortest_edge": side, "longest_edge": cap or 1333} if kind == "detr" else {"shortest_edge": side}
 
     sides = config.sides("size", from_one)
     if kind == "convnext":
@@ -165,7 +171,8 @@ def _resize(line: Recipe, config: Config, kind: str, most: Any) -> Recipe:
     if kind == "float":
         raise config.unsupported("size", "a height and a width")
     if sides.keys() == {"shortest_edge", "longest_edge"}:
-        return line.resize(short_side=sides["shortest_edge"], max_side=sides["longest_edge"], filter=filter)
+        side, most = sides["shortest_edge"], sides["longest_edge"]
+        return line.resize(short_side=side, max_side=most, rounding="even", filter=filter)
     if sides.keys() == {"shortest_edge"} and kind != "detr":
         return line.resize(short_side=sides["shortest_edge"], filter=filter)
     raise config.unsupported("size", "height and width, or shortest_edge, or shortest_edge and longest_edge")

@@ -84,7 +84,9 @@ def _resized(line: Recipe, keys: Config, size: tuple[int, int], filter: FilterNa
         fill = keys.raw("fill_color")
         if isinstance(fill, bool) or not isinstance(fill, int) or not 0 <= fill <= 255:
             raise keys.unsupported("fill_color", "a whole number from 0 to 255")
-        return line.resize(height, width, fit="inside", filter=filter).center_crop(height, width, fill=fill)
+        return line.resize(height, width, fit="inside", rounding="even", filter=filter).center_crop(
+            height, width, fill=fill
+        )
     if height != width:
         raise keys.unsupported("size", "a square where resize_mode is 'shortest'")
     return line.resize(short_side=height, filter=filter).center_crop(height, width)

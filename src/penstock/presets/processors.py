@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, NormalizationStats
 
-__all__ = ["COMMON", "HARMLESS", "MODELS", "PROCESSORS", "Processor"]
+__all__ = ["HARMLESS", "MODELS", "PROCESSORS", "Processor"]
 
-NEAREST, LANCZOS, BILINEAR, BICUBIC = 0, 1, 2, 3  # Pillow's numbers
+BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
 
 HARMLESS: dict[str, str] = {
     "image_processor_type": "names the processor, and is read for that",
@@ -30,12 +30,6 @@ HARMLESS: dict[str, str] = {
     "image_seq_length": "how many tokens stand for an image in the text",
 }
 """Keys that change no pixel, each with why."""
-
-COMMON = (
-    *("do_convert_rgb", "do_resize", "size", "default_to_square", "resample", "do_center_crop", "crop_size"),
-    *("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "do_pad", "pad_size"),
-)
-"""Keys that every processor takes, and that change pixels."""
 
 Kind = Literal["plain", "convnext", "detr", "float", "siglip2", "gemma3", "gemma4"]
 

@@ -103,7 +103,9 @@ def _cropped(line: Recipe, keys: Config, height: int, width: int, filter: Any) -
         return line.resize(tall, wide, filter=filter).center_crop(height, width)
     if mode == "border":
         fill = tuple(round(255 * value) for value in keys.three("mean"))
-        return line.resize(tall, wide, fit="inside", filter=filter).center_crop(height, width, fill=fill)
+        return line.resize(tall, wide, fit="inside", rounding="even", filter=filter).center_crop(
+            height, width, fill=fill
+        )
     if tall != wide:
         raise keys.unsupported("input_size", "a square where crop_mode is 'center'")
     return line.resize(short_side=tall, filter=filter).center_crop(height, width)
