@@ -9,9 +9,6 @@
 
 namespace penstock {
 
-bool plan_resize_patches(const Verb&, Builder& build) {
-  return build.fail("not built", "resize_patches: not built yet");
-}
 bool plan_random_color_jitter(const Verb&, Draws, Builder& build) {
   return build.fail("not built", "random_color_jitter: not built yet");
 }

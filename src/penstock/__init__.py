@@ -23,12 +23,13 @@ from penstock.errors import (
 from penstock.functions import decode, resize
 from penstock.geometry import Geometry, RowGeometry
 from penstock.pipeline import Pipeline, arrays, blobs, files, folder
-from penstock.recipe import Recipe, recipe
+from penstock.recipe import Plan, Recipe, recipe
 from penstock.sources.source import Source
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats
 from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 
 if TYPE_CHECKING:
+    from penstock.headers import Header, header
     from penstock.loader import Loader, Run
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.replay import Explanation
@@ -46,12 +47,14 @@ __all__ = [
     "Explanation",
     "Failure",
     "Geometry",
+    "Header",
     "Item",
     "ItemError",
     "Loader",
     "NormalizationStats",
     "PenstockError",
     "Pipeline",
+    "Plan",
     "PlanError",
     "Recipe",
     "Row",
@@ -71,6 +74,7 @@ __all__ = [
     "from_hf",
     "from_openclip",
     "from_timm",
+    "header",
     "recipe",
     "resize",
 ]
@@ -85,6 +89,7 @@ _LATE = {
     "from_openclip": "presets",
     "from_timm": "presets",
 }
+_LATE = {"Explanation": "replay", "Header": "headers", "header": "headers", "Loader": "loader", "Run": "loader", "Stats": "stats"}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,11 +14,12 @@ from penstock.errors import EngineError, ItemError, TooManyFailuresError
 from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
 from penstock.options import RunOptions
+from penstock.patches import PatchColumns, patch_columns
+from penstock.ragged import aligned_empty, padded, sizes_of
 from penstock.sources.source import Source
-from penstock.types import Batch, Damage, Failure, LayoutName, Spec, StageName
+from penstock.types import Batch, Damage, Failure, LayoutName, RaggedName, Spec, StageName
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
-ALIGNMENT = 64
 NOTE_BITS = {1: "icc ignored", 2: "first frame taken"}
 """Notes of the native path, by bit (native/item.h)."""
 
@@ -76,6 +77,7 @@ class Columns:
     notes: dict[int, tuple[str, ...]]  # by row
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
+    sizes: npt.NDArray[np.int64] | None = None  # (height, width) before patchify, where images are patches
 
     @classmethod
     def from_native(cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]]) -> Columns:
@@ -93,6 +95,7 @@ class Columns:
             notes,
             problems,
             list(results["damages"]),
+            results.get("sizes"),
         )
 
 
@@ -102,14 +105,10 @@ def names_of_notes(bits: int) -> tuple[str, ...]:
 
 
 def blank_images(rows: int, spec: Spec, layout: LayoutName) -> npt.NDArray[Any]:
-    """Zeros for a batch of ``spec``, [rows, H, W, 3] or [rows, 3, H, W], 64-byte aligned as the pool's own are."""
-    height, width = spec.height or 0, spec.width or 0
-    shape = (rows, height, width, 3) if layout == "NHWC" else (rows, 3, height, width)
-    size = rows * height * width * 3 * np.dtype(spec.dtype).itemsize
-    memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
-    address: int = memory.__array_interface__["data"][0]
-    first = -address % ALIGNMENT
-    return memory[first : first + size].view(spec.dtype).reshape(shape)
+    """Zeros for a batch of ``spec``, [rows, H, W, C], [rows, C, H, W] or [rows, P, D], 64-byte aligned as the pool's."""
+    images = aligned_empty((rows, *(spec.with_(layout=layout).shape or (0, 0, 0))), spec.dtype)
+    images.view(np.uint8)[...] = 0
+    return images
 
 
 def decode_text(text: bytes) -> str:
@@ -136,6 +135,8 @@ class Delivery:
     items: int
     layout: LayoutName
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
+    spec: Spec  # what the recipe hands to the batch
+    ragged: RaggedName | None = None
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
     notes: Notes = field(default_factory=Notes)
@@ -164,6 +165,8 @@ class Delivery:
         valid = made & (index >= 0)
         damaged = columns.outcome == DAMAGED
         images = columns.images
+        if isinstance(images, list):  # of the rows that had an item
+            images += [None] * (len(index) - len(images))
         if failures and self.options.on_failure == "skip":
             keep = np.flatnonzero(valid | (index < 0))
             images = _compact(images, keep)
@@ -171,8 +174,15 @@ class Delivery:
             columns.geometry = columns.geometry[keep]
             columns.stored = columns.stored[keep]
             columns.orientation = columns.orientation[keep]
+            columns.sizes = None if columns.sizes is None else columns.sizes[keep]
         elif failures:
             labels = np.where(valid, labels, -1)
+        patches = self._patches(columns, valid)
+        sizes = None
+        if isinstance(images, list) and self.ragged is not None:
+            sizes = sizes_of(images, self.layout)
+            if self.ragged != "list":
+                images = padded(images, self.layout, self.spec.channels, self.spec.dtype)
         return Batch(
             images=images,
             labels=labels,
@@ -187,7 +197,21 @@ class Delivery:
             epoch=epoch,
             layout=self.layout,
             statistics=self.statistics,
+            sizes=sizes,
+            positions=patches and patches.positions,
+            patch_count=patches and patches.patch_count,
+            grid=patches and patches.grid,
+            patch=self.spec.patch,
         )
+
+    def _patches(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> PatchColumns | None:
+        spec = self.spec
+        if spec.patch is None or spec.max_patches is None:
+            return None
+        sizes = columns.sizes
+        if sizes is None:
+            sizes = np.full((len(valid), 2), (spec.height or 0, spec.width or 0), dtype=np.int64)
+        return patch_columns(np.where(valid[:, None], sizes, 0), spec.patch, spec.max_patches)
 
     def _fields(self, labels: npt.NDArray[np.int64]) -> dict[str, list[str]]:
         classes = self.source.classes

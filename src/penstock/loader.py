@@ -60,6 +60,8 @@ class Run:
             items=_items_of(self._grid),
             layout=self._layout,
             statistics=None if normalize is None else (normalize.mean, normalize.std),
+            spec=line.recipe.spec(),
+            ragged=None if batching is None else batching.ragged,
         )
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine

@@ -18,7 +18,7 @@ from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.sources import arrays_source, blobs_source, files_source, folder_source
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
-from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, Spec
+from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -92,14 +92,24 @@ class Pipeline(Chain):
             line = line._then(step)
         return line
 
-    def batch(self, n: int, last: LastName = "short", layout: LayoutName = "NHWC") -> Self:
-        """Batches of ``n`` rows: uint8 or float32 [n, H, W, 3], or [n, 3, H, W] with ``layout="NCHW"``.
+    def batch(
+        self,
+        n: int,
+        last: LastName = "short",
+        layout: LayoutName = "NHWC",
+        ragged: RaggedName | None = None,
+    ) -> Self:
+        """Batches of ``n`` rows: [n, H, W, C], or [n, C, H, W] with ``layout="NCHW"``; [n, P, D] after patchify.
 
         Rows are put into batches before they are decoded. ``last`` says what happens when the items do not fill the
-        final one: "short" hands over fewer rows, "drop" none, "blank" fills with zeros (label -1, valid False). Raises
-        PlanError for images that have each their own size.
+        final one: "short" hands over fewer rows, "drop" none, "blank" fills with zeros (label -1, valid False).
+
+        Images that have each their own size need ``ragged``: "pad" puts zeros below and to the right of each, up to the
+        batch's largest height and width (``batch.sizes`` says each row's own); "list" makes ``batch.images`` a list of
+        arrays; "bucket" fills batches with images of one size, which a pass over the headers tells before anything is
+        decoded. Raises PlanError for such images without it.
         """
-        batching = Batching(n, last, layout)
+        batching = Batching(n, last, layout, ragged)
         if self.batching is not None:
             raise PlanError(f"batch({n}): expected one batch, found a second one; leave it out.")
         batching.spec(self._image_spec())

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy.typing as npt
 
 from penstock.decode import Decode
-from penstock.errors import PenstockError, PlanError
+from penstock.errors import ItemError, PenstockError, PlanError
 from penstock.geometry import Matrix, compose, matrix
 from penstock.transform.chain import VERBS, Chain
 from penstock.transform.normalize import Normalize
-from penstock.transform.verb import Spatial, Verb, call, written
+from penstock.transform.patchify import Patchify
+from penstock.transform.verb import Spatial, StepError, Verb, call, written
 from penstock.types import Spec
 
 if TYPE_CHECKING:
     from penstock._reference.steps import Step
 
-__all__ = ["Recipe", "recipe"]
+__all__ = ["Plan", "Recipe", "recipe"]
 
 VERSION = 1
 RESAMPLER = "pillow-22bit"  # part of the fingerprint: other arithmetic would give other pixels
@@ -42,6 +43,14 @@ class Resolved(NamedTuple):
     matrix: Matrix
     height: int
     width: int
+
+
+class Plan(NamedTuple):
+    """What a recipe makes of an image of a known size: upright (height, width), and patches where it cuts any."""
+
+    height: int
+    width: int
+    patches: int | None = None
 
 
 class Stage(NamedTuple):
@@ -158,6 +167,30 @@ class Recipe(Chain):
             ordinal += verb.random
         return numbered
 
+    def plan(self, height: int, width: int) -> Plan:
+        """The size that an upright image of height x width gets, and how many patches it is cut into: arithmetic only.
+
+        ``ps.header(data)`` tells the two numbers. Raises ItemError where a verb cannot be applied to such an image,
+        PlanError for numbers that cannot be and for verbs whose draws decide the size.
+
+        >>> recipe().decode().resize(max_patches=256, patch=16).patchify(16).plan(480, 640)
+        Plan(height=224, width=288, patches=252)
+        """
+        text = f"plan({height!r}, {width!r})"
+        if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (height, width)):
+            raise PlanError(f"{text}: expected two whole numbers of at least 1, found {height!r} and {width!r}.")
+        spec = self.input if self.decoding is None else self.decoding.spec(self.input)
+        spec = spec.with_(height=height, width=width)
+        for verb in self.verbs:
+            if not isinstance(verb, Spatial):
+                spec = verb.spec(spec)
+                continue
+            spec = _planned(text, verb, spec)
+        assert spec.height is not None and spec.width is not None  # _planned saw to it
+        size = next((verb.size for verb in self.verbs if isinstance(verb, Patchify)), None)
+        patches = None if size is None else (spec.height // size) * (spec.width // size)
+        return Plan(spec.height, spec.width, patches)
+
     def upto(self, stage: str | int) -> Recipe:
         """The recipe's beginning: up to and with the last step of that word, or its first ``stage`` steps.
 
@@ -237,6 +270,24 @@ def recipe() -> Recipe:
     224
     """
     return Recipe()
+
+
+def _planned(text: str, verb: Spatial, spec: Spec) -> Spec:
+    """What flows out of a verb for an image of a known size."""
+    if verb.random:
+        drawn = verb.spec(spec)
+        if drawn.height is None or drawn.width is None:
+            raise PlanError(f"{text}: expected verbs whose size no draw decides, found {call(verb)}.")
+        return drawn
+    assert spec.height is not None and spec.width is not None  # each verb before it has a size
+    height, width = spec.height, spec.width
+    try:
+        for step in verb.steps(height, width, None):
+            height, width = step.size(height, width)
+    except StepError as error:
+        raise ItemError(f"{text}: {error.message}.") from None
+    out = verb.spec(spec)
+    return out.with_(height=height, width=width, budget=out.budget)
 
 
 def table(rows: list[tuple[str, str, str]]) -> str:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from penstock import _native
 from penstock._reference.pack import pack
+from penstock._reference.patches import cut
 from penstock.decode import DecodeError, decode_pillow
 from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, blank_images
 from penstock.geometry import compose, orientation_matrix
@@ -28,6 +29,7 @@ class Finished:
     stored: tuple[int, int]
     orientation: int
     notes: tuple[str, ...]
+    size: tuple[int, int]  # (height, width), before patchify
 
 
 class StageError(Exception):
@@ -72,8 +74,11 @@ def finish(
         mean=None if normalize is None else normalize.mean,
         std=None if normalize is None else normalize.std,
     )
+    spec = recipe.spec()
+    if spec.patch is not None and spec.max_patches is not None:
+        image = cut(image, spec.patch, spec.max_patches)
     matrix = compose(orientation_matrix(stored[0], stored[1], orientation), resolved.matrix)
-    return Finished(image, matrix, stored, orientation, notes)
+    return Finished(image, matrix, stored, orientation, notes, (resolved.height, resolved.width))
 
 
 def finish_batch(
@@ -99,6 +104,7 @@ def finish_batch(
     notes: dict[int, tuple[str, ...]] = {}
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
+    sizes = np.zeros((rows, 2), dtype=np.int64)
     made: list[npt.NDArray[np.generic] | None] = [None] * rows
     arrays = source.locate(positions).arrays
     for row, position in enumerate(positions):
@@ -119,15 +125,16 @@ def finish_batch(
             made[row] = done.image
             geometry[row] = done.matrix
             stored[row] = done.stored
+            sizes[row] = done.size
             orientation[row] = done.orientation
             notes[row] = done.notes
     if spec.ragged:
-        return Columns(made, outcome, geometry, stored, orientation, notes, problems, damages)
+        return Columns(made, outcome, geometry, stored, orientation, notes, problems, damages, sizes)
     images = blank_images(rows, spec, layout)
     for row, image in enumerate(made):
         if image is not None:
             images[row] = image
-    return Columns(images, outcome, geometry, stored, orientation, notes, problems, damages)
+    return Columns(images, outcome, geometry, stored, orientation, notes, problems, damages, sizes)
 
 
 def _damage_of(plan: _native.Plan, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> str:

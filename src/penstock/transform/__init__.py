@@ -8,6 +8,7 @@ from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, Normaliza
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
 from penstock.transform.pad_to_multiple import PadToMultiple
+from penstock.transform.patchify import Patchify
 from penstock.transform.random_crop import RandomCrop
 from penstock.transform.random_erasing import RandomErasing
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
@@ -29,6 +30,7 @@ __all__ = [
     "Pad",
     "PadTo",
     "PadToMultiple",
+    "Patchify",
     "RandomCrop",
     "RandomErasing",
     "RandomHorizontalFlip",

@@ -14,6 +14,7 @@ from penstock.transform.normalize import Normalize
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
 from penstock.transform.pad_to_multiple import PadToMultiple
+from penstock.transform.patchify import Patchify
 from penstock.transform.random_crop import RandomCrop
 from penstock.transform.random_erasing import RandomErasing
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
@@ -87,3 +88,4 @@ class Chain(ABC):
     random_rotate90 = _verb(RandomRotate90)
     random_erasing = _verb(RandomErasing)
     normalize = _verb(Normalize)
+    patchify = _verb(Patchify)
