@@ -23,9 +23,8 @@ def timm(torchvision: Any) -> Any:
     """timm, which needs torchvision imported as the fixture does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = pytest.importorskip("timm", reason="timm is not installed")
-        import timm.data
-    return module
+        pytest.importorskip("timm.data", reason="timm is not installed")
+        return pytest.importorskip("timm")
 
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -133,15 +132,19 @@ def test_reads_what_timm_publishes(timm: Any, tmp_path: Path) -> None:
 
 
 def test_every_configuration_of_timm_is_understood_or_refused_by_name(timm: Any) -> None:
-    understood = 0
-    for name in timm.list_pretrained():
-        config = timm.get_pretrained_cfg(name).to_dict()
-        try:
-            ps.from_timm(config)
-            understood += 1
-        except ps.PlanError as error:
-            assert "expected input_size = " in str(error), name
-    assert understood > 1000
+    configs = [timm.get_pretrained_cfg(name).to_dict() for name in timm.list_pretrained()]
+    refused = [sentence for sentence in map(refusal, configs) if sentence]
+    assert all("expected input_size = " in sentence for sentence in refused), refused
+    assert len(refused) < len(configs) / 50
+
+
+def refusal(config: dict[str, Any]) -> str:
+    """Why it is refused; empty where it is not."""
+    try:
+        ps.from_timm(config)
+    except ps.PlanError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(

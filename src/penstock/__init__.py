@@ -82,14 +82,15 @@ __all__ = [
 # What runs a line is imported by the first run: describing one costs a fraction of the time.
 _LATE = {
     "Explanation": "replay",
+    "Header": "headers",
     "Loader": "loader",
     "Run": "loader",
     "Stats": "stats",
     "from_hf": "presets",
     "from_openclip": "presets",
     "from_timm": "presets",
+    "header": "headers",
 }
-_LATE = {"Explanation": "replay", "Header": "headers", "header": "headers", "Loader": "loader", "Run": "loader", "Stats": "stats"}
 
 
 def __getattr__(name: str) -> Any:

@@ -90,7 +90,9 @@ class Batching:
                 f".center_crop(height, width) after .resize(short_side=), before it, or say how to hold them: "
                 f"ragged='pad', 'list' or 'bucket'."
             )
-        return spec.with_(kind="batch", count=self.size, layout=self.layout, ragged_as=self.ragged if spec.ragged else None)
+        return spec.with_(
+            kind="batch", count=self.size, layout=self.layout, ragged_as=self.ragged if spec.ragged else None
+        )
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""

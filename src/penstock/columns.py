@@ -39,30 +39,25 @@ class Column:
 
 def patch_mask(batch: Any) -> npt.NDArray[np.int32]:
     """int32 [N, P]: 1 where the patch is the image's own, 0 where it fills up."""
-    budget = batch.images.shape[1]
-    own: npt.NDArray[np.bool_] = np.arange(budget)[None, :] < np.asarray(batch.patch_count)[:, None]
+    own: npt.NDArray[np.bool_] = batch.positions[..., 0] >= 0
     return own.astype(np.int32)
 
 
 def positions_xy(batch: Any) -> npt.NDArray[np.int64]:
     """int64 [N, P, 2]: column and row of each patch, in that order; -1 where the patch fills up."""
-    flipped = np.asarray(batch.positions)[..., ::-1].astype(np.int64)
-    own = patch_mask(batch).astype(np.bool_)
-    return np.where(own[..., None], flipped, np.int64(-1))
-
-
-def grid(batch: Any) -> npt.NDArray[np.int64]:
-    """int64 [N, 2]: rows and columns of each image's grid of patches."""
-    return np.asarray(batch.grid).astype(np.int64)
+    flipped: npt.NDArray[np.int64] = np.ascontiguousarray(batch.positions[..., ::-1])
+    return flipped
 
 
 def pixel_mask(batch: Any) -> npt.NDArray[np.int64]:
     """int64 [N, H, W]: 1 where the pixel is the image's own, 0 where a ragged batch was padded."""
-    sizes = np.asarray(batch.sizes)
-    height, width = batch.images.shape[-2:] if batch.layout == "NCHW" else batch.images.shape[1:3]
-    rows = np.arange(height)[None, :, None] < sizes[:, 0, None, None]
-    columns = np.arange(width)[None, None, :] < sizes[:, 1, None, None]
-    return (rows & columns).astype(np.int64)
+    height, width = batch.images.shape[2:] if batch.layout == "NCHW" else batch.images.shape[1:3]
+    if batch.sizes is None:
+        return np.ones((len(batch.images), height, width), np.int64)
+    rows = np.arange(height)[None, :, None] < batch.sizes[:, 0, None, None]
+    columns = np.arange(width)[None, None, :] < batch.sizes[:, 1, None, None]
+    own: npt.NDArray[np.bool_] = rows & columns
+    return own.astype(np.int64)
 
 
 def zeros(batch: Any) -> npt.NDArray[np.int64]:
@@ -73,7 +68,6 @@ def zeros(batch: Any) -> npt.NDArray[np.int64]:
 COMPUTED = {
     "patch_mask": patch_mask,
     "positions_xy": positions_xy,
-    "grid": grid,
     "pixel_mask": pixel_mask,
     "zeros": zeros,
 }
@@ -85,6 +79,8 @@ def expect_columns(columns: Mapping[str, Column], spec: Spec) -> None:
     patches = {"patch_mask", "grid", "positions_xy", "patch_count"} & {column.name for column in columns.values()}
     if patches and spec.patch is None:
         raise PlanError(f"select(hf=...): expected patches for {', '.join(columns)}, found {spec}; call .patchify().")
+    if spec.ragged_as == "list" and any(column.name == "pixel_mask" for column in columns.values()):
+        raise PlanError("select(hf=...): expected batch(n, ragged='pad') for pixel_mask, found ragged='list'.")
     if spec.patch is None and spec.layout != "NCHW":
         raise PlanError(
             "select(hf=...): expected batch(n, layout='NCHW'), the order of a Hugging Face processor, found "

@@ -233,7 +233,9 @@ class Batch:
         """One row's image: without the padding that other rows' sizes brought; [0, 0, 3] where a list has none."""
         image = self.images[i]
         if image is None:
-            return np.zeros((0, 0, 3), dtype=next((other.dtype for other in self.images if other is not None), np.uint8))
+            return np.zeros(
+                (0, 0, 3), dtype=next((other.dtype for other in self.images if other is not None), np.uint8)
+            )
         if self.sizes is None or image.ndim != 3:
             return image
         height, width = self.sizes[i].tolist()

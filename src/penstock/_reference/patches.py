@@ -17,4 +17,3 @@ def cut(image: NDArray[Any], size: int, max_patches: int) -> NDArray[Any]:
     out = np.zeros((max_patches, size * size * channels), image.dtype)
     out[: rows * columns] = squares.reshape(rows * columns, -1)
     return out
-

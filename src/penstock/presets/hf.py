@@ -164,10 +164,9 @@ def _resize(line: Recipe, config: Config, kind: str, cap: Any) -> Recipe:
     if kind == "convnext":
         return _convnext(line, config, sides, filter)
     if sides.keys() == {"height", "width"}:
-        precision = "float32" if kind == "float" else "uint8"
-        if precision == "uint8":
-            return line.resize(sides["height"], sides["width"], filter=filter)
-        return line.resize(sides["height"], sides["width"], filter=filter, precision=precision)
+        if kind == "float":
+            return line.resize(sides["height"], sides["width"], filter=filter, precision="float32")
+        return line.resize(sides["height"], sides["width"], filter=filter)
     if kind == "float":
         raise config.unsupported("size", "a height and a width")
     if sides.keys() == {"shortest_edge", "longest_edge"}:

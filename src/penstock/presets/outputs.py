@@ -52,7 +52,7 @@ def _of_recipe(recipe: Recipe) -> tuple[tuple[str, ...], int]:
     budget = next((verb for verb in recipe.verbs if isinstance(verb, Resize) and verb.max_patches is not None), None)
     if budget is None:
         raise PlanError("select(hf=recipe): expected a recipe of from_hf, found patches of another one.")
-    return PATCHES[budget.rounding], budget.multiple**2
+    return PATCHES[budget.rounding or "ceil"], budget.multiple**2
 
 
 def _padded(config: Any) -> bool:
