@@ -107,7 +107,9 @@ def test_truncated_headers_are_reported_or_right() -> None:
 
 
 def test_real_pictures(shared_data: Path) -> None:
-    for path in sorted(p for p in shared_data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))[:150]:
+    for path in sorted(p for p in shared_data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))[
+        :150
+    ]:
         try:
             decoded = ps.decode(path)
         except ps.ItemError:
@@ -166,9 +168,7 @@ def test_plans_count_patches() -> None:
 def test_a_size_that_cannot_be_is_refused_with_a_sentence() -> None:
     with pytest.raises(ps.ItemError) as caught:
         ps.recipe().decode().resize(short_side=224).plan(1, 60000)
-    assert str(caught.value) == (
-        "plan(1, 60000): resize: expected at most 178956970 pixels, found H=224 W=13440000."
-    )
+    assert str(caught.value) == ("plan(1, 60000): resize: expected at most 178956970 pixels, found H=224 W=13440000.")
     for height, width in ((0, 4), (True, 4), (2.5, 4)):
         with pytest.raises(ps.PlanError, match="expected two whole numbers of at least 1"):
             ps.recipe().decode().plan(height, width)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from PIL import Image
 
 import penstock as ps
 from penstock._reference.patches import cut
-from penstock.presets import hf_columns
+from penstock.presets.outputs import hf_columns
 from penstock.presets.processors import PROCESSORS
 from penstock.reference import finish
 

@@ -147,10 +147,7 @@ def test_lines_say_how_they_hold_them() -> None:
         ),
         (
             lambda line: line.resize(32, 32).patchify(16).batch(4, layout="NCHW"),
-            (
-                "batch(4, layout='NCHW'): expected no layout= after patchify, whose patches are [N, P, D], "
-                "found 'NCHW'."
-            ),
+            ("batch(4, layout='NCHW'): expected no layout= after patchify, whose patches are [N, P, D], found 'NCHW'."),
         ),
     ],
 )

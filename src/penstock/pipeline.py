@@ -124,7 +124,7 @@ class Pipeline(Chain):
         """
         columns = None
         if hf is not None:
-            from penstock.presets import hf_columns
+            from penstock.presets.outputs import hf_columns
 
             columns = hf_columns(hf)
         selection = Selection.of(fields, renamed, columns)

@@ -2,7 +2,6 @@
 
 from penstock.presets.hf import from_hf
 from penstock.presets.openclip import from_openclip
-from penstock.presets.outputs import hf_columns
 from penstock.presets.timm import from_timm
 
-__all__ = ["from_hf", "from_openclip", "from_timm", "hf_columns"]
+__all__ = ["from_hf", "from_openclip", "from_timm"]

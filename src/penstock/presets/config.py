@@ -12,7 +12,7 @@ from typing import Any
 from penstock.errors import PlanError
 from penstock.types import FilterName
 
-__all__ = ["Config", "read_json"]
+__all__ = ["Config", "located", "read_json"]
 
 FILTERS: dict[int, FilterName] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers for its filters (PIL.Image.Resampling)."""
@@ -142,4 +142,4 @@ def located(path: str | os.PathLike[str], names: Iterable[str], where: str) -> P
     for name in options:
         if (found / name).is_file():
             return found / name
-    raise PlanError(f"{where}: expected {' or '.join(options)} in the folder {found}, found neither.")
+    raise PlanError(f"{where}: expected {' or '.join(options)} in the folder {found}, found no such file.")
