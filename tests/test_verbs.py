@@ -207,10 +207,13 @@ def shown(step: reference.Step) -> list[Any]:
                 "or resize(short_side=224) to keep the aspect."
             ),
         ),
-        (Resize, "resize(): expected (height, width), short_side= or long_side=, found no size."),
+        (Resize, "resize(): expected (height, width), short_side=, long_side= or max_patches=, found no size."),
         (
             lambda: Resize(3, 4, short_side=5),
-            "resize(3, 4, short_side=5): expected (height, width), short_side= or long_side=, found both.",
+            (
+                "resize(3, 4, short_side=5): expected (height, width), short_side=, long_side= or max_patches=, "
+                "found both."
+            ),
         ),
         (
             lambda: Resize(short_side=5, fit="cover"),

@@ -37,7 +37,7 @@ MAX_ROWS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """``size`` rows a batch; what happens to the last one; the order of the axes; how images of different sizes are held.
+    """``size`` rows a batch; what happens to the last one; the order of the axes; how different sizes are held.
 
     >>> Batching(64, layout="NCHW").describe()
     'batch 64 last=short NCHW'

@@ -153,8 +153,14 @@ class Delivery:
         *,
         step: int,
         epoch: int,
+        size: tuple[int, int] | None = None,
     ) -> Batch:
-        """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say."""
+        """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say.
+
+        ``size`` is what every image must have, where batches were filled by size.
+        """
+        if size is not None:
+            self._expect_size(columns, size)
         failures = self._count(columns, index)
         if failures and self.options.on_failure == "raise":
             error = ItemError(failures[0].message)
@@ -182,7 +188,7 @@ class Delivery:
         if isinstance(images, list) and self.ragged is not None:
             sizes = sizes_of(images, self.layout)
             if self.ragged != "list":
-                images = padded(images, self.layout, self.spec.channels, self.spec.dtype)
+                images = padded(images, self.layout, self.spec.channels, self.spec.dtype, size)
         return Batch(
             images=images,
             labels=labels,
@@ -203,6 +209,19 @@ class Delivery:
             grid=patches and patches.grid,
             patch=self.spec.patch,
         )
+
+    def _expect_size(self, columns: Columns, size: tuple[int, int]) -> None:
+        """Fails the images that are not as large as their headers said when the run began."""
+        found = sizes_of(columns.images, self.layout)
+        for row in np.flatnonzero((found != size).any(axis=1)).tolist():
+            if columns.images[row] is None:
+                continue
+            said = "no size" if size == (0, 0) else f"H={size[0]} W={size[1]}"
+            text = f"expected the size that its header led to, {said}, found H={found[row, 0]} W={found[row, 1]}"
+            columns.problems.append((row, "batch", "size changed", text))
+            columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
+            columns.outcome[row] = FAILED
+            columns.images[row] = None
 
     def _patches(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> PatchColumns | None:
         spec = self.spec

@@ -177,7 +177,7 @@ class Recipe(Chain):
         Plan(height=224, width=288, patches=252)
         """
         text = f"plan({height!r}, {width!r})"
-        if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (height, width)):
+        if type(height) is not int or type(width) is not int or min(height, width) < 1:
             raise PlanError(f"{text}: expected two whole numbers of at least 1, found {height!r} and {width!r}.")
         spec = self.input if self.decoding is None else self.decoding.spec(self.input)
         spec = spec.with_(height=height, width=width)

@@ -210,7 +210,7 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         spec=spec,
         ragged=None if line.batching is None else line.batching.ragged,
     )
-    return delivery.deliver(columns, index, labels, step=step, epoch=epoch)
+    return delivery.deliver(columns, index, labels, step=step, epoch=epoch, size=run.size_at(step))
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ class Batch:
     pass from where it began, so from 0 again after a state was loaded: that batch is
     ``line.batch_at(step, start=state["position"])``.
 
-    After ``patchify``, ``images`` is [N, P, D], ``grid`` is int64 [N, 2] (rows, columns), ``patch_count`` int64 [N], and
+    After ``patchify``, ``images`` is [N, P, D], ``grid`` int64 [N, 2] (rows, columns), ``patch_count`` int64 [N], and
     ``positions`` int64 [N, P, 2] says (row, column) of each patch, -1 where a slot holds none of the image's. Where
     images have each their own size (``batch(n, ragged=)``), ``sizes`` is int64 [N, 2] (height, width); with
     ``ragged="list"``, ``images`` is a list of arrays, None for a failed row. All four are None where they do not apply.
@@ -231,11 +231,10 @@ class Batch:
 
     def _image(self, i: int) -> npt.NDArray[Any]:
         """One row's image: without the padding that other rows' sizes brought; [0, 0, 3] where a list has none."""
-        image = self.images[i]
+        image: npt.NDArray[Any] | None = self.images[i]
         if image is None:
-            return np.zeros(
-                (0, 0, 3), dtype=next((other.dtype for other in self.images if other is not None), np.uint8)
-            )
+            dtype = next((other.dtype for other in self.images if other is not None), np.uint8)
+            return np.zeros((0, 0, 3), dtype)
         if self.sizes is None or image.ndim != 3:
             return image
         height, width = self.sizes[i].tolist()

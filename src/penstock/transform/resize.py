@@ -58,7 +58,7 @@ class Resize(Spatial):
     Hugging Face do that have a shortest and a longest edge, such as DETR's. ``enlarge=False`` leaves an image as it is
     that would become larger (inside, short_side, long_side).
 
-    With ``max_patches=`` and ``patch=`` the sides are multiples of ``patch * multiple`` and hold at most ``max_patches``
+    With ``max_patches=`` and ``patch=`` the sides are multiples of ``patch * multiple`` and hold at most that many
     patches; ``rounding="ceil"`` is the rule of SigLIP 2 NaFlex and the default, ``rounding="floor"`` that of Gemma 4.
 
     ``precision="float32"`` rounds nothing, neither between the passes nor after them: float32 [H, W, C] out, 0 to 255,
