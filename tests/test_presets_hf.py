@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -427,6 +428,18 @@ def test_old_files_are_known_by_the_models_type(tmp_path: Path) -> None:
     write(tmp_path / "config.json", {"model_type": "gpt2"})
     with pytest.raises(ps.PlanError, match="found model_type 'gpt2'"):
         ps.from_hf(tmp_path)
+
+
+def test_transparent_pictures_are_theirs(transformers: Any, pictures: dict[str, Any]) -> None:
+    alpha = np.arange(300 * 451).reshape(300, 451, 1) % 256
+    picture = Image.fromarray(np.concatenate([pictures["cat 300x451"], alpha.astype(np.uint8)], axis=2))
+    written = io.BytesIO()
+    picture.save(written, "PNG")
+    recipe = ps.from_hf({"image_processor_type": "CLIPImageProcessor"})
+    given = transformers.CLIPImageProcessorPil()(picture, return_tensors="np")["pixel_values"][0]
+    found = finish(recipe, written.getvalue(), seed=0, epoch=0, index=0, layout="NCHW").image
+    assert_within_one_ulp(found, np.asarray(given))
+    np.testing.assert_array_equal(recipe(written.getvalue()), found.transpose(1, 2, 0))
 
 
 def test_alpha_is_laid_on_white_where_the_processor_does() -> None:
