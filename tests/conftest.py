@@ -98,4 +98,5 @@ def plan_by_native(made: Recipe, height: int, width: int, key: tuple[int, int, i
         *rows, matrix = _native.resolve(made.native(), height, width, *key)
     except ValueError as error:
         return str(error)
-    return rows, np.asarray(matrix).reshape(2, 3).tolist()
+    # Frame steps have an eighth entry, what only they have: pixels tell whether that is right.
+    return [row[:7] for row in rows], np.asarray(matrix).reshape(2, 3).tolist()

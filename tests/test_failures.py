@@ -32,7 +32,7 @@ def encoded(height: int = 40, width: int = 52, kind: str = "JPEG", seed: int = 0
 
 @cache
 def good(number: int) -> bytes:
-    return encoded(40 + number, 52, "PNG" if number % 4 == 3 else "JPEG", seed=number)
+    return encoded(40 + number, 52, "BMP" if number % 4 == 3 else "JPEG", seed=number)
 
 
 @cache
@@ -457,10 +457,8 @@ def test_sentences_of_transform(engine: str) -> None:
         (
             "transform",
             "crop outside the image",
-            (
-                "transform of 'small': crop: expected a box inside the image, found bottom=41 right=52 in an image of "
-                "H=40 W=52."
-            ),
+            "transform of 'small': crop: expected a box inside the image, found bottom=41 right=52 in an image of H=40 "
+            "W=52.",
         )
     ]
     arrays = ps.arrays([np.zeros((40, 52, 3), np.uint8)], keys=["small"]).crop((0, 0, 52, 41))
@@ -541,8 +539,8 @@ def turned(data: bytes, orientation: int) -> bytes:
 
 @pytest.mark.parametrize("engine", [*ENGINES, "batch_at"])
 def test_a_failed_row_has_no_geometry(engine: Any) -> None:
-    blobs = {"turned": turned(good(0), 6), "png": good(3), "cut": BROKEN["cut"], "large": encoded(60, 70)}
-    line = ps.blobs(blobs).decode().crop((10, 10, 70, 60)).batch(4)
+    blobs = {"turned": turned(good(0), 6), "bmp": good(3), "cut": BROKEN["cut"], "large": encoded(60, 70)}
+    line = ps.blobs(blobs).decode().crop((0, 0, 60, 50)).batch(4)
     if engine == "batch_at":
         batch = line.batch_at(0)
     else:

@@ -32,9 +32,9 @@ ROWS = [
         ),
         *("presets", "cache", "write", "options"),
     ],
-    ["stats", "failures", "delivery", "reference", "engine"],
+    ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine"],
     ["deliver", "predict"],
-    ["loader", "replay", "functions", "pipeline"],
+    ["headers", "buckets", "loader", "replay", "functions", "pipeline"],
     ["__init__", "compat", "testing", "bench", "cli"],
 ]
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}

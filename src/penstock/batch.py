@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.errors import PlanError
-from penstock.types import LastName, LayoutName, Spec
+from penstock.types import LastName, LayoutName, RaggedName, Spec
 
 __all__ = ["Batching", "Selection"]
 
@@ -23,6 +23,10 @@ FIELDS = (
     "failures",
     "step",
     "epoch",
+    "sizes",
+    "positions",
+    "patch_count",
+    "grid",
 )
 """What a Batch has, in order."""
 
@@ -31,7 +35,7 @@ MAX_ROWS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """``size`` rows a batch; what happens to the last one; the order of the axes.
+    """``size`` rows a batch; what happens to the last one; the order of the axes; how different sizes are held.
 
     >>> Batching(64, layout="NCHW").describe()
     'batch 64 last=short NCHW'
@@ -40,6 +44,7 @@ class Batching:
     size: int
     last: LastName = "short"
     layout: LayoutName = "NHWC"
+    ragged: RaggedName | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -60,23 +65,37 @@ class Batching:
             raise PlanError(
                 f"batch({size}, layout={self.layout!r}): expected layout= one of 'NHWC', 'NCHW', found {self.layout!r}."
             )
+        if self.ragged not in (None, "pad", "list", "bucket"):
+            raise PlanError(
+                f"batch({size}, ragged={self.ragged!r}): expected ragged= one of 'pad', 'list', 'bucket', "
+                f"found {self.ragged!r}."
+            )
 
     def spec(self, spec: Spec) -> Spec:
-        """A batch of images; raises PlanError for bytes and for images that have each their own size."""
+        """A batch of images; raises PlanError for bytes, and for images of different sizes without ``ragged``."""
         if spec.kind == "encoded":
             raise PlanError(f"batch({self.size}): expected images, found encoded bytes; call .decode() before it.")
         if spec.kind == "batch":
             raise PlanError(f"batch({self.size}): expected one batch, found a second one; leave it out.")
-        if spec.ragged:
+        if spec.patch is not None and self.layout != "NHWC":
+            raise PlanError(
+                f"batch({self.size}, layout={self.layout!r}): expected no layout= after patchify, whose patches are "
+                f"[N, P, D], found {self.layout!r}."
+            )
+        if spec.ragged and self.ragged is None:
             raise PlanError(
                 f"batch({self.size}): expected images of one size, found {spec}; call .resize(height, width), or "
-                f".center_crop(height, width) after .resize(short_side=), before it."
+                f".center_crop(height, width) after .resize(short_side=), before it, or say how to hold them: "
+                f"ragged='pad', 'list' or 'bucket'."
             )
-        return spec.with_(kind="batch", count=self.size, layout=self.layout)
+        return spec.with_(
+            kind="batch", count=self.size, layout=self.layout, ragged_as=self.ragged if spec.ragged else None
+        )
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
-        return f"{self.size} last={self.last} {self.layout}"
+        ragged = "" if self.ragged is None else f" ragged={self.ragged}"
+        return f"{self.size} last={self.last} {self.layout}{ragged}"
 
     def describe(self) -> str:
         """The stage and its arguments in one short text."""

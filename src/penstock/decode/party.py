@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from penstock.sniff import describe_bytes, plugin_format
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["DecodeError", "Decoded", "decode_pillow"]
+__all__ = ["DecodeError", "Decoded", "decode_pillow", "opened"]
 
 # These need another program (EPS: Ghostscript), Windows' own drawing calls (WMF, EMF), a handler that Pillow does not
 # have (BUFR, GRIB, HDF5), or cannot be decoded at all (MPEG). Documents and drawings are programs to run, not pictures
@@ -79,6 +81,20 @@ def decode_pillow(data: bytes, decode: Decode) -> Decoded:
     raise AssertionError("unreachable")
 
 
+@contextmanager
+def opened(data: bytes, decode: Decode) -> Iterator[tuple[Image.Image, int]]:
+    """The image as Pillow opens it, its pixels not decoded, and its orientation; DecodeError where Pillow refuses."""
+    if not data:
+        raise DecodeError("not an image", "expected an image, found 0 bytes")
+    try:
+        with recorded_warnings(), _open(data) as image:
+            yield image, _orientation(image)
+    except MissingPluginError as missing:
+        raise DecodeError("missing plugin", str(missing)) from None
+    except Exception as error:
+        raise _failure(data, error, decode) from None
+
+
 def _decode(data: bytes, decode: Decode, warned: list[str]) -> Decoded:
     if not data:
         raise DecodeError("not an image", "expected an image, found 0 bytes")
@@ -127,6 +143,16 @@ def _formats() -> list[str]:
 
 def _check_limits(image: Image.Image, data: bytes, decode: Decode) -> None:
     _check_pixels(image, decode)
+    if image.format in ("PNG", "WEBP"):
+        from penstock._reference.png_webp_bytes import png_working_bytes, webp_working_bytes
+
+        webp = image.format == "WEBP"
+        _check_working_bytes(
+            webp_working_bytes(data, image.height, image.width, image.mode == "RGBA")
+            if webp
+            else png_working_bytes(data),
+            decode,
+        )
     if image.format not in ("JPEG", "MPO"):
         return
     sampling = [(layer[1], layer[2]) for layer in getattr(image, "layer", [])]
@@ -138,14 +164,17 @@ def _check_limits(image: Image.Image, data: bytes, decode: Decode) -> None:
     scans = data.count(b"\xff\xda")
     # Pillow says "progressive"; a baseline file in several scans keeps its coefficients, too.
     several = bool(image.info.get("progressive")) or (scans > 1 and (scans := count_scans(data)) > 1)
-    needed = working_bytes(image.height, image.width, sampling, several)
+    _check_working_bytes(working_bytes(image.height, image.width, sampling, several), decode)
+    if several and scans > decode.max_scans and (scans := count_scans(data)) > decode.max_scans:
+        raise DecodeError("too many scans", f"expected at most {decode.max_scans} scans (max_scans), found {scans}")
+
+
+def _check_working_bytes(needed: int, decode: Decode) -> None:
     if needed > decode.max_working_bytes:
         raise DecodeError(
             "too much memory",
             f"expected at most {decode.max_working_bytes} working bytes (max_working_bytes), found {needed}",
         )
-    if several and scans > decode.max_scans and (scans := count_scans(data)) > decode.max_scans:
-        raise DecodeError("too many scans", f"expected at most {decode.max_scans} scans (max_scans), found {scans}")
 
 
 def _check_pixels(image: Image.Image, decode: Decode) -> None:
