@@ -16,6 +16,7 @@ import pytest
 from penstock._reference import steps as reference
 from penstock.recipe import Recipe
 from penstock.transform import StepError
+from penstock.transform.verb import PAD_MODES, four
 
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
 
@@ -57,23 +58,26 @@ def same_plan() -> Callable[..., None]:
 
 
 def step_row(step: reference.Step, height: int, width: int) -> Any:
-    """A step of an image of height x width as native resolve() lists it."""
+    """A step of an image of height x width as native resolve() lists it, and what only a step of its kind has."""
     match step:
         case reference.Crop():
-            return "crop", step.top, step.left, step.height, step.width, NO_BOX, "bilinear"
+            return ("crop", step.top, step.left, step.height, step.width, NO_BOX, "bilinear"), {}
         case reference.Resize():
             box = step.box if step.box is not None else (0.0, 0.0, float(height), float(width))
-            return "resize", 0, 0, step.height, step.width, box, step.filter
+            own = {"float32": True} if step.precision == "float32" else {}
+            return ("resize", 0, 0, step.height, step.width, box, step.filter), own
         case reference.Pad():
-            return "pad", step.top, step.left, *step.size(height, width), NO_BOX, "bilinear"
+            own = {"pad_mode": PAD_MODES.index(step.mode), "fill": list(four(step.fill))}
+            return ("pad", step.top, step.left, *step.size(height, width), NO_BOX, "bilinear"), own
         case reference.Erase():
-            return "erase", step.top, step.left, step.height, step.width, NO_BOX, "bilinear"
+            own = {"fill": list(four(step.fill))}
+            return ("erase", step.top, step.left, step.height, step.width, NO_BOX, "bilinear"), own
         case reference.FlipX():
-            return "flip_x", 0, 0, 0, 0, NO_BOX, "bilinear"
+            return ("flip_x", 0, 0, 0, 0, NO_BOX, "bilinear"), {}
         case reference.FlipY():
-            return "flip_y", 0, 0, 0, 0, NO_BOX, "bilinear"
+            return ("flip_y", 0, 0, 0, 0, NO_BOX, "bilinear"), {}
         case reference.Rotate90():
-            return "rotate90", 0, 0, 0, 0, NO_BOX, "bilinear"
+            return ("rotate90", 0, 0, 0, 0, NO_BOX, "bilinear"), {"turns": step.turns}
 
 
 def plan_by_reference(made: Recipe, height: int, width: int, key: tuple[int, int, int]) -> Any:
@@ -98,8 +102,10 @@ def plan_by_native(made: Recipe, height: int, width: int, key: tuple[int, int, i
         *rows, matrix = _native.resolve(made.native(), height, width, *key)
     except ValueError as error:
         return str(error)
-    # Frame steps have an eighth entry, what only they have: pixels tell whether that is right.
-    return [row[:7] for row in rows], np.asarray(matrix).reshape(2, 3).tolist()
+    own = {"resize": ("float32",), "pad": ("pad_mode", "fill"), "erase": ("fill",), "rotate90": ("turns",)}
+    # Frame steps have an eighth entry with the fields of all of them.
+    listed = [(row[:7], {name: row[7][name] for name in own[row[0]]} if len(row) > 7 else {}) for row in rows]
+    return listed, np.asarray(matrix).reshape(2, 3).tolist()
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,16 @@ CHAINS: dict[str, Callable[[ps.Recipe], ps.Recipe]] = {
     "random crop, edge": lambda r: r.random_crop(32, 33, padding=(0, 1, 2, 3), pad_if_needed=True, mode="edge"),
     "erasing": lambda r: r.random_erasing(1.0, fill=(124, 116, 104)),
     "erasing twice": lambda r: r.resize(50, 50).random_erasing(1.0).random_erasing(1.0, fill=255).center_crop(41, 42),
+    "float contain": lambda r: r.resize(50, 61, fit="contain", fill=9, precision="float32"),
+    "float inside, smaller only": lambda r: r.resize(70, 70, fit="inside", enlarge=False, precision="float32"),
+    "float, then moved": lambda r: (
+        r.resize(short_side=64, max_side=90, filter="bicubic", precision="float32")
+        .pad(3, 1, 2, 4, fill=200)
+        .random_rotate90(1.0)
+        .random_erasing(1.0, fill=7)
+        .random_vertical_flip(1.0)
+        .center_crop(61, 60)
+    ),
     "normalised": lambda r: r.resize(40, 40, fit="contain", fill=127).random_erasing(1.0).normalize(ps.IMAGENET),
 }
 

@@ -96,7 +96,9 @@ def test_normalize_twice_is_refused() -> None:
 
 
 def test_a_wrong_call_names_the_method() -> None:
-    with pytest.raises(TypeError, match=r"^center_crop\(height, width, \*, rounding='even', fill=0\): missing .* 'width'\.$"):
+    with pytest.raises(
+        TypeError, match=r"^center_crop\(height, width, \*, rounding='even', fill=0\): missing .* 'width'\.$"
+    ):
         recipe().center_crop(224)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^resize\(.*unexpected keyword argument 'size'\.$"):
         recipe().resize(size=3)  # type: ignore[call-arg]

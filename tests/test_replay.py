@@ -235,7 +235,9 @@ def test_explain_says_why_an_item_failed(tmp_path: Path) -> None:
     small = ps.blobs({"a": encoded(0)}).decode().crop((0, 0, 500, 500))
     found = small.explain("a")
     assert [stage.stage for stage in found.stages][-1].startswith("decode")
-    assert found.failure is not None and found.failure.startswith("transform of 'a': crop: expected a box inside the image")
+    assert found.failure is not None and found.failure.startswith(
+        "transform of 'a': crop: expected a box inside the image"
+    )
 
 
 def test_explain_of_arrays_has_no_decode() -> None:
