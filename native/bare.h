@@ -1,4 +1,5 @@
-// The limit that everything is measured against: read, fresh decompressor, scanlines into one reused frame.
+// The limit that everything is measured against: read, fresh decoder of the codec's own library (JPEG, PNG, WebP),
+// rows into one reused frame.
 #pragma once
 
 #include "types.h"
@@ -8,5 +9,9 @@ namespace penstock {
 // Decodes every path once on `threads` threads and returns the wall time in seconds; negative: a file could not be
 // decoded. Nothing is resized, checked or kept: this is what the codec alone can do.
 double bare_decode(const std::vector<std::string>& paths, int threads);
+
+// Encodes `rgb` (height x width x 3, packed) at 4:2:0 and decodes it again, `count` times over `threads` threads, with
+// the library called directly; wall time in seconds, negative where the library refused.
+double bare_roundtrip(const uint8_t* rgb, Size size, int quality, int count, int threads);
 
 }  // namespace penstock

@@ -10,13 +10,26 @@ namespace {
 constexpr int kAbsent = 0, kUnusual = -1;
 constexpr unsigned kOrientation = 0x0112, kXResolution = 0x011A, kResolutionUnit = 0x0128;
 
+constexpr uint8_t kSignature[6] = {'E', 'x', 'i', 'f', 0, 0};
+
+bool has_signature(const uint8_t* data, size_t size) {
+  return size >= sizeof kSignature && std::memcmp(data, kSignature, sizeof kSignature) == 0;
+}
+
 }  // namespace
 
 int exif_orientation(const uint8_t* data, size_t size) {
-  static const uint8_t kSignature[6] = {'E', 'x', 'i', 'f', 0, 0};
-  if (size < sizeof kSignature || std::memcmp(data, kSignature, sizeof kSignature) != 0) return kUnusual;
-  if (size == sizeof kSignature) return kAbsent;
-  TiffDirectory directory(data + sizeof kSignature, size - sizeof kSignature);
+  if (!has_signature(data, size)) return kUnusual;
+  return tiff_orientation(data + sizeof kSignature, size - sizeof kSignature, 0);
+}
+
+int tiff_orientation(const uint8_t* data, size_t size, int signatures) {
+  for (int i = 0; i < signatures && has_signature(data, size); ++i) {
+    data += sizeof kSignature;
+    size -= sizeof kSignature;
+  }
+  if (size == 0) return kAbsent;
+  TiffDirectory directory(data, size);
   if (!directory.open()) return kUnusual;
   int orientation = kAbsent;
   for (size_t i = 0; i < directory.entries(); ++i) {

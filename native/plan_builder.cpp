@@ -191,6 +191,11 @@ bool Builder::color(ColorOp op, double amount) {
 }
 
 bool Builder::jpeg(int quality) {
+  constexpr int kLongestJpegSide = 65500;
+  if (size_.height > kLongestJpegSide || size_.width > kLongestJpegSide) {
+    return fail("too large for JPEG", "jpeg_roundtrip: expected sides of at most " + std::to_string(kLongestJpegSide) +
+                                          " pixels, found " + words(size_));
+  }
   Step step;
   step.kind = Step::Kind::jpeg;
   step.quality = quality;

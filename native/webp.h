@@ -9,6 +9,6 @@ namespace penstock {
 DecodeResult decode_webp(const uint8_t* data, size_t size, const Header& header, const DecodeOptions& options,
                          const Limits& limits, DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink);
 
-std::string webp_version();  // "libwebp 1.6.39"
+std::string webp_version();  // "libwebp 1.2.4"
 
 }  // namespace penstock

@@ -112,7 +112,7 @@ def test_specs_of_patches() -> None:
     assert native_aspect.spec().ragged and str(native_aspect.spec()) == "uint8 [H, W, 3] 0..255"
     cut = native_aspect.random_horizontal_flip().normalize([0.5] * 3, [0.5] * 3).patchify(16)
     assert not cut.spec().ragged and str(cut.spec()) == "float32 [256, 768] -1..1"
-    assert cut.spec().shape == (256, 768)
+    assert cut.spec().shape() == (256, 768)
     assert Recipe.from_json(cut.to_json()) == cut
     assert "resize" in str(cut) and "max_patches=256 patch=16 bicubic" in str(cut)
 

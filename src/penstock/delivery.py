@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,11 +18,28 @@ from penstock.options import RunOptions
 from penstock.patches import PatchColumns, patch_columns
 from penstock.ragged import aligned_empty, padded, sizes_of
 from penstock.sources.source import Source
-from penstock.types import Batch, Damage, Failure, LayoutName, RaggedName, Spec, StageName
+from penstock.types import (
+    Batch,
+    Damage,
+    DtypeName,
+    Failure,
+    LayoutName,
+    RaggedName,
+    Spec,
+    StageName,
+    named,
+    numpy_dtype,
+)
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
-NOTE_BITS = {1: "icc ignored", 2: "first frame taken"}
-"""Notes of the native path, by bit (native/item.h)."""
+NOTE_BITS = {
+    1: "icc ignored",
+    2: "first frame taken",
+    4: "alpha dropped",
+    8: "16 bit clipped",
+    16: "16 bit reduced",
+}
+"""Notes of the native path, by bit (native/header.h)."""
 
 
 def sentence(stage: StageName, key: str, message: str) -> str:
@@ -74,28 +92,30 @@ class Columns:
     geometry: npt.NDArray[np.float64]
     stored: npt.NDArray[np.int32]
     orientation: npt.NDArray[np.int32]
+    sizes: npt.NDArray[np.int32]  # of the finished images, (height, width)
     notes: dict[int, tuple[str, ...]]  # by row
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
-    sizes: npt.NDArray[np.int64] | None = None  # (height, width) before patchify, where images are patches
 
     @classmethod
-    def from_native(cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]]) -> Columns:
+    def from_native(
+        cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]], dtype: DtypeName
+    ) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         notes = dict(pillow_notes)
         for row in np.flatnonzero(results["notes"]).tolist():
             notes[row] = names_of_notes(int(results["notes"][row]))
         problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
         return cls(
-            results["images"],
+            named(results["images"], dtype),
             results["outcome"],
             results["geometry"],
             results["stored"],
             results["orientation"],
+            results["sizes"],
             notes,
             problems,
             list(results["damages"]),
-            results.get("sizes"),
         )
 
 
@@ -105,8 +125,8 @@ def names_of_notes(bits: int) -> tuple[str, ...]:
 
 
 def blank_images(rows: int, spec: Spec, layout: LayoutName) -> npt.NDArray[Any]:
-    """Zeros for a batch of ``spec``, [rows, H, W, C], [rows, C, H, W] or [rows, P, D], 64-byte aligned as the pool's."""
-    images = aligned_empty((rows, *(spec.with_(layout=layout).shape or (0, 0, 0))), spec.dtype)
+    """Zeros for a batch of ``spec``: [rows, H, W, C], [rows, C, H, W] or [rows, P, D], aligned as the pool's own are."""
+    images = aligned_empty((rows, *spec.shape(layout)), numpy_dtype(spec.dtype))
     images.view(np.uint8)[...] = 0
     return images
 
@@ -180,7 +200,7 @@ class Delivery:
             columns.geometry = columns.geometry[keep]
             columns.stored = columns.stored[keep]
             columns.orientation = columns.orientation[keep]
-            columns.sizes = None if columns.sizes is None else columns.sizes[keep]
+            columns.sizes = columns.sizes[keep]
         elif failures:
             labels = np.where(valid, labels, -1)
         patches = self._patches(columns, valid)
@@ -188,7 +208,7 @@ class Delivery:
         if isinstance(images, list) and self.ragged is not None:
             sizes = sizes_of(images, self.layout)
             if self.ragged != "list":
-                images = padded(images, self.layout, self.spec.channels, self.spec.dtype, size)
+                images = padded(images, self.layout, self.spec.channels, numpy_dtype(self.spec.dtype), size)
         return Batch(
             images=images,
             labels=labels,
@@ -227,10 +247,7 @@ class Delivery:
         spec = self.spec
         if spec.patch is None or spec.max_patches is None:
             return None
-        sizes = columns.sizes
-        if sizes is None:
-            sizes = np.full((len(valid), 2), (spec.height or 0, spec.width or 0), dtype=np.int64)
-        return patch_columns(np.where(valid[:, None], sizes, 0), spec.patch, spec.max_patches)
+        return patch_columns(np.where(valid[:, None], columns.sizes, 0), spec.patch, spec.max_patches)
 
     def _fields(self, labels: npt.NDArray[np.int64]) -> dict[str, list[str]]:
         classes = self.source.classes
@@ -262,6 +279,7 @@ class Delivery:
         columns.geometry[~made] = 0
         columns.stored[~made] = 0
         columns.orientation[~made] = 1
+        columns.sizes[~made] = 0
         outcome = columns.outcome[index >= 0]
         self.outcomes.clean += int(np.count_nonzero(outcome == CLEAN))
         self.outcomes.damaged += int(np.count_nonzero(outcome == DAMAGED))

@@ -90,30 +90,29 @@ class Spec:
         """True where each image has its own size; never after patchify, which has one shape for all."""
         return self.patch is None and (self.height is None or self.width is None)
 
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """The shape of one finished image: [H, W, C], [C, H, W] or [P, D]; None where each has its own."""
-        if self.patch is not None and self.max_patches is not None:
-            return self.max_patches, self.patch * self.patch * self.channels
-        if self.height is None or self.width is None:
-            return None
-        sides = (self.height, self.width)
-        return (*sides, self.channels) if self.layout == "NHWC" else (self.channels, *sides)
-
     def with_(self, **changes: Any) -> Spec:
         """This Spec with some fields changed; a new size is no longer one that fits a budget of patches."""
         if "height" in changes or "width" in changes:
             changes.setdefault("budget", None)
         return replace(self, **changes)
 
+    def shape(self, layout: LayoutName | None = None) -> tuple[int, ...]:
+        """The shape of one image's array; sides that each image has its own are 0."""
+        if self.patch is not None:
+            return self.max_patches or 0, self.patch * self.patch * self.channels
+        height, width = self.height or 0, self.width or 0
+        planar = (layout or self.layout) == "NCHW"
+        return (self.channels, height, width) if planar else (height, width, self.channels)
+
     def __str__(self) -> str:
         if self.kind == "encoded":
             return "encoded bytes"
+        if self.patch is not None:
+            count = [] if self.kind != "batch" else ["N" if self.count is None else str(self.count)]
+            return f"{self.dtype} [{', '.join([*count, *map(str, self.shape())])}] {self.range}"
         height = "H" if self.height is None else str(self.height)
         width = "W" if self.width is None else str(self.width)
         sides = [height, width, str(self.channels)] if self.layout == "NHWC" else [str(self.channels), height, width]
-        if self.patch is not None:
-            sides = [str(self.max_patches), str(self.patch * self.patch * self.channels)]
         if self.kind == "batch" and self.ragged_as == "list":
             count = "N" if self.count is None else str(self.count)
             return f"list of {count} {self.dtype} [{', '.join(sides)}] {self.range}"
@@ -123,6 +122,28 @@ class Spec:
 
 
 UInt8Image = npt.NDArray[np.uint8]
+
+
+def numpy_dtype(name: DtypeName) -> np.dtype[Any]:
+    """NumPy's dtype of that name; bfloat16 is the package ml_dtypes'.
+
+    >>> numpy_dtype("float16").itemsize
+    2
+    """
+    if name != "bfloat16":
+        return np.dtype(name)
+    import ml_dtypes  # only where bfloat16 is asked for; normalize says how to install it where it is missing
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def named(array: Any, name: DtypeName) -> Any:
+    """What the native core made, under the dtype it means: bfloat16 comes as uint16."""
+    if name != "bfloat16":
+        return array
+    if isinstance(array, list):
+        return [None if image is None else image.view(numpy_dtype(name)) for image in array]
+    return array.view(numpy_dtype(name))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -248,7 +269,7 @@ class Batch:
         return {name: getattr(self, name) for name in BATCH_FIELDS}
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        """``images``, where they are one array, as a DLPack capsule, so that ``torch.from_dlpack(batch)`` works without a copy."""
+        """``images`` as a DLPack capsule, so that ``torch.from_dlpack(batch)`` works without a copy; not of a list."""
         return self.images.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:

@@ -62,7 +62,8 @@ class Resize(Spatial):
     patches; ``rounding="ceil"`` is the rule of SigLIP 2 NaFlex and the default, ``rounding="floor"`` that of Gemma 4.
 
     ``precision="float32"`` rounds nothing, neither between the passes nor after them: float32 [H, W, C] out, 0 to 255,
-    also from uint16 and float32, with the filters bilinear, bicubic and lanczos; jax.image.resize's numbers.
+    also from uint16 (divided by 257) and float32, with the filters bilinear, bicubic and lanczos; jax.image.resize's
+    numbers.
 
     Raises PlanError for sizes and words that cannot be; an image fails when a side of its new size rounds to 0 or its
     new size exceeds 178,956,970 pixels.
@@ -125,7 +126,7 @@ class Resize(Spatial):
             spec = spec.with_(height=self.height, width=self.width)
         if self.max_patches is not None:
             spec = spec.with_(budget=(self.patch, self.max_patches))
-        return spec if exact else spec.with_(dtype="float32")
+        return spec if exact else spec.with_(dtype="float32", range="0..255")
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
