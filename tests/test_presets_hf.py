@@ -469,7 +469,7 @@ def test_without_flags_nothing_is_done() -> None:
         ({"size": [1, 2, 3]}, "expected size = a height and a width"),
         ({"resample": 9}, r"expected resample = 0 \(nearest\), 1 \(lanczos\).*found 9"),
         ({"image_mean": [0.5]}, r"expected image_mean = three numbers, found \[0.5\]"),
-        ({"image_std": [0.5, 0.5, 0.0]}, "expected std= three numbers above 0"),
+        ({"image_std": [0.5, 0.5, 0.0]}, "expected std= (three )?numbers above 0"),
         ({"do_pad": True, "pad_size": {"height": 9, "width": 9}}, "expected pad_size = null: .*ragged='pad'"),
         ({"do_center_crop": True, "crop_size": {"shortest_edge": 9}}, "expected crop_size = a height and a width"),
         ({"image_processor_type": "SamImageProcessor"}, "one of BitImageProcessor.*found 'SamImageProcessor'"),
