@@ -1,12 +1,16 @@
 #include "bare.h"
 
 #include <jpeglib.h>
+// Plain <png.h> would be our own header.
+#include <libpng16/png.h>
+#include <webp/decode.h>
 
 #include <atomic>
 #include <chrono>
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 
 #include "io.h"
@@ -22,8 +26,8 @@ struct ErrorManager {
 void on_error(j_common_ptr codec) { longjmp(reinterpret_cast<ErrorManager*>(codec->err)->escape, 1); }
 void on_message(j_common_ptr, int) {}
 
-// Only trivially destructible locals live beside setjmp.
-bool decode_into(const uint8_t* data, size_t size, ByteBuffer* frame) {
+// Only trivially destructible locals live beside setjmp, here and below.
+bool decode_jpeg_into(const uint8_t* data, size_t size, ByteBuffer* frame) {
   jpeg_decompress_struct codec;
   ErrorManager errors;
   codec.err = jpeg_std_error(&errors.base);
@@ -85,6 +89,63 @@ bool encode_from(const uint8_t* rgb, Size size, int quality, unsigned char** mem
   return true;
 }
 
+struct PngBytes {
+  const uint8_t* next;
+  size_t left;
+};
+
+void read_png(png_structp codec, png_bytep out, size_t count) {
+  PngBytes& bytes = *static_cast<PngBytes*>(png_get_io_ptr(codec));
+  if (count > bytes.left) png_error(codec, "ends early");
+  std::memcpy(out, bytes.next, count);
+  bytes.next += count;
+  bytes.left -= count;
+}
+
+void on_png_warning(png_structp, png_const_charp) {}
+
+bool decode_png_into(const uint8_t* data, size_t size, ByteBuffer* frame) {
+  PngBytes bytes{data, size};
+  png_structp codec = png_create_read_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, on_png_warning);
+  png_infop info = codec == nullptr ? nullptr : png_create_info_struct(codec);
+  if (info == nullptr || setjmp(png_jmpbuf(codec))) {
+    png_destroy_read_struct(&codec, &info, nullptr);
+    return false;
+  }
+  png_set_read_fn(codec, &bytes, read_png);
+  png_read_info(codec, info);
+  png_set_expand(codec);
+  png_set_strip_16(codec);
+  png_set_strip_alpha(codec);
+  png_set_gray_to_rgb(codec);
+  const int passes = png_set_interlace_handling(codec);
+  png_read_update_info(codec, info);
+  const size_t stride = png_get_rowbytes(codec, info), height = png_get_image_height(codec, info);
+  if (!frame->reserve(stride * height)) png_error(codec, "no memory");
+  for (int pass = 0; pass < passes; ++pass) {
+    for (size_t y = 0; y < height; ++y) png_read_row(codec, frame->data() + stride * y, nullptr);
+  }
+  png_read_end(codec, nullptr);
+  png_destroy_read_struct(&codec, &info, nullptr);
+  return true;
+}
+
+bool decode_webp_into(const uint8_t* data, size_t size, ByteBuffer* frame) {
+  int width = 0, height = 0;
+  if (!WebPGetInfo(data, size, &width, &height)) return false;
+  const size_t stride = static_cast<size_t>(width) * 3, bytes = stride * static_cast<size_t>(height);
+  return frame->reserve(bytes) &&
+         WebPDecodeRGBInto(data, size, frame->data(), bytes, static_cast<int>(stride)) != nullptr;
+}
+
+bool decode_into(const ByteBuffer& encoded, ByteBuffer* frame) {
+  const uint8_t* data = encoded.data();
+  const size_t size = encoded.size();
+  if (size > 8 && data[0] == 0x89) return decode_png_into(data, size, frame);
+  if (size > 12 && data[0] == 'R') return decode_webp_into(data, size, frame);
+  return decode_jpeg_into(data, size, frame);
+}
+
 }  // namespace
 
 double bare_decode(const std::vector<std::string>& paths, int threads) {
@@ -95,8 +156,7 @@ double bare_decode(const std::vector<std::string>& paths, int threads) {
     Limits limits;
     Problem problem;
     for (size_t i; (i = next.fetch_add(1)) < paths.size() && !failed;) {
-      if (!read_file(paths[i].c_str(), 0, kWholeFile, limits, encoded, problem) ||
-          !decode_into(encoded.data(), encoded.size(), &frame)) {
+      if (!read_file(paths[i].c_str(), 0, kWholeFile, limits, encoded, problem) || !decode_into(encoded, &frame)) {
         failed = true;
       }
     }
@@ -117,7 +177,7 @@ double bare_roundtrip(const uint8_t* rgb, Size size, int quality, int count, int
     while (next.fetch_add(1) < count && !failed) {
       unsigned char* memory = nullptr;
       unsigned long bytes = 0;
-      if (!encode_from(rgb, size, quality, &memory, &bytes) || !decode_into(memory, bytes, &frame)) failed = true;
+      if (!encode_from(rgb, size, quality, &memory, &bytes) || !decode_jpeg_into(memory, bytes, &frame)) failed = true;
       std::free(memory);
     }
   };

@@ -1,4 +1,5 @@
-// The limit that everything is measured against: read, fresh decompressor, scanlines into one reused frame.
+// The limit that everything is measured against: read, fresh decoder of the codec's own library (JPEG, PNG, WebP),
+// rows into one reused frame.
 #pragma once
 
 #include "types.h"

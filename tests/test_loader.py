@@ -29,7 +29,7 @@ def pictures(count: int) -> tuple[bytes, ...]:
     for number in range(count):
         coarse = np.random.default_rng(number).integers(0, 256, (5, 6, 3), dtype=np.uint8)
         file = io.BytesIO()
-        Image.fromarray(coarse).resize((31 + number, 40)).save(file, "PNG" if number % 5 == 4 else "JPEG")
+        Image.fromarray(coarse).resize((31 + number, 40)).save(file, "BMP" if number % 5 == 4 else "JPEG")
         blobs.append(file.getvalue())
     return tuple(blobs)
 
@@ -360,9 +360,9 @@ def test_a_loader_that_is_dropped_ends_its_threads_and_keeps_no_picture(monkeypa
 
     monkeypatch.setattr(engine_module, "decode_pillow", watched)
     before = set(threading.enumerate())
-    png = io.BytesIO()
-    Image.new("RGB", (40, 30)).save(png, "PNG")
-    loader = ps.blobs([png.getvalue()] * 4).decode().resize(8, 8).batch(2).loader(threads=2)
+    bitmap = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(bitmap, "BMP")
+    loader = ps.blobs([bitmap.getvalue()] * 4).decode().resize(8, 8).batch(2).loader(threads=2)
     list(loader)
     assert len(decoded) == 4 and set(threading.enumerate()) > before  # they wait for the next epoch
     wait_until(lambda: not any(picture() is not None for picture in decoded))

@@ -107,15 +107,19 @@ def test_specs() -> None:
             Pad(0, 3, 0, 4, mode="reflect"),
             (9, 4),
             "padding larger than the image",
-            "pad: expected less padding than the image has pixels for its mode, found top=0 left=3 bottom=0 right=4 "
-            "around an image of H=9 W=4",
+            (
+                "pad: expected less padding than the image has pixels for its mode, found top=0 left=3 bottom=0 "
+                "right=4 around an image of H=9 W=4"
+            ),
         ),
         (
             Pad(0, 3, 0, 5, mode="symmetric"),
             (9, 4),
             "padding larger than the image",
-            "pad: expected no more padding than the image has pixels for its mode, found top=0 left=3 bottom=0 right=5 "
-            "around an image of H=9 W=4",
+            (
+                "pad: expected no more padding than the image has pixels for its mode, found top=0 left=3 bottom=0 "
+                "right=5 around an image of H=9 W=4"
+            ),
         ),
         (
             PadTo(5, 5),
@@ -146,8 +150,10 @@ def test_an_image_that_cannot_be_fails_with_a_sentence(
         (lambda: Pad(-1, 0, 0, 0), "pad(-1, 0, 0, 0): expected top= a whole number from 0 to 178956970, found -1."),
         (
             lambda: Pad(1, 0, 0, 0, mode="wrap"),  # type: ignore[arg-type]
-            "pad(1, 0, 0, 0, mode='wrap'): expected mode= one of 'constant', 'edge', 'reflect', 'symmetric', "
-            "found 'wrap'.",
+            (
+                "pad(1, 0, 0, 0, mode='wrap'): expected mode= one of 'constant', 'edge', 'reflect', 'symmetric', "
+                "found 'wrap'."
+            ),
         ),
         (
             lambda: Pad(1, 0, 0, 0, mode="edge", fill=3),

@@ -172,13 +172,17 @@ def test_erasing_paints(channels: int) -> None:
     [
         (
             lambda: RandomCrop(3, 4, padding=(1, 2)),  # type: ignore[arg-type]
-            "random_crop(3, 4, padding=(1, 2)): expected padding= a whole number of at least 0 or four of them, "
-            "(top, left, bottom, right), found (1, 2).",
+            (
+                "random_crop(3, 4, padding=(1, 2)): expected padding= a whole number of at least 0 or four of them, "
+                "(top, left, bottom, right), found (1, 2)."
+            ),
         ),
         (
             lambda: RandomCrop(3, 4, padding=-1),
-            "random_crop(3, 4, padding=-1): expected padding= a whole number of at least 0 or four of them, "
-            "(top, left, bottom, right), found -1.",
+            (
+                "random_crop(3, 4, padding=-1): expected padding= a whole number of at least 0 or four of them, "
+                "(top, left, bottom, right), found -1."
+            ),
         ),
         (
             lambda: RandomCrop(3, 4, pad_if_needed=1),  # type: ignore[arg-type]
@@ -191,8 +195,10 @@ def test_erasing_paints(channels: int) -> None:
         (lambda: RandomRotate90(-1), "random_rotate90(-1): expected p= a probability from 0 to 1, found -1."),
         (
             lambda: RandomErasing(scale=(0.5, 0.1)),
-            "random_erasing(scale=(0.5, 0.1)): expected scale=(least, most) with 0 <= least <= most <= 1, "
-            "found (0.5, 0.1).",
+            (
+                "random_erasing(scale=(0.5, 0.1)): expected scale=(least, most) with 0 <= least <= most <= 1, "
+                "found (0.5, 0.1)."
+            ),
         ),
         (
             lambda: RandomErasing(ratio=(0, 1)),
@@ -200,8 +206,10 @@ def test_erasing_paints(channels: int) -> None:
         ),
         (
             lambda: RandomErasing(fill=(1, 2)),
-            "random_erasing(fill=(1, 2)): expected fill= a whole number from 0 to 255 or a tuple of 1 or 3 or 4 of "
-            "them, found (1, 2).",
+            (
+                "random_erasing(fill=(1, 2)): expected fill= a whole number from 0 to 255 or a tuple of 1 or 3 or 4 of "
+                "them, found (1, 2)."
+            ),
         ),
     ],
 )

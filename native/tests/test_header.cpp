@@ -63,12 +63,12 @@ void takes_ordinary_files() {
 
 void leaves_the_rest_to_pillow() {
   const Bytes plain = make_jpeg(8, 8);
-  CHECK(left({}, "not a JPEG"));
-  CHECK(left({0xFF, 0xD8}, "not a JPEG"));
-  CHECK(left({'G', 'I', 'F', '8'}, "not a JPEG"));
+  CHECK(left({}, "not a JPEG, PNG or WebP"));
+  CHECK(left({0xFF, 0xD8}, "not a JPEG, PNG or WebP"));
+  CHECK(left({'G', 'I', 'F', '8'}, "not a JPEG, PNG or WebP"));
   CHECK(left({0xFF, 0xD8, 0xFF, 0xD9}, "unusual marker"));
   CHECK(left({0xFF, 0xD8, 0xFF, 0xFF}, "ends before the first scan"));
-  CHECK(left(with_segment(plain, {0}), "not a JPEG"));
+  CHECK(left(with_segment(plain, {0}), "not a JPEG, PNG or WebP"));
   CHECK(left(with_segment(plain, {0xFF, 0xFE, 0, 2, 7}), "bytes between the markers"));
   CHECK(left(with_segment(plain, {0xFF, 0x01}), "unusual marker"));
   CHECK(left(with_segment(plain, {0xFF, 0xFE, 0, 1}), "broken segment"));

@@ -31,6 +31,7 @@ from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 if TYPE_CHECKING:
     from penstock.headers import Header, header
     from penstock.loader import Loader, Run
+    from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.replay import Explanation
     from penstock.stats import Stats
 
@@ -70,6 +71,9 @@ __all__ = [
     "decode",
     "files",
     "folder",
+    "from_hf",
+    "from_openclip",
+    "from_timm",
     "header",
     "recipe",
     "resize",
@@ -79,6 +83,13 @@ __all__ = [
 _LATE = {
     "Explanation": "replay",
     "Header": "headers",
+    "Loader": "loader",
+    "Run": "loader",
+    "Stats": "stats",
+    "from_hf": "presets",
+    "from_openclip": "presets",
+    "from_timm": "presets",
+    "header": "headers",
     "header": "headers",
     "Loader": "loader",
     "Run": "loader",

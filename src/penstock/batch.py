@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.columns import Column
 from penstock.errors import PlanError
 from penstock.types import LastName, LayoutName, RaggedName, Spec
 
@@ -112,35 +114,41 @@ class Selection:
     'select pixel_values=images'
     """
 
-    fields: tuple[str, ...]
+    fields: tuple[str | Column, ...]
     names: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, fields: tuple[str, ...], renamed: dict[str, str]) -> Selection:
-        """From the arguments of ``.select(*fields, **renamed)``; raises PlanError for a field that no batch has."""
-        chosen = (*fields, *renamed.values())
-        if not chosen:
+    def of(
+        cls, fields: tuple[str, ...], renamed: Mapping[str, str], hf: Mapping[str, Column] | None = None
+    ) -> Selection:
+        """From the arguments of ``.select(*fields, hf=..., **renamed)``; raises PlanError for a field no batch has.
+
+        ``hf`` is what ``presets.hf_columns`` finds for that argument: a processor's output by its names.
+        """
+        columns = hf or {}
+        if not (fields or renamed or columns):
             raise PlanError(f"select(): expected names of fields ({', '.join(FIELDS)}), found none.")
-        for name in chosen:
+        for name in (*fields, *renamed.values()):
             if name not in FIELDS:
                 raise PlanError(f"select(): expected one of {', '.join(FIELDS)}, found {name!r}.")
-        names = (*fields, *renamed)
+        names = (*columns, *fields, *renamed)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise PlanError(f"select(): expected each name once, found {repeated[0]!r} twice.")
-        return cls(chosen, names if renamed else None)
+        return cls((*columns.values(), *fields, *renamed.values()), names if renamed or columns else None)
 
     def take(self, batch: Any) -> tuple[Any, ...] | dict[str, Any]:
         """The chosen fields of a batch."""
-        values = tuple(getattr(batch, name) for name in self.fields)
+        values = tuple(field.of(batch) if isinstance(field, Column) else getattr(batch, field) for field in self.fields)
         return values if self.names is None else dict(zip(self.names, values, strict=True))
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
+        texts = [str(field) for field in self.fields]
         if self.names is None:
-            return ", ".join(self.fields)
-        pairs = zip(self.names, self.fields, strict=True)
-        return ", ".join(field if name == field else f"{name}={field}" for name, field in pairs)
+            return ", ".join(texts)
+        pairs = zip(self.names, texts, strict=True)
+        return ", ".join(text if name == text else f"{name}={text}" for name, text in pairs)
 
     def describe(self) -> str:
         """The stage and its arguments in one short text."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
 from penstock.batch import Batching, Selection
+from penstock.columns import expect_columns
 from penstock.decode import Decode
 from penstock.errors import ItemError, PlanError
 from penstock.options import RunOptions, whole
@@ -116,15 +117,23 @@ class Pipeline(Chain):
             self._expect_known_sizes(f"batch({n}, ragged='bucket')")
         return replace(self, batching=batching)
 
-    def select(self, *fields: str, **renamed: str) -> Self:
+    def select(self, *fields: str, hf: Any = None, **renamed: str) -> Self:
         """Hands over a tuple of these batch fields, or a dict when they are renamed, in place of the Batch.
 
         ``.select("images", "labels")`` gives ``(images, labels)``; ``.select(pixel_values="images")`` gives
-        ``{"pixel_values": images}``. Raises PlanError for a field that no batch has.
+        ``{"pixel_values": images}``. ``hf=`` takes what ``from_hf`` takes, or its recipe, and gives a dict under that
+        processor's own names. Raises PlanError for a field that no batch has.
         """
-        selection = Selection.of(fields, renamed)
+        columns = None
+        if hf is not None:
+            from penstock.presets.outputs import hf_columns
+
+            columns = hf_columns(hf)
+        selection = Selection.of(fields, renamed, columns)
         if self.batching is None:
             raise PlanError("select(): expected a line with batches, found none; call .batch(n) before it.")
+        if columns is not None:
+            expect_columns(columns, self.spec)
         if self.selection is not None:
             raise PlanError("select(): expected one select, found a second one; leave it out.")
         return replace(self, selection=selection)

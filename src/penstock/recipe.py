@@ -14,7 +14,8 @@ from penstock.geometry import Matrix, compose, matrix
 from penstock.transform.chain import VERBS, Chain
 from penstock.transform.normalize import Normalize
 from penstock.transform.patchify import Patchify
-from penstock.transform.verb import Spatial, StepError, Verb, call, written
+from penstock.transform.verb import Spatial, StepError, Verb, call, unusual, written
+from penstock.transform.warp import Warp
 from penstock.types import Spec
 
 if TYPE_CHECKING:
@@ -161,11 +162,11 @@ class Recipe(Chain):
         """The matrices of the warps for one upright image, six numbers each, in order; raises StepError."""
         from penstock._reference.random import Draws
 
-        if not any(verb.name == "warp" for verb in self.verbs):
+        if not any(isinstance(verb, Warp) for verb in self.verbs):
             return []
         found = []
         for verb, ordinal in self._numbered():
-            if verb.name == "warp":
+            if isinstance(verb, Warp):
                 affine = verb.matrix(height, width, seed=seed, epoch=epoch, index=index, ordinal=ordinal)
                 found.append([float(value) for value in affine.ravel()])
                 height, width = verb.height, verb.width
@@ -229,21 +230,27 @@ class Recipe(Chain):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the canonical JSON and the resampler's version."""
+        """SHA-256, in hex, of the canonical JSON and the resampler's version; a function stands there by its name.
+
+        Raises PlanError for a function that has no name of its own and no version=.
+        """
         import hashlib
 
-        return hashlib.sha256(f"{RESAMPLER}\n{self.to_json()}".encode()).hexdigest()
+        steps = [
+            {"verb": step.name, **step.fingerprint_fields()} if isinstance(step, Verb) else _step_to_json(step)
+            for step in self.steps
+        ]
+        return hashlib.sha256(f"{RESAMPLER}\n{_canonical(steps)}".encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The recipe as canonical JSON: sorted keys, every argument, no spaces.
+        """The recipe as canonical JSON: sorted keys, every argument that is not the default, no spaces.
 
-        >>> recipe().random_horizontal_flip().to_json()
-        '{"penstock":"recipe","steps":[{"p":0.5,"verb":"random_horizontal_flip"}],"version":1}'
+        Raises PlanError for a function in it.
+
+        >>> recipe().random_horizontal_flip(0.25).to_json()
+        '{"penstock":"recipe","steps":[{"p":0.25,"verb":"random_horizontal_flip"}],"version":1}'
         """
-        import json
-
-        document = {"penstock": "recipe", "version": VERSION, "steps": [_step_to_json(step) for step in self.steps]}
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _canonical([_step_to_json(step) for step in self.steps])
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Recipe:
@@ -328,10 +335,17 @@ def _changed(decoding: Decode) -> list[Field[Any]]:
     return [entry for entry in fields(decoding) if getattr(decoding, entry.name) != entry.default]
 
 
+def _canonical(steps: list[dict[str, Any]]) -> str:
+    import json
+
+    document = {"penstock": "recipe", "version": VERSION, "steps": steps}
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def _step_to_json(step: Decode | Verb) -> dict[str, Any]:
-    # Not dataclasses.asdict: it would copy named tuples and nested values as something else.
-    values = {entry.name: getattr(step, entry.name) for entry in fields(step)}
-    return {"verb": step.name if isinstance(step, Verb) else "decode", **values}
+    if isinstance(step, Verb):
+        return {"verb": step.name, **step.json_fields()}
+    return {"verb": "decode", **unusual(step)}
 
 
 def _step_from_json(document: Any) -> Decode | Verb:

@@ -143,6 +143,16 @@ def _formats() -> list[str]:
 
 def _check_limits(image: Image.Image, data: bytes, decode: Decode) -> None:
     _check_pixels(image, decode)
+    if image.format in ("PNG", "WEBP"):
+        from penstock._reference.png_webp_bytes import png_working_bytes, webp_working_bytes
+
+        webp = image.format == "WEBP"
+        _check_working_bytes(
+            webp_working_bytes(data, image.height, image.width, image.mode == "RGBA")
+            if webp
+            else png_working_bytes(data),
+            decode,
+        )
     if image.format not in ("JPEG", "MPO"):
         return
     sampling = [(layer[1], layer[2]) for layer in getattr(image, "layer", [])]
@@ -154,14 +164,17 @@ def _check_limits(image: Image.Image, data: bytes, decode: Decode) -> None:
     scans = data.count(b"\xff\xda")
     # Pillow says "progressive"; a baseline file in several scans keeps its coefficients, too.
     several = bool(image.info.get("progressive")) or (scans > 1 and (scans := count_scans(data)) > 1)
-    needed = working_bytes(image.height, image.width, sampling, several)
+    _check_working_bytes(working_bytes(image.height, image.width, sampling, several), decode)
+    if several and scans > decode.max_scans and (scans := count_scans(data)) > decode.max_scans:
+        raise DecodeError("too many scans", f"expected at most {decode.max_scans} scans (max_scans), found {scans}")
+
+
+def _check_working_bytes(needed: int, decode: Decode) -> None:
     if needed > decode.max_working_bytes:
         raise DecodeError(
             "too much memory",
             f"expected at most {decode.max_working_bytes} working bytes (max_working_bytes), found {needed}",
         )
-    if several and scans > decode.max_scans and (scans := count_scans(data)) > decode.max_scans:
-        raise DecodeError("too many scans", f"expected at most {decode.max_scans} scans (max_scans), found {scans}")
 
 
 def _check_pixels(image: Image.Image, decode: Decode) -> None:

@@ -49,7 +49,8 @@ class Resize(Spatial):
     ``fit="fill"`` stretches. ``fit="cover"`` fills the size from a centred part of the image with its aspect, in one
     resize (PIL.ImageOps.fit). ``fit="contain"`` keeps the whole image and lays it in the middle of the colour ``fill``
     (PIL.ImageOps.pad). ``fit="inside"`` only keeps the aspect: the largest size inside (height, width)
-    (PIL.ImageOps.contain).
+    (PIL.ImageOps.contain), or with ``rounding="even"`` both sides divided by the larger of the two ratios and rounded, as
+    timm and OpenCLIP do.
 
     With ``short_side=n`` the long side is ``int(n * long / short)``, and with ``long_side=n`` the short one is
     ``int(n * short / long)``, as in torchvision; ``fit="inside"`` is the same with rounding. ``max_side`` caps the long
@@ -61,7 +62,8 @@ class Resize(Spatial):
     patches; ``rounding="ceil"`` is the rule of SigLIP 2 NaFlex and the default, ``rounding="floor"`` that of Gemma 4.
 
     ``precision="float32"`` rounds nothing, neither between the passes nor after them: float32 [H, W, C] out, 0 to 255,
-    also from uint16 and float32, with the filters bilinear, bicubic and lanczos; jax.image.resize's numbers.
+    also from uint16 (divided by 257) and float32, with the filters bilinear, bicubic and lanczos; jax.image.resize's
+    numbers.
 
     Raises PlanError for sizes and words that cannot be; an image fails when a side of its new size rounds to 0 or its
     new size exceeds 178,956,970 pixels.
@@ -124,7 +126,7 @@ class Resize(Spatial):
             spec = spec.with_(height=self.height, width=self.width)
         if self.max_patches is not None:
             spec = spec.with_(budget=(self.patch, self.max_patches))
-        return spec if exact else spec.with_(dtype="float32")
+        return spec if exact else spec.with_(dtype="float32", range="0..255")
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
@@ -186,6 +188,7 @@ class Resize(Spatial):
             "height": self.height,
             "width": self.width,
             "fit": self.fit,
+            "rounding": self.rounding or "floor",
             "fill": four(self.fill),
             **common,
         }
@@ -206,6 +209,8 @@ class Resize(Spatial):
             new_short, new_long = self.long_side * short // long, self.long_side
         else:
             assert self.height is not None and self.width is not None  # _check_size saw to it
+            if self.rounding == "even":
+                return divided(height, width, self.height, self.width)
             if self.fit in ("contain", "inside"):
                 return contained(height, width, self.height, self.width)
             return self.height, self.width
@@ -248,8 +253,11 @@ def _check_aspect(verb: Resize) -> None:
     if kept is not None and verb.fit != "fill":
         raise PlanError(f"{call(verb)}: expected no fit= with {kept}=, which keeps the aspect, found fit={verb.fit!r}.")
     if verb.max_side is None:
-        if verb.rounding is not None and verb.max_patches is None:
-            raise PlanError(f"{call(verb)}: expected rounding= with max_side=, found no max_side=.")
+        if verb.rounding is None or verb.max_patches is not None:
+            return
+        if verb.fit != "inside":
+            raise PlanError(f"{call(verb)}: expected rounding= with max_side= or fit='inside', found neither.")
+        word(verb, "rounding", ("floor", "even"))
         return
     whole(verb, "max_side")
     if verb.short_side is None:
@@ -290,6 +298,12 @@ def contained(height: int, width: int, most_height: int, most_width: int) -> tup
     if image_ratio < ratio:
         return most_height, round(width / height * most_height)
     return most_height, most_width
+
+
+def divided(height: int, width: int, most_height: int, most_width: int) -> tuple[int, int]:
+    """The same up to a pixel, as timm's and OpenCLIP's ResizeKeepRatio have it; they differ where a side ends in a half."""
+    ratio = max(height / most_height, width / most_width)
+    return round(height / ratio), round(width / ratio)
 
 
 def cover_box(height: int, width: int, new_height: int, new_width: int) -> tuple[float, float, float, float]:
