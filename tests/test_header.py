@@ -172,3 +172,13 @@ def test_a_size_that_cannot_be_is_refused_with_a_sentence() -> None:
     for height, width in ((0, 4), (True, 4), (2.5, 4)):
         with pytest.raises(ps.PlanError, match="expected two whole numbers of at least 1"):
             ps.recipe().decode().plan(height, width)  # type: ignore[arg-type]
+
+
+def test_draws_that_decide_a_size_are_refused() -> None:
+    chain = ps.recipe().decode().random_rotate90()
+    assert chain.plan(5, 5) == Plan(5, 5)
+    with pytest.raises(ps.PlanError) as caught:
+        chain.plan(4, 5)
+    assert str(caught.value) == "plan(4, 5): expected verbs whose size no draw decides, found random_rotate90()."
+    with pytest.raises(ps.PlanError, match=r"^batch\(2, ragged='bucket'\): expected verbs whose size no draw decides"):
+        ps.blobs({"a": b""}).apply(chain).batch(2, ragged="bucket")

@@ -90,10 +90,6 @@ _LATE = {
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
-    "header": "headers",
-    "Loader": "loader",
-    "Run": "loader",
-    "Stats": "stats",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -125,7 +124,7 @@ def names_of_notes(bits: int) -> tuple[str, ...]:
 
 
 def blank_images(rows: int, spec: Spec, layout: LayoutName) -> npt.NDArray[Any]:
-    """Zeros for a batch of ``spec``: [rows, H, W, C], [rows, C, H, W] or [rows, P, D], aligned as the pool's own are."""
+    """Zeros for a batch of ``spec``: [rows, H, W, C], [rows, C, H, W] or [rows, P, D], aligned like the pool's."""
     images = aligned_empty((rows, *spec.shape(layout)), numpy_dtype(spec.dtype))
     images.view(np.uint8)[...] = 0
     return images

@@ -298,7 +298,7 @@ def recipe() -> Recipe:
 
 def _planned(text: str, verb: Spatial, spec: Spec) -> Spec:
     """What flows out of a verb for an image of a known size."""
-    if verb.random:
+    if verb.random or verb.name == "warp":  # a warp's size is its own, its matrix the user's
         drawn = verb.spec(spec)
         if drawn.height is None or drawn.width is None:
             raise PlanError(f"{text}: expected verbs whose size no draw decides, found {call(verb)}.")

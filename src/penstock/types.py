@@ -114,8 +114,8 @@ class Spec:
         width = "W" if self.width is None else str(self.width)
         sides = [height, width, str(self.channels)] if self.layout == "NHWC" else [str(self.channels), height, width]
         if self.kind == "batch" and self.ragged_as == "list":
-            count = "N" if self.count is None else str(self.count)
-            return f"list of {count} {self.dtype} [{', '.join(sides)}] {self.range}"
+            rows = "N" if self.count is None else str(self.count)
+            return f"list of {rows} {self.dtype} [{', '.join(sides)}] {self.range}"
         if self.kind == "batch":
             sides.insert(0, "N" if self.count is None else str(self.count))
         return f"{self.dtype} [{', '.join(sides)}] {self.range}"

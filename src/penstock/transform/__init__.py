@@ -10,11 +10,11 @@ from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
 from penstock.transform.pad_to_multiple import PadToMultiple
 from penstock.transform.patchify import Patchify
-from penstock.transform.random_crop import RandomCrop
-from penstock.transform.random_erasing import RandomErasing
 from penstock.transform.rand_augment import RandAugment
 from penstock.transform.random_affine import RandomAffine
 from penstock.transform.random_color_jitter import RandomColorJitter
+from penstock.transform.random_crop import RandomCrop
+from penstock.transform.random_erasing import RandomErasing
 from penstock.transform.random_grayscale import RandomGrayscale
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
@@ -39,11 +39,11 @@ __all__ = [
     "PadTo",
     "PadToMultiple",
     "Patchify",
-    "RandomCrop",
-    "RandomErasing",
     "RandAugment",
     "RandomAffine",
     "RandomColorJitter",
+    "RandomCrop",
+    "RandomErasing",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
