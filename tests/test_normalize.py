@@ -73,6 +73,11 @@ def test_without_statistics_pixels_stay_what_they_are(dtype):
     assert found.dtype == dtype and np.array_equal(found.transpose(1, 2, 0), IMAGES[dtype])
 
 
+def test_a_number_too_few_is_not_spread_over_the_channels():
+    with pytest.raises(ValueError, match="expected 3 means and deviations, found 1 and 1"):
+        pack(IMAGES["uint8"][:, :, :3], "float32", "NHWC", (0.5,), (0.5,))
+
+
 # the verb
 
 

@@ -26,6 +26,8 @@ def normalize(image: NDArray[Any], mean: Sequence[float], std: Sequence[float]) 
 
     ``full`` is 255 for uint8 and for float32, whose samples are from 0 to 255, and 65535 for uint16.
     """
+    if not len(mean) == len(std) == image.shape[2]:  # one number would spread over the channels in silence
+        raise ValueError(f"expected {image.shape[2]} means and deviations, found {len(mean)} and {len(std)}")
     full = np.float32(FULL_SCALE[image.dtype.name])
     unit = np.divide(image.astype(np.float32), full, dtype=np.float32)
     centred = np.subtract(unit, np.asarray(mean, np.float32), dtype=np.float32)
