@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
+#include "jpeg_fast.h"
 #include "png.h"
 #include "webp.h"
 
@@ -19,9 +21,9 @@ class NullSink final : public RowSink {
 };
 
 // The verbs as steps for one image, in the pass order of the Pillow that the plan follows.
-bool resolve_steps(const Plan& plan, Size upright, const DrawKey& key, std::vector<Step>& steps, Affine& affine,
-                   Problem& problem) {
-  if (!resolve(plan.verbs, upright, key, {}, steps, affine, problem)) return false;
+bool resolve_steps(const Plan& plan, Size upright, const DrawKey& key, const std::vector<Affine>& affines,
+                   std::vector<Step>& steps, Affine& affine, Problem& problem) {
+  if (!resolve(plan.verbs, upright, key, affines, steps, affine, problem)) return false;
   for (Step& step : steps) step.adaptive_order = plan.adaptive_order;
   return true;
 }
@@ -33,40 +35,92 @@ void fail(ItemResult& result, Stage stage, const char* cause, std::string messag
   result.problem.message = std::move(message);
 }
 
+// Whether Python has to be asked for the matrices of the plan's warps.
+bool asks_for_matrices(const Plan& plan, const std::vector<Affine>& affines, Size upright, ItemResult& result) {
+  if (affines.size() >= plan.warps()) return false;
+  result.asked = upright;
+  result.outcome = Outcome::referee;
+  return true;
+}
+
+bool fits_patches(const Output& output, Size size) {
+  const int64_t side = output.patch;
+  return size.height % side == 0 && size.width % side == 0 &&
+         (size.height / side) * (size.width / side) <= output.max_patches;
+}
+
 // The slot of this image: the given row of the batch, or memory of its own where each image has its own size.
 void* place(const Plan& plan, Size size, void* slot, BufferProvider& provider, ItemResult& result) {
   result.size = size;
-  if (slot != nullptr) {
-    if (size == plan.size) return slot;
+  const bool patches = plan.output.layout == Layout::patches;
+  if (patches && !fits_patches(plan.output, size)) {
+    fail(result, Stage::transform, "patches",
+         "patchify: expected at most " + std::to_string(plan.output.max_patches) + " whole patches of " +
+             std::to_string(plan.output.patch) + " x " + std::to_string(plan.output.patch) +
+             " pixels, found an image of H=" + std::to_string(size.height) + " W=" + std::to_string(size.width));
+    return nullptr;
+  }
+  if (slot != nullptr && !patches && !(size == plan.size)) {
     fail(result, Stage::batch, "size",
          "expected H=" + std::to_string(plan.size.height) + " W=" + std::to_string(plan.size.width) +
              ", found H=" + std::to_string(size.height) + " W=" + std::to_string(size.width));
     return nullptr;
   }
-  result.own = provider.take(image_bytes(size, plan.output.dtype));
-  if (!result.own) {
-    fail(result, Stage::batch, "out of memory",
-         "expected " + std::to_string(image_bytes(size, plan.output.dtype)) + " bytes for the image, found none free");
-    return nullptr;
+  const size_t bytes = plan.image_bytes(size);
+  if (slot == nullptr) {
+    result.own = provider.take(bytes);
+    if (!result.own) {
+      fail(result, Stage::batch, "out of memory",
+           "expected " + std::to_string(bytes) + " bytes for the image, found none free");
+      return nullptr;
+    }
+    slot = result.own->data;
   }
-  return result.own->data;
+  if (patches) {  // what lies behind the image's own patches; a recycled slot holds another image's
+    const size_t side = static_cast<size_t>(plan.output.patch);
+    const size_t own = static_cast<size_t>(size.height) / side * (static_cast<size_t>(size.width) / side) *
+                       (bytes / static_cast<size_t>(plan.output.max_patches));
+    std::memset(static_cast<uint8_t*>(slot) + own, 0, bytes - own);
+  }
+  return slot;
 }
 
-DecodeResult decode(const uint8_t* data, size_t size, const Header& header, const Plan& plan, DecodeScratch& scratch,
+DecodeResult decode(const Plan& plan, const uint8_t* data, size_t size, const Header& header, Scratch& scratch,
                     const std::atomic<bool>& cancel, RowSink& sink) {
-  switch (header.backend) {
-    case Backend::png:
-      return decode_png(data, size, header, plan.decode, plan.limits, scratch, cancel, sink);
-    case Backend::webp:
-      return decode_webp(data, size, header, plan.decode, plan.limits, scratch, cancel, sink);
-    default:
-      return decode_jpeg(data, size, header, plan.decode, plan.limits, scratch, cancel, sink);
-  }
+  const auto codec = header.backend == Backend::png    ? decode_png
+                     : header.backend == Backend::webp ? decode_webp
+                                                       : decode_jpeg;
+  return codec(data, size, header, plan.decode, plan.limits, scratch.decode, cancel, sink);
 }
 
-void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const DrawKey& key, void* slot,
-                     BufferProvider& provider, Holding& holding, uint64_t held, Scratch& scratch,
-                     const std::atomic<bool>& cancel, ItemResult& result) {
+// How one image goes through the chain: as its codec gives it, or with its first resize done while decoding.
+struct Way {
+  Incoming incoming;
+  FastPlan fast;
+  std::vector<Step> rest;  // the steps after the fast part
+};
+
+Way way_of(const Plan& plan, const Header& header, const std::vector<Step>& steps) {
+  Way way;
+  way.incoming.stored = {header.stored_height, header.stored_width};
+  way.incoming.orientation = header.orientation;
+  way.incoming.to_grey = plan.decode.mode == DecodeOptions::Mode::grey;
+  way.incoming.pushed = plan.decode.format();
+  if (way.incoming.to_grey) way.incoming.pushed.channels = kChannels;
+  const bool rgb = plan.decode.mode == DecodeOptions::Mode::rgb && plan.decode.depth != DecodeOptions::Depth::sixteen;
+  if (plan.decode.fast && header.backend == Backend::jpeg && rgb) {
+    way.fast = plan_fast(header, steps);
+    if (way.fast.possible) {
+      way.incoming.stored = way.fast.size;
+      way.rest.assign(steps.begin() + static_cast<ptrdiff_t>(way.fast.consumed), steps.end());
+    }
+  }
+  return way;
+}
+
+void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const std::vector<Affine>& affines,
+                     const DrawKey& key, void* slot, BufferProvider& provider, Holding& holding, uint64_t held,
+                     Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) {
   int64_t start = now_ns();
   Header header;
   bool allowed = inspect(data, size, plan.limits, header, result.problem);
@@ -84,10 +138,15 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
   result.orientation = header.orientation;
   result.notes = notes_of(header, plan.decode);
   Size upright = upright_size(result.stored, header.orientation);
+  if (asks_for_matrices(plan, affines, upright, result)) return;
   Affine affine;
-  bool resolved = resolve_steps(plan, upright, key, scratch.steps, affine, result.problem);
+  bool resolved = resolve_steps(plan, upright, key, affines, scratch.steps, affine, result.problem);
   uint64_t working = held + header.working_bytes;
-  if (resolved) working += chain_bytes(result.stored, header.orientation, scratch.steps);
+  Way way;
+  if (resolved) {
+    way = way_of(plan, header, scratch.steps);
+    working += chain_bytes(way.incoming, way.fast.possible ? way.rest : scratch.steps);
+  }
   result.times.decode_ns += now_ns() - start;
   if (!holding.take(working, cancel)) {
     result.outcome = Outcome::cancelled;
@@ -99,9 +158,11 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
     void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
     if (target == nullptr) return;
     start = now_ns();
-    Chain chain(result.stored, header.orientation, scratch.steps, plan.output, target, scratch.transform);
+    Chain chain(way.incoming, way.fast.possible ? way.rest : scratch.steps, plan.output, target, scratch.transform);
     result.times.transform_ns += now_ns() - start;
-    decoded = decode(data, size, header, plan, scratch.decode, cancel, chain);
+    decoded = way.fast.possible ? decode_jpeg_fast(data, size, header, way.fast, plan.limits, scratch.decode,
+                                                   scratch.transform, cancel, chain)
+                                : decode(plan, data, size, header, scratch, cancel, chain);
     start = now_ns();
     if (decoded.outcome == DecodeOutcome::clean) chain.finish();
     int64_t packed = chain.batch_ns();
@@ -109,7 +170,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const D
     result.times.batch_ns += packed;
   } else {  // a broken file is a broken file first: the codec speaks before the verb that cannot be applied
     NullSink sink;
-    decoded = decode(data, size, header, plan, scratch.decode, cancel, sink);
+    decoded = decode(plan, data, size, header, scratch, cancel, sink);
   }
   result.times.decode_ns += decoded.decode_ns;
   switch (decoded.outcome) {
@@ -139,12 +200,6 @@ int64_t now_ns() {
       .count();
 }
 
-size_t element_bytes(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 1; }
-
-size_t image_bytes(Size size, Dtype dtype) {
-  return static_cast<size_t>(size.height) * static_cast<size_t>(size.width) * kChannels * element_bytes(dtype);
-}
-
 void fail_for_memory(ItemResult& result, Stage stage) noexcept {
   result.outcome = Outcome::failed;
   result.problem.stage = stage;
@@ -155,23 +210,28 @@ void fail_for_memory(ItemResult& result, Stage stage) noexcept {
 void Scratch::trim() {
   encoded.trim(kKeepBytes);
   if (decode.strip.size() > kKeepBytes) decode.strip = {};
+  if (transform.encoded.size() > kKeepBytes) transform.encoded = {};
   size_t kept = 0;
   for (const std::vector<uint8_t>& buffer : transform.buffers) kept += buffer.size();
   if (kept > kKeepBytes) transform.buffers.clear();
 }
 
-void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride, const DrawKey& key,
-                    void* slot, BufferProvider& provider, Scratch& scratch, const std::atomic<bool>& cancel,
-                    ItemResult& result) noexcept try {
+void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride,
+                    const std::vector<Affine>& affines, const DrawKey& key, void* slot, BufferProvider& provider,
+                    Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
   int64_t start = now_ns();
+  if (asks_for_matrices(plan, affines, upright, result)) return;
   Affine affine;
-  if (!resolve_steps(plan, upright, key, scratch.steps, affine, result.problem)) {
+  if (!resolve_steps(plan, upright, key, affines, scratch.steps, affine, result.problem)) {
     result.outcome = Outcome::failed;
     return;
   }
   void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
   if (target == nullptr) return;
-  Chain chain(upright, 1, scratch.steps, plan.output, target, scratch.transform);
+  Incoming incoming;
+  incoming.stored = upright;
+  incoming.pushed = plan.decode.format();
+  Chain chain(incoming, scratch.steps, plan.output, target, scratch.transform);
   for (int row = 0; row < upright.height; row += kRowsPerPoll) {
     if (cancel.load(std::memory_order_relaxed)) {
       result.outcome = Outcome::cancelled;
@@ -207,17 +267,18 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, voi
         result.outcome = Outcome::failed;
         return;
       }
-      process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), key, slot, provider, holding,
+      process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), input.affines, key, slot, provider, holding,
                       scratch.encoded.size(), scratch, cancel, result);
       break;
     }
     case Input::Kind::bytes:
-      process_encoded(plan, input.data, input.size, key, slot, provider, holding, 0, scratch, cancel, result);
+      process_encoded(plan, input.data, input.size, input.affines, key, slot, provider, holding, 0, scratch, cancel,
+                      result);
       break;
     case Input::Kind::pixels:
       result.stored = input.pixels;
-      process_pixels(plan, input.data, input.pixels, static_cast<ptrdiff_t>(input.pixels.width) * kChannels, key, slot,
-                     provider, scratch, cancel, result);
+      process_pixels(plan, input.data, input.pixels, static_cast<ptrdiff_t>(input.pixels.width) * kChannels,
+                     input.affines, key, slot, provider, scratch, cancel, result);
       break;
   }
   result.times.blocked_ns = holding.waited_ns();

@@ -5,6 +5,7 @@
 
 #include "budget.h"
 #include "buffer.h"
+#include "header.h"
 #include "io.h"
 #include "jpeg.h"
 #include "plan.h"
@@ -45,6 +46,7 @@ struct ItemResult {
   Affine geometry;  // stored pixels -> model pixels
   uint32_t notes = 0;
   Size size;                    // of the finished image
+  Size asked;                   // outcome referee: not {0, 0} where only the warps' matrices are wanted, for this size
   std::shared_ptr<Buffer> own;  // the image where the plan is ragged
   Times times;
 };
@@ -58,9 +60,6 @@ struct Scratch {
   void trim();  // gives back what an unusually large image needed
 };
 
-size_t element_bytes(Dtype dtype);
-size_t image_bytes(Size size, Dtype dtype);
-
 // Reads and decodes natively into `slot` (nullptr: the plan is ragged, result.own is taken from `provider`). `holding`
 // is what the item holds of the memory budget: the encoded bytes from before they are read, then the working bytes too.
 // After Outcome::referee the encoded bytes are in scratch.encoded (paths) or still at input.data (bytes), and
@@ -68,12 +67,13 @@ size_t image_bytes(Size size, Dtype dtype);
 void process_input(const Plan& plan, const Input& input, const DrawKey& key, void* slot, BufferProvider& provider,
                    Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept;
 
-// The second half alone, for pixels that somebody else decoded: upright RGB rows, `stride` bytes apart.
+// The second half alone, for pixels that somebody else decoded: upright rows of plan.decode.format(), `stride` bytes
+// apart. `affines`: the matrices of the plan's warps; where they are wanted and not there, the outcome is referee.
 // result.stored, .orientation, .damage and .notes are the caller's; outcome becomes clean, damaged, failed or
 // cancelled.
-void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride, const DrawKey& key,
-                    void* slot, BufferProvider& provider, Scratch& scratch, const std::atomic<bool>& cancel,
-                    ItemResult& result) noexcept;
+void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride,
+                    const std::vector<Affine>& affines, const DrawKey& key, void* slot, BufferProvider& provider,
+                    Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept;
 
 // A failure for want of memory, said without needing any.
 void fail_for_memory(ItemResult& result, Stage stage) noexcept;

@@ -8,6 +8,8 @@
 #include <cstring>
 
 #include "bare.h"
+#include "frame.h"
+#include "jpeg_encode.h"
 #include "pool.h"
 
 namespace nb = nanobind;
@@ -18,6 +20,8 @@ namespace {
 
 using BytesLike = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Pixels = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
+using AnyPixels = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;  // [H, W, C], uint8 or uint16
+using Matrices = std::vector<std::vector<double>>;                                  // six numbers each, row-major
 using Indices = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 constexpr int kSignalCheckMs = 100;
@@ -110,18 +114,52 @@ std::vector<Verb> verbs_from(const nb::list& list) {
   return verbs;
 }
 
-std::shared_ptr<Plan> make_plan(const nb::list& verbs, int height, int width, const std::string& dtype,
-                                const std::string& layout, const std::vector<float>& mean,
-                                const std::vector<float>& std_, uint64_t max_pixels, uint64_t max_working_bytes,
-                                int max_scans, bool adaptive_order) {
+// decode(...) as Decode.native() gives it.
+DecodeOptions decode_options_from(const nb::dict& dict) {
+  DecodeOptions options;
+  options.mode = word<DecodeOptions::Mode>(
+      "mode", nb::cast<std::string>(dict["mode"]),
+      {{"rgb", DecodeOptions::Mode::rgb}, {"grey", DecodeOptions::Mode::grey}, {"rgba", DecodeOptions::Mode::rgba}});
+  options.composite = nb::cast<bool>(dict["composite"]);
+  std::vector<int> background = nb::cast<std::vector<int>>(dict["background"]);
+  for (size_t i = 0; i < background.size() && i < 3; ++i) {
+    options.background[i] = static_cast<uint8_t>(background[i]);
+  }
+  options.depth = word<DecodeOptions::Depth>("depth", nb::cast<std::string>(dict["depth"]),
+                                             {{"eight", DecodeOptions::Depth::eight},
+                                              {"sixteen", DecodeOptions::Depth::sixteen},
+                                              {"scale", DecodeOptions::Depth::scale}});
+  options.srgb = nb::cast<bool>(dict["srgb"]);
+  options.fast = nb::cast<bool>(dict["fast"]);
+  return options;
+}
+
+std::shared_ptr<Plan> make_plan(const nb::list& verbs, const nb::dict& decode, int height, int width, int channels,
+                                const std::string& dtype, const std::string& layout, int patch, int max_patches,
+                                const std::vector<float>& mean, const std::vector<float>& std_, uint64_t max_pixels,
+                                uint64_t max_working_bytes, int max_scans, bool adaptive_order) {
   auto plan = std::make_shared<Plan>();
   plan->verbs = verbs_from(verbs);
+  plan->decode = decode_options_from(decode);
   plan->size = {height, width};
-  plan->output.dtype = word<Dtype>("dtype", dtype, {{"uint8", Dtype::uint8}, {"float32", Dtype::float32}});
+  plan->channels = channels;
+  plan->output.dtype = word<Dtype>("dtype", dtype,
+                                   {{"uint8", Dtype::uint8},
+                                    {"uint16", Dtype::uint16},
+                                    {"float16", Dtype::float16},
+                                    {"bfloat16", Dtype::bfloat16},
+                                    {"float32", Dtype::float32}});
   plan->output.layout = word<Layout>("layout", layout, {{"NHWC", Layout::nhwc}, {"NCHW", Layout::nchw}});
+  if (patch > 0) {
+    plan->output.layout = Layout::patches;
+    plan->output.patch = patch;
+    plan->output.max_patches = max_patches;
+  }
   if (!mean.empty()) {
-    if (mean.size() != 3 || std_.size() != 3) throw nb::value_error("mean and std need three values each");
-    plan->output.normalizer = std::make_shared<Normalizer>(mean.data(), std_.data());
+    if (mean.size() != static_cast<size_t>(channels) || std_.size() != mean.size() || channels > 4) {
+      throw nb::value_error("mean and std need a value a channel");
+    }
+    plan->output.normalizer = std::make_shared<Normalizer>(mean.data(), std_.data(), channels);
   }
   plan->limits.max_pixels = max_pixels;
   plan->limits.max_working_bytes = max_working_bytes;
@@ -130,20 +168,39 @@ std::shared_ptr<Plan> make_plan(const nb::list& verbs, int height, int width, co
   return plan;
 }
 
+// NumPy has no bfloat16: its bits go out as uint16, and Python names them.
+nb::dlpack::dtype array_dtype(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::uint8:
+      return nb::dtype<uint8_t>();
+    case Dtype::uint16:
+    case Dtype::bfloat16:
+      return nb::dtype<uint16_t>();
+    case Dtype::float16:
+      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
+    case Dtype::float32:
+      return nb::dtype<float>();
+  }
+  return nb::dtype<float>();
+}
+
 // An array over memory that `buffer` keeps alive; the buffer goes back to its provider when the last view has died.
 nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows) {
   auto* holder = new std::shared_ptr<Buffer>(buffer);
   nb::capsule owner(holder, [](void* p) noexcept { delete static_cast<std::shared_ptr<Buffer>*>(p); });
   std::vector<size_t> shape;
   if (rows >= 0) shape.push_back(static_cast<size_t>(rows));
-  size_t height = static_cast<size_t>(size.height), width = static_cast<size_t>(size.width);
-  if (plan.output.layout == Layout::nchw) {
-    shape.insert(shape.end(), {kChannels, height, width});
+  const size_t height = static_cast<size_t>(size.height), width = static_cast<size_t>(size.width);
+  const size_t channels = static_cast<size_t>(plan.channels), side = static_cast<size_t>(plan.output.patch);
+  if (plan.output.layout == Layout::patches) {
+    shape.insert(shape.end(), {static_cast<size_t>(plan.output.max_patches), side * side * channels});
+  } else if (plan.output.layout == Layout::nchw) {
+    shape.insert(shape.end(), {channels, height, width});
   } else {
-    shape.insert(shape.end(), {height, width, kChannels});
+    shape.insert(shape.end(), {height, width, channels});
   }
-  nb::dlpack::dtype dtype = plan.output.dtype == Dtype::float32 ? nb::dtype<float>() : nb::dtype<uint8_t>();
-  return nb::cast(nb::ndarray<nb::numpy>(buffer->data, shape.size(), shape.data(), owner, nullptr, dtype));
+  return nb::cast(
+      nb::ndarray<nb::numpy>(buffer->data, shape.size(), shape.data(), owner, nullptr, array_dtype(plan.output.dtype)));
 }
 
 template <typename Element>
@@ -173,6 +230,8 @@ nb::dict result_dict(const ItemResult& result, const Plan& plan) {
   out["notes"] = result.notes;
   out["times_ns"] =
       nb::make_tuple(result.times.read_ns, result.times.decode_ns, result.times.transform_ns, result.times.batch_ns);
+  out["size"] = nb::make_tuple(result.size.height, result.size.width);
+  out["asked"] = nb::make_tuple(result.asked.height, result.asked.width);
   out["image"] = result.own ? array_over(result.own, plan, result.size, -1) : nb::none();
   return out;
 }
@@ -198,28 +257,53 @@ nb::dict run_input(const Plan& plan, const Input& input, uint64_t seed, uint64_t
   return result_dict(result, single);
 }
 
-nb::dict run_bytes(const Plan& plan, nb::bytes data, uint64_t seed, uint64_t epoch, uint64_t index) {
+std::vector<Affine> affines_from(const Matrices& matrices) {
+  std::vector<Affine> affines(matrices.size());
+  for (size_t i = 0; i < affines.size(); ++i) {
+    if (matrices[i].size() != 6) throw nb::value_error("a matrix has six numbers");
+    std::copy(matrices[i].begin(), matrices[i].end(), affines[i].m);
+  }
+  return affines;
+}
+
+nb::dict run_bytes(const Plan& plan, nb::bytes data, uint64_t seed, uint64_t epoch, uint64_t index,
+                   const Matrices& matrices) {
   Input input;
+  input.affines = affines_from(matrices);
   input.kind = Input::Kind::bytes;
   input.data = reinterpret_cast<const uint8_t*>(data.c_str());
   input.size = data.size();
   return run_input(plan, input, seed, epoch, index);
 }
 
-nb::dict run_pixels(const Plan& plan, Pixels pixels, nb::tuple stored, int orientation, uint64_t seed, uint64_t epoch,
-                    uint64_t index) {
+// Pixels of the format that the plan's chain begins with.
+void check_pixels(const Plan& plan, const AnyPixels& pixels) {
+  const Format format = plan.decode.format();
+  if (pixels.shape(2) != static_cast<size_t>(format.channels) || pixels.itemsize() != sample_bytes(format.sample)) {
+    throw nb::value_error("pixels of the plan's own channels and dtype are needed");
+  }
+}
+
+ptrdiff_t row_stride(const Plan& plan, const AnyPixels& pixels) {
+  return static_cast<ptrdiff_t>(pixels.shape(1) * plan.decode.format().pixel_bytes());
+}
+
+nb::dict run_pixels(const Plan& plan, AnyPixels pixels, nb::tuple stored, int orientation, uint64_t seed,
+                    uint64_t epoch, uint64_t index, const Matrices& matrices) {
+  check_pixels(plan, pixels);
   Plan single = ragged(plan);
   auto provider = std::make_shared<BufferProvider>(0);
   ItemResult result;
   result.stored = {nb::cast<int>(stored[0]), nb::cast<int>(stored[1])};
   result.orientation = orientation;
   Size size{static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
+  const std::vector<Affine> affines = affines_from(matrices);
   {
     nb::gil_scoped_release released;
     Scratch scratch;
     const std::atomic<bool> never{false};
-    process_pixels(single, pixels.data(), size, static_cast<ptrdiff_t>(size.width) * kChannels, {seed, epoch, index},
-                   nullptr, *provider, scratch, never, result);
+    process_pixels(single, static_cast<const uint8_t*>(pixels.data()), size, row_stride(plan, pixels), affines,
+                   {seed, epoch, index}, nullptr, *provider, scratch, never, result);
   }
   return result_dict(result, single);
 }
@@ -291,7 +375,7 @@ nb::dict job_results(Job& job) {
   size_t rows = static_cast<size_t>(job.rows), tickets = job.results.size();
   std::vector<uint8_t> outcome(rows, static_cast<uint8_t>(Outcome::cancelled));
   std::vector<double> geometry(rows * 6, 0.0);
-  std::vector<int32_t> stored(rows * 2, 0), orientation(rows, 1);
+  std::vector<int32_t> stored(rows * 2, 0), sizes(rows * 2, 0), orientation(rows, 1);
   std::vector<uint32_t> notes(rows, 0);
   nb::list problems, damages, images;
   for (size_t row = 0; row < tickets; ++row) {
@@ -300,6 +384,10 @@ nb::dict job_results(Job& job) {
     std::copy(result.geometry.m, result.geometry.m + 6, geometry.begin() + static_cast<ptrdiff_t>(row * 6));
     stored[row * 2] = result.stored.height;
     stored[row * 2 + 1] = result.stored.width;
+    if (outcome[row] <= static_cast<uint8_t>(Outcome::damaged)) {
+      sizes[row * 2] = result.size.height;
+      sizes[row * 2 + 1] = result.size.width;
+    }
     orientation[row] = result.orientation;
     notes[row] = result.notes;
     if (result.outcome == Outcome::failed) problems.append(nb::make_tuple(row, problem_tuple(result.problem)));
@@ -310,7 +398,7 @@ nb::dict job_results(Job& job) {
   if (job.buffer) {
     for (size_t row = 0; row < rows; ++row) {
       bool made = row < tickets && outcome[row] <= static_cast<uint8_t>(Outcome::damaged);
-      if (!made) std::memset(job.slot(row), 0, image_bytes(job.plan->size, job.plan->output.dtype));
+      if (!made) std::memset(job.slot(row), 0, job.plan->image_bytes(job.plan->size));
     }
     out["images"] = array_over(job.buffer, *job.plan, job.plan->size, job.rows);
     job.buffer.reset();
@@ -320,6 +408,7 @@ nb::dict job_results(Job& job) {
   out["outcome"] = column(outcome, {rows});
   out["geometry"] = column(geometry, {rows, 2, 3});
   out["stored"] = column(stored, {rows, 2});
+  out["sizes"] = column(sizes, {rows, 2});
   out["orientation"] = column(orientation, {rows});
   out["notes"] = column(notes, {rows});
   out["problems"] = problems;
@@ -364,31 +453,66 @@ nb::bytes referral_encoded(const Referral& referral) {
   return nb::bytes(referral.encoded.data(), referral.encoded.size());
 }
 
-void referral_pixels(Pool& pool, Referral& referral, Pixels pixels, nb::tuple stored, int orientation) {
+// The size for which the warps' matrices are asked, or None where pixels are.
+nb::object referral_asked(const Referral& referral) {
+  const Size asked = referral.job->results[referral.row].asked;
+  return asked.height == 0 ? nb::none() : nb::object(nb::make_tuple(asked.height, asked.width));
+}
+
+void referral_pixels(Pool& pool, Referral& referral, AnyPixels pixels, nb::tuple stored, int orientation,
+                     const Matrices& matrices) {
+  const Plan& plan = *referral.job->plan;
+  check_pixels(plan, pixels);
   ItemResult& result = referral.job->results[referral.row];
   result.stored = {nb::cast<int>(stored[0]), nb::cast<int>(stored[1])};
   result.orientation = orientation;
   result.notes = 0;  // the party counts its own
+  referral.job->inputs[referral.row].affines = affines_from(matrices);
   Size size{static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
+  const ptrdiff_t stride = row_stride(plan, pixels);
   nb::gil_scoped_release released;
   static thread_local Scratch scratch;
-  pool.return_pixels(referral, pixels.data(), size, static_cast<ptrdiff_t>(size.width) * kChannels, scratch);
+  pool.return_pixels(referral, static_cast<const uint8_t*>(pixels.data()), size, stride, scratch);
 }
 
-nb::list resolve_steps(const nb::list& verbs, int height, int width, uint64_t seed, uint64_t epoch, uint64_t index) {
+bool referral_matrices(Pool& pool, Referral& referral, const Matrices& matrices) {
+  std::vector<Affine> affines = affines_from(matrices);
+  nb::gil_scoped_release released;
+  static thread_local Scratch scratch;
+  return pool.return_affines(referral, std::move(affines), scratch);
+}
+
+// What only some kinds of step have.
+nb::dict step_extras(const Step& step) {
+  nb::dict out;
+  out["turns"] = step.turns;
+  out["pad_mode"] = static_cast<int>(step.pad_mode);
+  out["fill"] = std::vector<int>(step.fill, step.fill + 4);
+  out["inverse"] = std::vector<double>(step.inverse, step.inverse + 6);
+  out["op"] = static_cast<int>(step.op);
+  out["amount"] = step.amount;
+  out["quality"] = step.quality;
+  out["float32"] = step.float32;
+  return out;
+}
+
+nb::list resolve_steps(const nb::list& verbs, int height, int width, uint64_t seed, uint64_t epoch, uint64_t index,
+                       const Matrices& matrices) {
   std::vector<Step> steps;
   Affine affine;
   Problem problem;
   nb::list out;
-  if (!resolve(verbs_from(verbs), {height, width}, {seed, epoch, index}, {}, steps, affine, problem)) {
+  if (!resolve(verbs_from(verbs), {height, width}, {seed, epoch, index}, affines_from(matrices), steps, affine,
+               problem)) {
     throw nb::value_error((problem.cause + ": " + problem.message).c_str());
   }
   for (const Step& step : steps) {
     const char* const kinds[] = {"crop", "resize", "flip_x", "flip_y", "rotate90",
                                  "pad",  "warp",   "erase",  "color",  "jpeg"};
-    out.append(nb::make_tuple(kinds[static_cast<int>(step.kind)], step.top, step.left, step.height, step.width,
-                              nb::make_tuple(step.box_top, step.box_left, step.box_bottom, step.box_right),
-                              filter_name(step.filter)));
+    nb::tuple common = nb::make_tuple(kinds[static_cast<int>(step.kind)], step.top, step.left, step.height, step.width,
+                                      nb::make_tuple(step.box_top, step.box_left, step.box_bottom, step.box_right),
+                                      filter_name(step.filter));
+    out.append(is_frame_step(step) ? nb::object(common + nb::make_tuple(step_extras(step))) : nb::object(common));
   }
   out.append(column(std::vector<double>(affine.m, affine.m + 6), {2, 3}));
   return out;
@@ -404,10 +528,12 @@ NB_MODULE(_native, m) {
   m.doc() = "Penstock's native core; not public.";
 
   nb::class_<Plan>(m, "Plan");
-  m.def("make_plan", &make_plan, "verbs"_a, "height"_a, "width"_a, "dtype"_a, "layout"_a, "mean"_a, "std"_a,
-        "max_pixels"_a, "max_working_bytes"_a, "max_scans"_a, "adaptive_order"_a);
-  m.def("run_bytes", &run_bytes, "plan"_a, "data"_a, "seed"_a, "epoch"_a, "index"_a);
-  m.def("run_pixels", &run_pixels, "plan"_a, "pixels"_a, "stored"_a, "orientation"_a, "seed"_a, "epoch"_a, "index"_a);
+  m.def("make_plan", &make_plan, "verbs"_a, "decode"_a, "height"_a, "width"_a, "channels"_a, "dtype"_a, "layout"_a,
+        "patch"_a, "max_patches"_a, "mean"_a, "std"_a, "max_pixels"_a, "max_working_bytes"_a, "max_scans"_a,
+        "adaptive_order"_a);
+  m.def("run_bytes", &run_bytes, "plan"_a, "data"_a, "seed"_a, "epoch"_a, "index"_a, "matrices"_a = Matrices());
+  m.def("run_pixels", &run_pixels, "plan"_a, "pixels"_a, "stored"_a, "orientation"_a, "seed"_a, "epoch"_a, "index"_a,
+        "matrices"_a = Matrices());
 
   nb::class_<Job>(m, "Job")
       .def("results", &job_results)
@@ -422,6 +548,7 @@ NB_MODULE(_native, m) {
   nb::class_<Referral>(m, "Referral")
       .def_prop_ro("row", [](const Referral& r) { return r.row; })
       .def_prop_ro("job", [](const Referral& r) { return r.job; })
+      .def_prop_ro("asked", &referral_asked)
       .def("encoded", &referral_encoded);
 
   nb::class_<Pool>(m, "Pool")
@@ -441,13 +568,17 @@ NB_MODULE(_native, m) {
       .def("cancel", &Pool::cancel, "job"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("announce_parties", &Pool::announce_parties, "count"_a)
       .def("take_referral", &pool_take_referral, "timeout_ms"_a)
-      .def("return_pixels", &referral_pixels, "referral"_a, "pixels"_a, "stored"_a, "orientation"_a)
+      .def("return_pixels", &referral_pixels, "referral"_a, "pixels"_a, "stored"_a, "orientation"_a,
+           "matrices"_a = Matrices())
+      .def("return_matrices", &referral_matrices, "referral"_a, "matrices"_a)
       .def(
           "return_failure",
-          [](Pool& pool, Referral& referral, const std::string& cause, const std::string& message) {
-            pool.return_failure(referral, Problem{Stage::decode, cause, message});
+          [](Pool& pool, Referral& referral, const std::string& stage, const std::string& cause,
+             const std::string& message) {
+            const Stage at = word<Stage>("stage", stage, {{"decode", Stage::decode}, {"transform", Stage::transform}});
+            pool.return_failure(referral, Problem{at, cause, message});
           },
-          "referral"_a, "cause"_a, "message"_a)
+          "referral"_a, "stage"_a, "cause"_a, "message"_a)
       .def("times",
            [](const Pool& pool) {
              WorkerTimes t = pool.times();
@@ -468,7 +599,8 @@ NB_MODULE(_native, m) {
           },
           "timeout_ms"_a);
 
-  m.def("resolve", &resolve_steps, "verbs"_a, "height"_a, "width"_a, "seed"_a, "epoch"_a, "index"_a);
+  m.def("resolve", &resolve_steps, "verbs"_a, "height"_a, "width"_a, "seed"_a, "epoch"_a, "index"_a,
+        "matrices"_a = Matrices());
   m.def(
       "draw_bits",
       [](uint64_t seed, uint64_t epoch, uint64_t index, uint64_t ordinal, int count) {
@@ -503,6 +635,25 @@ NB_MODULE(_native, m) {
         return bare_decode(paths, threads);
       },
       "paths"_a, "threads"_a);
+  m.def(
+      "bare_roundtrip",
+      [](nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> rgb, int quality, int count,
+         int threads) {
+        const Size size = {static_cast<int>(rgb.shape(0)), static_cast<int>(rgb.shape(1))};
+        nb::gil_scoped_release released;
+        return bare_roundtrip(rgb.data(), size, quality, count, threads);
+      },
+      "rgb"_a, "quality"_a, "count"_a, "threads"_a);
+  m.def(
+      "jpeg_roundtrip",
+      [](nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> rgb, int quality) {
+        const Size size = {static_cast<int>(rgb.shape(0)), static_cast<int>(rgb.shape(1))};
+        const ptrdiff_t stride = static_cast<ptrdiff_t>(size.width) * kChannels;
+        std::vector<uint8_t> encoded;
+        nb::gil_scoped_release released;
+        return jpeg_roundtrip(rgb.data(), stride, size, quality, rgb.data(), stride, encoded);
+      },
+      "rgb"_a, "quality"_a);
   m.def("simd_name", [] { return kernels().name; });
   m.def("jpeg_version", &jpeg_version);
 }

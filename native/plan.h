@@ -1,6 +1,7 @@
 // Verbs as data: what Python describes, resolved per image into steps once its size and its draws are known.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "random.h"
@@ -55,8 +56,17 @@ struct Plan : std::enable_shared_from_this<Plan> {
   DecodeOptions decode;
   std::vector<Verb> verbs;
   Output output;
+  int channels = 3;            // of the output
   Size size;                   // of every output image; {0, 0}: ragged, each its own
   bool adaptive_order = true;  // passes in the order of Pillow >= 13; false: always horizontal first
+
+  // Whether every image has a slot of one size: patches do, however large each image is.
+  bool fixed() const { return size.height > 0 || output.layout == Layout::patches; }
+  size_t image_bytes(Size image) const { return slot_bytes(image, channels, output); }
+  size_t warps() const {
+    return static_cast<size_t>(
+        std::count_if(verbs.begin(), verbs.end(), [](const Verb& verb) { return verb.kind == Verb::Kind::warp; }));
+  }
 };
 
 // Resolves the verbs for one upright image. False, with `problem` (stage transform), where a verb cannot be applied (a

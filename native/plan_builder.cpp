@@ -21,6 +21,12 @@ void set_fill(Step& step, const uint8_t fill[4]) { std::copy(fill, fill + 4, ste
 
 bool too_many(int64_t height, int64_t width) { return height > kMaxPixels / width; }  // the product could overflow
 
+// A mirror image has no more pixels than the image: symmetric repeats the edge, reflect does not.
+bool fits(int side, int64_t padding, PadMode mode) {
+  if (mode == PadMode::reflect) return padding < side;
+  return mode != PadMode::symmetric || padding <= side;
+}
+
 }  // namespace
 
 std::string words(Size size) { return "H=" + std::to_string(size.height) + " W=" + std::to_string(size.width); }
@@ -114,6 +120,13 @@ bool Builder::pad(const char* verb, int64_t top, int64_t left, int64_t bottom, i
     return fail("too many pixels", std::string(verb) + ": expected at most " + std::to_string(kMaxPixels) +
                                        " pixels, found H=" + std::to_string(height) + " W=" + std::to_string(width));
   }
+  if (!fits(size_.height, std::max(top, bottom), mode) || !fits(size_.width, std::max(left, right), mode)) {
+    return fail("padding larger than the image",
+                std::string(verb) + ": expected " + (mode == PadMode::reflect ? "less" : "no more") +
+                    " padding than the image has pixels for its mode, found top=" + std::to_string(top) +
+                    " left=" + std::to_string(left) + " bottom=" + std::to_string(bottom) +
+                    " right=" + std::to_string(right) + " around an image of " + words(size_));
+  }
   Step step;
   step.kind = Step::Kind::pad;
   step.top = static_cast<int>(top);
@@ -178,6 +191,11 @@ bool Builder::color(ColorOp op, double amount) {
 }
 
 bool Builder::jpeg(int quality) {
+  constexpr int kLongestJpegSide = 65500;
+  if (size_.height > kLongestJpegSide || size_.width > kLongestJpegSide) {
+    return fail("too large for JPEG", "jpeg_roundtrip: expected sides of at most " + std::to_string(kLongestJpegSide) +
+                                          " pixels, found " + words(size_));
+  }
   Step step;
   step.kind = Step::Kind::jpeg;
   step.quality = quality;

@@ -30,7 +30,7 @@ void add(std::atomic<int64_t>& total, int64_t value) {
 
 void* Job::slot(size_t row) const {
   if (!buffer) return nullptr;
-  return buffer->data + row * image_bytes(plan->size, plan->output.dtype);
+  return buffer->data + row * plan->image_bytes(plan->size);
 }
 
 // Everything the threads touch; they hold it alive even when they had to be detached.
@@ -128,9 +128,9 @@ int Pool::threads() const { return static_cast<int>(shared_->workers.size()); }
 
 bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
   const Plan& plan = *job->plan;
-  if (plan.size.height > 0) {
-    job->buffer = shared_->provider->take(image_bytes(plan.size, plan.output.dtype) *
-                                          static_cast<size_t>(std::max(job->rows, job->capacity)));
+  if (plan.fixed()) {
+    job->buffer =
+        shared_->provider->take(plan.image_bytes(plan.size) * static_cast<size_t>(std::max(job->rows, job->capacity)));
     if (!job->buffer) return false;
   }
   job->results.resize(job->inputs.size());
@@ -207,12 +207,38 @@ void Pool::return_pixels(Referral& referral, const uint8_t* rows, Size upright, 
   if (job.cancelled.load(std::memory_order_relaxed)) {
     result.outcome = Outcome::cancelled;
   } else {
-    process_pixels(*job.plan, rows, upright, stride, job.key(referral.row), job.slot(referral.row), *shared_->provider,
-                   scratch, job.cancelled, result);
+    process_pixels(*job.plan, rows, upright, stride, job.inputs[referral.row].affines, job.key(referral.row),
+                   job.slot(referral.row), *shared_->provider, scratch, job.cancelled, result);
   }
   scratch.trim();
   referral.holding = Holding();
   shared_->finish(job);
+}
+
+bool Pool::return_affines(Referral& referral, std::vector<Affine> affines, Scratch& scratch) {
+  Job& job = *referral.job;
+  ItemResult& result = job.results[referral.row];
+  Input& input = job.inputs[referral.row];
+  input.affines = std::move(affines);
+  result.asked = Size{};
+  if (job.cancelled.load(std::memory_order_relaxed)) {
+    result.outcome = Outcome::cancelled;
+  } else {
+    Input again = input;
+    if (input.kind == Input::Kind::path) {  // the bytes were read: they came with the referral
+      again.kind = Input::Kind::bytes;
+      again.data = referral.encoded.data();
+      again.size = referral.encoded.size();
+    }
+    Holding unlimited;  // what the item holds stays with the referral
+    process_input(*job.plan, again, job.key(referral.row), job.slot(referral.row), *shared_->provider, unlimited,
+                  scratch, job.cancelled, result);
+  }
+  scratch.trim();
+  if (result.outcome == Outcome::referee) return false;
+  referral.holding = Holding();
+  shared_->finish(job);
+  return true;
 }
 
 void Pool::return_failure(Referral& referral, Problem problem) {

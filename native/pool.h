@@ -74,6 +74,9 @@ class Pool {
   void announce_parties(int count);
   Wait take_referral(Referral& referral, int timeout_ms);
   void return_pixels(Referral& referral, const uint8_t* rows, Size upright, ptrdiff_t stride, Scratch& scratch);
+  // The matrices of the plan's warps, for a referral that asked for them (result.asked): goes on natively, on the
+  // calling thread. False: the ticket is still the caller's, because Pillow has to decode these bytes.
+  bool return_affines(Referral& referral, std::vector<Affine> affines, Scratch& scratch);
   void return_failure(Referral& referral, Problem problem);
 
   WorkerTimes times() const;

@@ -238,11 +238,11 @@ const Kernels& kernels() {
   return chosen;
 }
 
-Normalizer::Normalizer(const float mean_in[3], const float std_in[3]) {
+Normalizer::Normalizer(const float* mean_in, const float* std_in, int channel_count) : channels(channel_count) {
   unit_high = 1.0f / 255.0f;
   unit_low = static_cast<float>(1.0 / 255.0 - static_cast<double>(unit_high));
   computable = true;
-  for (int c = 0; c < 3; ++c) {
+  for (int c = 0; c < channels; ++c) {
     mean[c] = mean_in[c];
     std[c] = std_in[c];
     std_high[c] = 1.0f / std[c];
@@ -252,6 +252,8 @@ Normalizer::Normalizer(const float mean_in[3], const float std_in[3]) {
       const float unit = x / 255.0f;
       const float centred = unit - mean[c];
       table[c][v] = centred / std[c];
+      half[c][v] = half_of(table[c][v]);
+      bfloat16[c][v] = bfloat16_of(table[c][v]);
       const float close = computed(computed(x, unit_high, unit_low) - mean[c], std_high[c], std_low[c]);
       computable = computable && std::memcmp(&close, &table[c][v], sizeof close) == 0;
     }

@@ -93,16 +93,22 @@ const Kernels& kernels();  // the best for this CPU (environment PENSTOCK_SIMD=p
 const Kernels& portable_kernels();
 const Kernels* avx2_kernels();  // nullptr where not built or not supported
 
+// The nearest half-precision and bfloat16 values, ties to even.
+uint16_t half_of(float value);
+uint16_t bfloat16_of(float value);
+
 // (x / 255 - mean) / std for all 256 values a channel, by true float32 divisions; kernels may compute instead of look
 // up only where `computable` says that the computed form was checked equal for all 256 x 3 values.
 // The computed form multiplies by a reciprocal in two parts: x / d is fma(x, high, x * low), rounded once at the end.
 struct Normalizer {
-  float mean[3], std[3];
-  alignas(64) float table[3][256];
+  int channels;
+  float mean[4], std[4];
+  alignas(64) float table[4][256];
+  uint16_t half[4][256], bfloat16[4][256];  // the same values rounded to nearest even
   bool computable = false;
   float unit_high, unit_low;      // 1 / 255
-  float std_high[3], std_low[3];  // 1 / std
-  Normalizer(const float mean[3], const float std[3]);
+  float std_high[4], std_low[4];  // 1 / std
+  Normalizer(const float* mean, const float* std, int channels = 3);
 };
 
 }  // namespace penstock

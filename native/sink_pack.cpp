@@ -5,20 +5,44 @@
 
 namespace penstock {
 
-PackSink::PackSink(Size size, bool rows_reversed, bool columns_reversed, const Output& output, void* slot,
-                   BufferPool& pool)
-    : size_(size), rows_reversed_(rows_reversed), columns_reversed_(columns_reversed), output_(output), slot_(slot) {
-  if (columns_reversed) turned_ = pool.take(static_cast<size_t>(size.width) * kChannels);
+size_t element_bytes(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::uint8:
+      return 1;
+    case Dtype::uint16:
+    case Dtype::float16:
+    case Dtype::bfloat16:
+      return 2;
+    case Dtype::float32:
+      return 4;
+  }
+  return 4;
+}
+
+PackSink::PackSink(Size size, Format format, bool rows_reversed, bool columns_reversed, const Output& output,
+                   void* slot, BufferPool& pool)
+    : size_(size),
+      format_(format),
+      rows_reversed_(rows_reversed),
+      columns_reversed_(columns_reversed),
+      output_(output),
+      slot_(slot),
+      element_(element_bytes(output.dtype)) {
+  const size_t width = static_cast<size_t>(size.width);
+  if (columns_reversed) turned_ = pool.take(width * format.pixel_bytes());
+  line_ = pool.take(width * static_cast<size_t>(format.channels) * element_);
 }
 
 void PackSink::push(const Strip& strip) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point begin = Clock::now();
+  const size_t pixel_bytes = format_.pixel_bytes();
   for (int i = 0; i < strip.count; ++i, ++arrived_) {
     const uint8_t* row = strip.row(i);
     if (columns_reversed_) {
       for (int x = 0; x < size_.width; ++x) {
-        std::memcpy(turned_ + x * kChannels, row + (size_.width - 1 - x) * kChannels, kChannels);
+        std::memcpy(turned_ + static_cast<size_t>(x) * pixel_bytes,
+                    row + static_cast<size_t>(size_.width - 1 - x) * pixel_bytes, pixel_bytes);
       }
       row = turned_;
     }
@@ -28,6 +52,11 @@ void PackSink::push(const Strip& strip) {
 }
 
 void PackSink::pack(const uint8_t* row, int y) {
+  if (!pack_rgb(row, y)) place(convert(row), y);
+}
+
+bool PackSink::pack_rgb(const uint8_t* row, int y) {
+  if (!(format_ == Format{}) || output_.layout == Layout::patches) return false;
   const int width = size_.width;
   const ptrdiff_t plane = static_cast<ptrdiff_t>(size_.height) * width;
   const bool planar = output_.layout == Layout::nchw;
@@ -39,24 +68,110 @@ void PackSink::pack(const uint8_t* row, int y) {
     } else {
       std::memcpy(out, row, static_cast<size_t>(width) * kChannels);
     }
-    return;
+    return true;
   }
+  if (output_.dtype != Dtype::float32 || output_.normalizer == nullptr) return false;
   float* out = static_cast<float*>(slot_) + start;
-  if (output_.normalizer != nullptr) {
-    if (planar) {
-      kernels_.normalize_planar(row, width, *output_.normalizer, out, plane);
+  if (planar) {
+    kernels_.normalize_planar(row, width, *output_.normalizer, out, plane);
+  } else {
+    kernels_.normalize_interleaved(row, width, *output_.normalizer, out);
+  }
+  return true;
+}
+
+namespace {
+
+float sample_at(const uint8_t* row, Sample sample, int i) {
+  if (sample == Sample::uint8) return row[i];
+  if (sample == Sample::uint16) {
+    uint16_t value;
+    std::memcpy(&value, row + static_cast<ptrdiff_t>(i) * 2, sizeof value);
+    return value;
+  }
+  float value;
+  std::memcpy(&value, row + static_cast<ptrdiff_t>(i) * 4, sizeof value);
+  return value;
+}
+
+// Interleaved samples to planes. The size of a sample is a constant, so that copies are moves.
+template <size_t Bytes>
+void split(const uint8_t* in, size_t width, size_t channels, uint8_t* out, size_t plane_bytes) {
+  for (size_t c = 0; c < channels; ++c) {
+    for (size_t x = 0; x < width; ++x) {
+      std::memcpy(out + c * plane_bytes + x * Bytes, in + (x * channels + c) * Bytes, Bytes);
+    }
+  }
+}
+
+void store(float value, Dtype dtype, uint8_t* out, int i) {
+  if (dtype == Dtype::float32) {
+    std::memcpy(out + static_cast<ptrdiff_t>(i) * 4, &value, sizeof value);
+    return;
+  }
+  const uint16_t narrow = dtype == Dtype::float16 ? half_of(value) : bfloat16_of(value);
+  std::memcpy(out + static_cast<ptrdiff_t>(i) * 2, &narrow, sizeof narrow);
+}
+
+}  // namespace
+
+const uint8_t* PackSink::convert(const uint8_t* row) {
+  const int channels = format_.channels, samples = size_.width * channels;
+  const Normalizer* n = output_.normalizer.get();
+  if (n == nullptr) {
+    const bool same = (output_.dtype == Dtype::uint8 && format_.sample == Sample::uint8) ||
+                      (output_.dtype == Dtype::uint16 && format_.sample == Sample::uint16) ||
+                      (output_.dtype == Dtype::float32 && format_.sample == Sample::float32);
+    if (same) return row;
+    for (int i = 0; i < samples; ++i) store(sample_at(row, format_.sample, i), output_.dtype, line_, i);
+    return line_;
+  }
+  if (format_ == Format{} && output_.dtype == Dtype::float32) {
+    kernels_.normalize_interleaved(row, size_.width, *n, reinterpret_cast<float*>(line_));
+    return line_;
+  }
+  if (format_.sample == Sample::uint8) {
+    if (output_.dtype == Dtype::float32) {
+      float* out = reinterpret_cast<float*>(line_);
+      for (int i = 0, c = 0; i < samples; ++i, c = c + 1 == channels ? 0 : c + 1) out[i] = n->table[c][row[i]];
     } else {
-      kernels_.normalize_interleaved(row, width, *output_.normalizer, out);
+      const auto& table = output_.dtype == Dtype::float16 ? n->half : n->bfloat16;
+      uint16_t* out = reinterpret_cast<uint16_t*>(line_);
+      for (int i = 0, c = 0; i < samples; ++i, c = c + 1 == channels ? 0 : c + 1) out[i] = table[c][row[i]];
+    }
+    return line_;
+  }
+  const float full = format_.sample == Sample::uint16 ? 65535.0f : 255.0f;
+  for (int i = 0, c = 0; i < samples; ++i, c = c + 1 == channels ? 0 : c + 1) {
+    const float unit = sample_at(row, format_.sample, i) / full;
+    const float centred = unit - n->mean[c];
+    store(centred / n->std[c], output_.dtype, line_, i);
+  }
+  return line_;
+}
+
+void PackSink::place(const uint8_t* converted, int y) {
+  const size_t width = static_cast<size_t>(size_.width), channels = static_cast<size_t>(format_.channels);
+  uint8_t* slot = static_cast<uint8_t*>(slot_);
+  if (output_.layout == Layout::nhwc) {
+    const size_t bytes = width * channels * element_;
+    std::memcpy(slot + static_cast<size_t>(y) * bytes, converted, bytes);
+    return;
+  }
+  if (output_.layout == Layout::patches) {
+    const size_t side = static_cast<size_t>(output_.patch), columns = width / side;
+    const size_t run = side * channels * element_, patch = side * run;
+    const size_t row = static_cast<size_t>(y) / side, inside = static_cast<size_t>(y) % side;
+    uint8_t* to = slot + row * columns * patch + inside * run;
+    for (size_t column = 0; column < columns; ++column, to += patch, converted += run) {
+      std::memcpy(to, converted, run);
     }
     return;
   }
-  if (planar) {
-    for (int c = 0; c < kChannels; ++c) {
-      for (int x = 0; x < width; ++x) out[c * plane + x] = static_cast<float>(row[x * kChannels + c]);
-    }
-  } else {
-    for (int i = 0; i < width * kChannels; ++i) out[i] = static_cast<float>(row[i]);
-  }
+  const size_t plane = static_cast<size_t>(size_.height) * width;
+  const size_t start = static_cast<size_t>(y) * width;
+  const auto split_row = element_ == 1 ? split<1> : element_ == 2 ? split<2> : split<4>;
+  split_row(converted, width, channels, slot + start * element_, plane * element_);
 }
 
 }  // namespace penstock

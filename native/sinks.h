@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "frame.h"
 #include "rows.h"
-#include "transform.h"
 
 namespace penstock {
 
@@ -50,31 +50,59 @@ class BufferPool {
   size_t used_ = 0;
 };
 
-// Passes rows [row, row + rows) and columns [column, column + columns) of what arrives.
+// Passes a part of what arrives.
 class CropSink final : public Sink {
  public:
-  CropSink(int row, int rows, int column, int columns)
-      : row_(row), rows_(rows), offset_(static_cast<ptrdiff_t>(column) * kChannels), bytes_(columns * kChannels) {}
+  CropSink(const Region& part, size_t pixel_bytes) : part_(part), pixel_bytes_(pixel_bytes) {}
+  // What arrives is only this part of the image.
+  void expect(const Region& arriving) {
+    part_.top -= arriving.top;
+    part_.left -= arriving.left;
+  }
   void push(const Strip& strip) override;
 
  private:
-  int row_, rows_, arrived_ = 0;
-  ptrdiff_t offset_;
-  int bytes_;
+  Region part_;
+  size_t pixel_bytes_;
+  int arrived_ = 0;
 };
 
-// The pass along a row: every row becomes table.window_size pixels. `column` is where the arriving rows start on the
-// table's axis (columns that no output needs may have been cropped away).
-class HorizontalSink final : public Sink {
+// A function of one row at a time: another format, or other values.
+class RowSinkFunction final : public Sink {
  public:
-  HorizontalSink(std::shared_ptr<const AxisTable> table, int column, int columns, BufferPool& pool);
+  using Function = void (*)(const uint8_t* in, int width, uint8_t* out);
+  RowSinkFunction(Function function, int width, size_t out_pixel_bytes, BufferPool& pool);
   void push(const Strip& strip) override;
 
  private:
+  Function function_;
+  int width_;
+  size_t out_stride_;
+  uint8_t* out_;
+};
+
+void grey_of_rgb(const uint8_t* in, int width, uint8_t* out);    // Pillow's convert("L"), uint8
+void grey_of_rgb16(const uint8_t* in, int width, uint8_t* out);  // the same weights, uint16
+void premultiply(const uint8_t* in, int width, uint8_t* out);    // Pillow's RGBA to RGBa
+void unpremultiply(const uint8_t* in, int width, uint8_t* out);  // Pillow's RGBa to RGBA
+
+// The pass along a row: every row becomes table.window_size pixels. `column` is where the arriving rows start on the
+// table's axis (columns that no output needs may have been cropped away). RGB takes the kernels; other uint8 formats a
+// plain loop; wider samples are only ever picked (nearest).
+class HorizontalSink final : public Sink {
+ public:
+  HorizontalSink(std::shared_ptr<const AxisTable> table, int column, int columns, Format format, BufferPool& pool);
+  void push(const Strip& strip) override;
+
+ private:
+  void push_rgb(const Strip& strip);
+  void push_any(const Strip& strip);
+
   std::shared_ptr<const AxisTable> table_;
+  Format format_;
   ptrdiff_t offset_;
   size_t row_bytes_, out_stride_;
-  uint8_t* padded_;  // one row with room behind it, for the kernels' wide loads at the very end of a strip
+  uint8_t* padded_ = nullptr;  // one row with room behind it, for the kernels' wide loads at the very end of a strip
   uint8_t* out_;
 };
 
@@ -82,13 +110,14 @@ class HorizontalSink final : public Sink {
 // still needs them. Outputs leave in arrival order: last to first where the table is descending.
 class VerticalSink final : public Sink {
  public:
-  VerticalSink(std::shared_ptr<const AxisTable> table, int row, int width, BufferPool& pool);
+  VerticalSink(std::shared_ptr<const AxisTable> table, int row, int width, Format format, BufferPool& pool);
   void push(const Strip& strip) override;
 
  private:
   int place(int emitted) const { return table_->descending ? table_->window_size - 1 - emitted : emitted; }
 
   std::shared_ptr<const AxisTable> table_;
+  bool weighs_;  // false: wider samples, whose rows are only ever picked (nearest)
   int arrived_;  // axis position of the next row to arrive
   int emitted_ = 0;
   int bytes_;
@@ -101,32 +130,59 @@ class VerticalSink final : public Sink {
 // Keeps `rows` rows of `width` pixels that are columns of the upright image, then hands the upright image on, top down.
 class TransposeSink final : public Sink {
  public:
-  TransposeSink(int rows, int width, bool rows_reversed, bool columns_reversed, BufferPool& pool);
+  TransposeSink(int rows, int width, bool rows_reversed, bool columns_reversed, size_t pixel_bytes, BufferPool& pool);
   void push(const Strip& strip) override;
   void finish() override;
 
  private:
   int rows_, width_, arrived_ = 0;
   bool rows_reversed_, columns_reversed_;
+  size_t pixel_bytes_;
   uint8_t* frame_;
   uint8_t* out_;
 };
 
+// Keeps the whole image, runs frame steps on it, and hands the result on, top down.
+class FrameSink final : public Sink {
+ public:
+  FrameSink(Size size, Format format, bool rows_reversed, bool columns_reversed, std::vector<Step> steps,
+            TransformScratch& scratch, BufferPool& pool);
+  void push(const Strip& strip) override;
+  void finish() override;
+
+ private:
+  Frame frame_;
+  bool rows_reversed_, columns_reversed_;
+  int arrived_ = 0;
+  std::vector<Step> steps_;
+  TransformScratch& scratch_;
+  BufferPool& pool_;
+};
+
+Frame take_frame(Size size, Format format, BufferPool& pool);
+
 // Writes rows into the slot in the output's dtype and layout.
 class PackSink final : public Sink {
  public:
-  PackSink(Size size, bool rows_reversed, bool columns_reversed, const Output& output, void* slot, BufferPool& pool);
+  PackSink(Size size, Format format, bool rows_reversed, bool columns_reversed, const Output& output, void* slot,
+           BufferPool& pool);
   void push(const Strip& strip) override;
   int64_t elapsed_ns() const { return elapsed_ns_; }
 
  private:
   void pack(const uint8_t* row, int y);
+  bool pack_rgb(const uint8_t* row, int y);     // straight into the slot, by the kernels; false: not one of theirs
+  const uint8_t* convert(const uint8_t* row);   // one row in the output's dtype, interleaved
+  void place(const uint8_t* converted, int y);  // where the layout wants it
 
   Size size_;
+  Format format_;
   bool rows_reversed_, columns_reversed_;
   const Output& output_;
   void* slot_;
+  size_t element_;             // bytes of a sample in the slot
   uint8_t* turned_ = nullptr;  // one row, mirrored
+  uint8_t* line_ = nullptr;    // one row, converted
   const Kernels& kernels_ = kernels();
   int arrived_ = 0;
   int64_t elapsed_ns_ = 0;

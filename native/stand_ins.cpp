@@ -7,42 +7,9 @@
 
 namespace penstock {
 
-bool plan_resize_long_side(const Verb&, Builder& build) {
-  return build.fail("not built", "resize_long_side: not built yet");
-}
 bool plan_resize_patches(const Verb&, Builder& build) {
   return build.fail("not built", "resize_patches: not built yet");
 }
-bool plan_crop(const Verb&, Builder& build) { return build.fail("not built", "crop: not built yet"); }
-bool plan_pad(const Verb&, Builder& build) { return build.fail("not built", "pad: not built yet"); }
-bool plan_pad_to(const Verb&, Builder& build) { return build.fail("not built", "pad_to: not built yet"); }
-bool plan_pad_to_multiple(const Verb&, Builder& build) {
-  return build.fail("not built", "pad_to_multiple: not built yet");
-}
-bool plan_random_crop(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "random_crop: not built yet");
-}
-bool plan_random_erasing(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "random_erasing: not built yet");
-}
-bool plan_random_rotate90(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "random_rotate90: not built yet");
-}
-bool plan_random_color_jitter(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "random_color_jitter: not built yet");
-}
-bool plan_rand_augment(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "rand_augment: not built yet");
-}
-bool plan_trivial_augment(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "trivial_augment: not built yet");
-}
-bool plan_random_affine(const Verb&, Draws, Builder& build) {
-  return build.fail("not built", "random_affine: not built yet");
-}
-void apply_color(const Step&, const Frame&, const Frame&, TransformScratch&) {}
-void apply_warp(const Step&, const Frame&, const Frame&) {}
-void apply_jpeg(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 void apply_float_resize(const Step&, const Frame&, const Frame&, TransformScratch&) {}
 
 FastPlan plan_fast(const Header&, const std::vector<Step>&) { return {}; }

@@ -65,20 +65,31 @@ struct Output {
 struct TransformScratch {
   AxisCache axes;
   std::vector<std::vector<uint8_t>> buffers;
+  std::vector<uint8_t> encoded;  // of the jpeg step
   // whatever else the sinks reuse
 };
 
+// What a chain will be given: rows of `pushed` in the stored frame, to be turned upright by `orientation`.
+struct Incoming {
+  Size stored;
+  int orientation = 1;
+  Format pushed;
+  bool to_grey = false;  // RGB arrives, L is wanted (Pillow's convert)
+};
+
 // One image's way from stored rows to its slot. Build once an image; push stored rows; then finish().
-// `stored` x `orientation` describe the rows that will be pushed; `steps` are in the upright frame; `slot` has room for
-// the final size in output's dtype (image-contiguous: [H, W, 3] or [3, H, W]). Working memory is strips: resize keeps
-// the rows its filter spans; orientations 5-8 stream vertical-first through swapped tables and keep only the output
-// frame. A crop after a resize is computed as a window of it, never more.
+// `steps` are in the upright frame; `slot` has room for the final size in output's dtype and layout. Working memory is
+// strips: resize keeps the rows its filter spans; orientations 5-8 stream vertical-first through swapped tables and
+// keep only the output frame; a frame step keeps the frame it works on. A crop after a resize is computed as a window
+// of it, never more.
 class Chain final : public RowSink {
  public:
-  Chain(Size stored, int orientation, const std::vector<Step>& steps, const Output& output, void* slot,
+  Chain(const Incoming& incoming, const std::vector<Step>& steps, const Output& output, void* slot,
         TransformScratch& scratch);
   ~Chain() override;
   void push(const uint8_t* rows, ptrdiff_t stride, int count) override;
+  Region wanted() const override;
+  void expect(const Region& arriving) override;
   void finish();             // after the last row; the slot is complete
   int64_t batch_ns() const;  // time spent packing into the slot, timed a strip at a time
 
@@ -91,6 +102,10 @@ class Chain final : public RowSink {
 Size final_size(Size upright, const std::vector<Step>& steps);
 
 // Bytes of working memory that a chain will allocate (stated before it starts).
-uint64_t chain_bytes(Size stored, int orientation, const std::vector<Step>& steps);
+uint64_t chain_bytes(const Incoming& incoming, const std::vector<Step>& steps);
+
+// Bytes of a sample of a dtype, and of the slot of one image.
+size_t element_bytes(Dtype dtype);
+size_t slot_bytes(Size size, int channels, const Output& output);
 
 }  // namespace penstock

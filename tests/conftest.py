@@ -6,10 +6,18 @@ import os
 import sys
 import types
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from penstock._reference import steps as reference
+from penstock.recipe import Recipe
+from penstock.transform import StepError
+
+NO_BOX = (0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +32,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def torchvision() -> Any:
-    """torchvision, also where it was built for another torch: its transforms on Pillow images need none of its operators.
+    """torchvision, also where it was built for another torch: its transforms on Pillow images need no operators.
 
     Its import registers shapes for operators that a torch without its extension does not have; that part is left out.
     """
@@ -36,3 +44,58 @@ def torchvision() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip("torchvision", reason="torchvision is not installed")
+
+
+@pytest.fixture(scope="session")
+def same_plan() -> Callable[..., None]:
+    """A check that a recipe resolves to the same steps, matrix or refusal natively and on the Python side."""
+
+    def check(made: Recipe, height: int, width: int, key: tuple[int, int, int] = (0, 0, 0)) -> None:
+        assert plan_by_native(made, height, width, key) == plan_by_reference(made, height, width, key)
+
+    return check
+
+
+def step_row(step: reference.Step, height: int, width: int) -> Any:
+    """A step of an image of height x width as native resolve() lists it."""
+    match step:
+        case reference.Crop():
+            return "crop", step.top, step.left, step.height, step.width, NO_BOX, "bilinear"
+        case reference.Resize():
+            box = step.box if step.box is not None else (0.0, 0.0, float(height), float(width))
+            return "resize", 0, 0, step.height, step.width, box, step.filter
+        case reference.Pad():
+            return "pad", step.top, step.left, *step.size(height, width), NO_BOX, "bilinear"
+        case reference.Erase():
+            return "erase", step.top, step.left, step.height, step.width, NO_BOX, "bilinear"
+        case reference.FlipX():
+            return "flip_x", 0, 0, 0, 0, NO_BOX, "bilinear"
+        case reference.FlipY():
+            return "flip_y", 0, 0, 0, 0, NO_BOX, "bilinear"
+        case reference.Rotate90():
+            return "rotate90", 0, 0, 0, 0, NO_BOX, "bilinear"
+
+
+def plan_by_reference(made: Recipe, height: int, width: int, key: tuple[int, int, int]) -> Any:
+    """What native resolve() answers, from the Python side."""
+    seed, epoch, index = key
+    try:
+        resolved = made.resolve(height, width, seed=seed, epoch=epoch, index=index)
+    except StepError as error:
+        return f"{error.cause}: {error.message}"
+    rows = []
+    for step in resolved.steps:
+        rows.append(step_row(step, height, width))
+        height, width = step.size(height, width)
+    return rows, resolved.matrix.tolist()
+
+
+def plan_by_native(made: Recipe, height: int, width: int, key: tuple[int, int, int]) -> Any:
+    """The native steps and matrix, or the cause and the sentence."""
+    from penstock import _native
+
+    try:
+        *rows, matrix = _native.resolve(made.native(), height, width, *key)
+    except ValueError as error:
+        return str(error)
+    return rows, np.asarray(matrix).reshape(2, 3).tolist()

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 import penstock as ps
+from penstock.decode import Decode
 from penstock import engine as engine_module
 from penstock import loader as loader_module
 from penstock.types import BATCH_FIELDS
@@ -567,7 +568,7 @@ def test_bytes_that_are_still_read_are_kept_when_a_wait_for_them_is_interrupted(
         def wait_briefly(self, job: Any, timeout_ms: int) -> str:
             raise KeyboardInterrupt
 
-    engine = engine_module.Engine(1, 2, None, None)
+    engine = engine_module.Engine(1, 2, None, ps.recipe().decode())
     held = object()
     nothing = np.zeros(0, np.int64)
     with monkeypatch.context() as patched:
@@ -721,7 +722,7 @@ def test_the_reference_engine_names_no_stage_as_the_bottleneck() -> None:
 @pytest.mark.parametrize("data", [encoded(np.zeros((4, 4, 3), np.uint8), "PNG"), b"not an image at all"])
 def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes) -> None:
     class Referral:
-        job, row = object(), 0
+        job, row, asked = object(), 0, None
 
         def encoded(self) -> bytes:
             return data
@@ -738,9 +739,9 @@ def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes)
 
         return_pixels = return_failure = answered
 
-    engine = engine_module.Engine(1, 2, None, None)
+    engine = engine_module.Engine(1, 2, None, ps.recipe().decode())
     pool: Any = Pool()
-    assert engine_module._answer_one(pool, weakref.ref(engine), engine._decode)
+    assert engine_module._answer_one(pool, weakref.ref(engine), Decode())
     assert pool.counted == [1] and engine.pillow()[0] > 0
     engine.close()
 

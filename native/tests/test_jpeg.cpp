@@ -45,7 +45,7 @@ Decoded decode(const Bytes& bytes, DecodeScratch& scratch, const Limits& limits 
   if (!ok || decoded.header.backend != Backend::jpeg) return decoded;
   Collect sink(decoded.header.stored_width * kChannels);
   const std::atomic<bool> cancel{false};
-  decoded.result = decode_jpeg(exact.get(), bytes.size(), decoded.header, limits, scratch, cancel, sink);
+  decoded.result = decode_jpeg(exact.get(), bytes.size(), decoded.header, {}, limits, scratch, cancel, sink);
   decoded.pixels = sink.pixels;
   decoded.pushes = sink.pushes;
   return decoded;
@@ -137,7 +137,7 @@ void survives_flipped_bits() {
       if (!inspect(bytes.data(), bytes.size(), limits, header, problem) || header.backend != Backend::jpeg) continue;
       if (int64_t{header.stored_height} * header.stored_width > 4000000) continue;
       Collect sink(header.stored_width * kChannels);
-      const DecodeResult result = decode_jpeg(bytes.data(), bytes.size(), header, limits, scratch, cancel, sink);
+      const DecodeResult result = decode_jpeg(bytes.data(), bytes.size(), header, {}, limits, scratch, cancel, sink);
       const size_t all = sink.width_bytes * static_cast<size_t>(header.stored_height);
       CHECK(result.outcome != DecodeOutcome::clean || sink.pixels.size() == all);
     }
@@ -162,10 +162,10 @@ void holds_scans_and_cancels() {
   Collect sink(header.stored_width * kChannels);
   std::atomic<bool> cancel{false};
   sink.cancels = &cancel;  // set by the first strip
-  DecodeResult result = decode_jpeg(large.data(), large.size(), header, Limits(), scratch, cancel, sink);
+  DecodeResult result = decode_jpeg(large.data(), large.size(), header, {}, Limits(), scratch, cancel, sink);
   CHECK(result.outcome == DecodeOutcome::cancelled && sink.pushes == 1);
   CHECK(inspect(progressive.data(), progressive.size(), Limits(), header, problem));
-  result = decode_jpeg(progressive.data(), progressive.size(), header, Limits(), scratch, cancel, sink);
+  result = decode_jpeg(progressive.data(), progressive.size(), header, {}, Limits(), scratch, cancel, sink);
   CHECK(result.outcome == DecodeOutcome::cancelled && sink.pushes == 1);  // within the scans
 }
 
@@ -180,7 +180,7 @@ void lets_a_sink_throw() {
   const std::atomic<bool> cancel{false};
   bool thrown = false;
   try {
-    decode_jpeg(bytes.data(), bytes.size(), header, Limits(), scratch, cancel, sink);
+    decode_jpeg(bytes.data(), bytes.size(), header, {}, Limits(), scratch, cancel, sink);
   } catch (const std::runtime_error&) {
     thrown = true;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,7 +16,7 @@ from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
 from penstock.options import RunOptions
 from penstock.sources.source import Source
-from penstock.types import Batch, Damage, Failure, LayoutName, Spec, StageName
+from penstock.types import Batch, Damage, DtypeName, Failure, LayoutName, Spec, StageName, named, numpy_dtype
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
 ALIGNMENT = 64
@@ -25,6 +26,7 @@ NOTE_BITS = {
     4: "alpha dropped",
     8: "16 bit clipped",
     16: "16 bit reduced",
+    32: "colour dropped",
 }
 """Notes of the native path, by bit (native/header.h)."""
 
@@ -79,23 +81,27 @@ class Columns:
     geometry: npt.NDArray[np.float64]
     stored: npt.NDArray[np.int32]
     orientation: npt.NDArray[np.int32]
+    sizes: npt.NDArray[np.int32]  # of the finished images, (height, width)
     notes: dict[int, tuple[str, ...]]  # by row
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
 
     @classmethod
-    def from_native(cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]]) -> Columns:
+    def from_native(
+        cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]], dtype: DtypeName
+    ) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         notes = dict(pillow_notes)
         for row in np.flatnonzero(results["notes"]).tolist():
             notes[row] = names_of_notes(int(results["notes"][row]))
         problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
         return cls(
-            results["images"],
+            named(results["images"], dtype),
             results["outcome"],
             results["geometry"],
             results["stored"],
             results["orientation"],
+            results["sizes"],
             notes,
             problems,
             list(results["damages"]),
@@ -108,14 +114,14 @@ def names_of_notes(bits: int) -> tuple[str, ...]:
 
 
 def blank_images(rows: int, spec: Spec, layout: LayoutName) -> npt.NDArray[Any]:
-    """Zeros for a batch of ``spec``, [rows, H, W, 3] or [rows, 3, H, W], 64-byte aligned as the pool's own are."""
-    height, width = spec.height or 0, spec.width or 0
-    shape = (rows, height, width, 3) if layout == "NHWC" else (rows, 3, height, width)
-    size = rows * height * width * 3 * np.dtype(spec.dtype).itemsize
+    """Zeros for a batch of ``spec``, [rows, H, W, C] or [rows, C, H, W], 64-byte aligned as the pool's own are."""
+    shape = (rows, *spec.shape(layout))
+    dtype = numpy_dtype(spec.dtype)
+    size = math.prod(shape) * dtype.itemsize
     memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
     address: int = memory.__array_interface__["data"][0]
     first = -address % ALIGNMENT
-    return memory[first : first + size].view(spec.dtype).reshape(shape)
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def decode_text(text: bytes) -> str:
@@ -177,6 +183,7 @@ class Delivery:
             columns.geometry = columns.geometry[keep]
             columns.stored = columns.stored[keep]
             columns.orientation = columns.orientation[keep]
+            columns.sizes = columns.sizes[keep]
         elif failures:
             labels = np.where(valid, labels, -1)
         return Batch(
@@ -225,6 +232,7 @@ class Delivery:
         columns.geometry[~made] = 0
         columns.stored[~made] = 0
         columns.orientation[~made] = 1
+        columns.sizes[~made] = 0
         outcome = columns.outcome[index >= 0]
         self.outcomes.clean += int(np.count_nonzero(outcome == CLEAN))
         self.outcomes.damaged += int(np.count_nonzero(outcome == DAMAGED))

@@ -27,6 +27,7 @@ from penstock.decode import Decode, DecodeError, decode_pillow
 from penstock.errors import EngineError
 from penstock.recipe import Recipe
 from penstock.sources.source import Locations, Source
+from penstock.transform.verb import StepError
 from penstock.types import LayoutName
 
 logger = logging.getLogger("penstock")
@@ -86,10 +87,14 @@ def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC") -> _native.Plan:
     normalize = recipe.normalization
     return _native.make_plan(
         verbs=recipe.native(),
+        decode=decode.native(),
         height=spec.height or 0,
         width=spec.width or 0,
+        channels=spec.channels,
         dtype=spec.dtype,
         layout=layout,
+        patch=spec.patch or 0,
+        max_patches=spec.max_patches or 0,
         mean=[] if normalize is None else list(normalize.mean),
         std=[] if normalize is None else list(normalize.std),
         max_pixels=decode.max_pixels,
@@ -111,16 +116,31 @@ class Ticketed:
     notes: dict[int, tuple[str, ...]]  # by row
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a Python party has to know of the job that a referral belongs to."""
+
+    recipe: Recipe
+    seed: int
+    epoch: int
+    index: npt.NDArray[np.int64]
+    notes: dict[int, tuple[str, ...]]  # by row
+
+    def matrices(self, row: int, height: int, width: int) -> list[list[float]]:
+        """The matrices of the recipe's warps for one row's upright image; raises StepError."""
+        return self.recipe.matrices(height, width, seed=self.seed, epoch=self.epoch, index=int(self.index[row]))
+
+
 class Engine:
     """A pool of native threads and its Python party, held across epochs; one consumer at a time."""
 
-    def __init__(self, threads: int, prefetch: int, max_memory: int | None, decode: Decode | None) -> None:
+    def __init__(self, threads: int, prefetch: int, max_memory: int | None, recipe: Recipe) -> None:
         self.threads = threads
         self._pid = os.getpid()
-        self._decode = decode or Decode()
+        self._recipe = recipe
         self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 2)
         self._party: list[threading.Thread] = []
-        self._notes_of: dict[int, dict[int, tuple[str, ...]]] = {}
+        self._asked: dict[int, Asked] = {}  # by job
         self._lock = threading.Lock()
         self._pillow_s = 0.0
         self._pillow_items = 0
@@ -167,10 +187,10 @@ class Engine:
         labels[: len(positions)] = located.labels
         notes: dict[int, tuple[str, ...]] = {}
         with self._lock:
-            self._notes_of[id(job)] = notes
+            self._asked[id(job)] = Asked(self._recipe, seed, epoch, index, notes)
         if not self._pool.submit(job, more):
             with self._lock:
-                self._notes_of.pop(id(job), None)
+                self._asked.pop(id(job), None)
             raise EngineError(
                 f"The engine could not take a batch of {rows} rows: expected an open pool and free memory for it, "
                 f"found {'a closed pool' if self._closed else 'too little memory'}."
@@ -184,7 +204,7 @@ class Engine:
                 raise EngineError("The engine was closed while a batch was awaited; start a new run.")
             self._start_party()
         with self._lock:
-            self._notes_of.pop(id(ticketed.job), None)
+            self._asked.pop(id(ticketed.job), None)
         ticketed.held = None
         return ticketed.job.results()
 
@@ -201,7 +221,7 @@ class Engine:
             _abandoned.extend(ticketed.held for ticketed in flight if not ticketed.job.done)
             with self._lock:
                 for ticketed in flight:
-                    self._notes_of.pop(id(ticketed.job), None)
+                    self._asked.pop(id(ticketed.job), None)
 
     def times(self) -> tuple[int, int, int, int, int, int, int]:
         """Nanoseconds of read, decode, transform, batch, starved, blocked; items: totals since the engine began."""
@@ -238,7 +258,7 @@ class Engine:
         for number in range(self.threads):
             thread = threading.Thread(
                 target=_answer_referrals,
-                args=(self._pool, weakref.ref(self), self._decode),
+                args=(self._pool, weakref.ref(self), self._recipe.decoding or Decode()),
                 name=f"penstock-pillow-{number}",
                 daemon=True,
             )
@@ -259,12 +279,16 @@ class Engine:
             self._pillow_s += seconds
             self._pillow_items += items
 
+    def asked(self, referral: _native.Referral) -> Asked | None:
+        """What belongs to the job of a referral; None where nobody waits for it any more."""
+        with self._lock:
+            return self._asked.get(id(referral.job))
+
     def note(self, referral: _native.Referral, notes: tuple[str, ...]) -> None:
         """Keeps what Pillow noted about an item until its batch is delivered."""
-        with self._lock:
-            by_row = self._notes_of.get(id(referral.job))
-            if by_row is not None and notes:
-                by_row[referral.row] = notes
+        asked = self.asked(referral)
+        if asked is not None and notes:
+            asked.notes[referral.row] = notes
 
 
 def _answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) -> None:
@@ -274,7 +298,7 @@ def _answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine], decode: De
 
 
 def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) -> bool:
-    """Waits for a referral and answers it with Pillow; False when there is nothing more to wait for."""
+    """Waits for a referral and answers it; False when there is nothing more to wait for."""
     referral = pool.take_referral(_REFERRAL_WAIT_MS)
     if referral is None:
         return False
@@ -282,17 +306,24 @@ def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) 
     if referral is False:
         return engine is not None
     began = time.perf_counter()
+    if referral.asked is not None and _answer_with_matrices(pool, referral, engine):
+        if engine is not None:
+            engine.book(time.perf_counter() - began, items=0)
+        return True
     notes: tuple[str, ...] = ()
     answer: Callable[[], None]
     try:
         decoded = decode_pillow(referral.encoded(), decode)
+        matrices = _matrices(referral, engine, decoded.pixels.shape[0], decoded.pixels.shape[1])
     except DecodeError as error:
-        answer = partial(pool.return_failure, referral, error.cause, error.message)
+        answer = partial(pool.return_failure, referral, "decode", error.cause, error.message)
+    except StepError as error:
+        answer = partial(pool.return_failure, referral, "transform", error.cause, error.message)
     except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
-        answer = partial(pool.return_failure, referral, "unexpected", f"expected pixels, found {error!r}")
+        answer = partial(pool.return_failure, referral, "decode", "unexpected", f"expected pixels, found {error!r}")
     else:
         stored = (decoded.stored_height, decoded.stored_width)
-        answer = partial(pool.return_pixels, referral, decoded.pixels, stored, decoded.orientation)
+        answer = partial(pool.return_pixels, referral, decoded.pixels, stored, decoded.orientation, matrices)
         notes = decoded.notes
     decoded_at = time.perf_counter()
     if engine is not None:  # before the answer, with which the run may end
@@ -302,6 +333,25 @@ def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) 
     if engine is not None:
         engine.book(time.perf_counter() - decoded_at, items=0)
     return True
+
+
+def _answer_with_matrices(pool: _native.Pool, referral: _native.Referral, engine: Engine | None) -> bool:
+    """Answers a referral that asks for the matrices of warps; False where Pillow has to decode its bytes as well."""
+    height, width = referral.asked or (0, 0)
+    try:
+        matrices = _matrices(referral, engine, height, width)
+    except StepError as error:
+        pool.return_failure(referral, "transform", error.cause, error.message)
+        return True
+    except BaseException as error:
+        pool.return_failure(referral, "transform", "unexpected", f"expected a matrix, found {error!r}")
+        return True
+    return pool.return_matrices(referral, matrices)
+
+
+def _matrices(referral: _native.Referral, engine: Engine | None, height: int, width: int) -> list[list[float]]:
+    asked = None if engine is None else engine.asked(referral)
+    return [] if asked is None else asked.matrices(referral.row, height, width)
 
 
 @atexit.register

@@ -21,6 +21,8 @@ NOTE_SENTENCES: dict[str, str] = {
     "16 bit clipped": "values above 255 of 16-bit pictures became white, as Pillow's convert('RGB') does",
     "16 bit reduced": "16-bit colours were cut to their high byte, as Pillow opens them",
     "icc ignored": "an embedded colour profile was ignored; the pixels are as stored",
+    "icc broken": "an embedded colour profile could not be applied; the pixels are as stored",
+    "colour dropped": "a picture of a colour mode became grey, as decode(mode='L') asks",
     "first frame taken": "only the first frame of several was taken",
 }
 

@@ -278,9 +278,7 @@ class Run:
         if self.options.engine != "native":
             return
         if self._engine is None:
-            self._engine = Engine(
-                self.threads, self.options.prefetch, self.options.max_memory, self.line.recipe.decoding
-            )
+            self._engine = Engine(self.threads, self.options.prefetch, self.options.max_memory, self.line.recipe)
             if self._closed:  # by another thread, which saw no engine to close
                 self._engine.close()
                 raise EngineError(_CLOSED)
@@ -318,7 +316,7 @@ class Run:
                 raise EngineError(_CLOSED)
             self._flight.popleft()
             self._submit(engine)
-            columns = Columns.from_native(results, ticketed.notes)
+            columns = Columns.from_native(results, ticketed.notes, self.line.spec.dtype)
             index, labels = ticketed.index, ticketed.labels
         batch = self._delivery.deliver(columns, index, labels, step=step, epoch=self.options.epoch)
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
@@ -438,7 +436,7 @@ class Loader:
                 self.options.threads or default_threads(),
                 self.options.prefetch,
                 self.options.max_memory,
-                self.line.recipe.decoding,
+                self.line.recipe,
             )
         return self._engine
 

@@ -148,6 +148,23 @@ class Recipe(Chain):
                 steps.append(step)
         return Resolved(steps, affine, height, width)
 
+    def matrices(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> list[list[float]]:
+        """The matrices of the warps for one upright image, six numbers each, in order; raises StepError."""
+        from penstock._reference.random import Draws
+
+        if not any(verb.name == "warp" for verb in self.verbs):
+            return []
+        found = []
+        for verb, ordinal in self._numbered():
+            if verb.name == "warp":
+                affine = verb.matrix(height, width, seed=seed, epoch=epoch, index=index, ordinal=ordinal)
+                found.append([float(value) for value in affine.ravel()])
+                height, width = verb.height, verb.width
+                continue
+            for step in verb.steps(height, width, Draws(seed, epoch, index, ordinal) if verb.random else None):
+                height, width = step.size(height, width)
+        return found
+
     def _numbered(self) -> list[tuple[Spatial, int]]:
         """The spatial verbs, each with its number among the random steps (0 for those that draw nothing)."""
         numbered = []

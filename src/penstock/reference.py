@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ class Finished:
     matrix: npt.NDArray[np.float64]
     stored: tuple[int, int]
     orientation: int
+    size: tuple[int, int]  # of the finished image, (height, width)
     notes: tuple[str, ...]
 
 
@@ -73,7 +75,7 @@ def finish(
         std=None if normalize is None else normalize.std,
     )
     matrix = compose(orientation_matrix(stored[0], stored[1], orientation), resolved.matrix)
-    return Finished(image, matrix, stored, orientation, notes)
+    return Finished(image, matrix, stored, orientation, (resolved.height, resolved.width), notes)
 
 
 def finish_batch(
@@ -96,6 +98,7 @@ def finish_batch(
     geometry = np.zeros((rows, 2, 3))
     stored = np.zeros((rows, 2), dtype=np.int32)
     orientation = np.ones(rows, dtype=np.int32)
+    sizes = np.zeros((rows, 2), dtype=np.int32)
     notes: dict[int, tuple[str, ...]] = {}
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
@@ -112,7 +115,7 @@ def finish_batch(
             problems.append((row, error.stage, error.cause, error.message))
             outcome[row] = FAILED
         else:
-            damage = _damage_of(plan, data, seed, epoch, int(position))
+            damage = _damage_of(recipe, plan, data, seed, epoch, int(position))
             if damage:
                 damages.append((row, damage))
             outcome[row] = DAMAGED if damage else CLEAN
@@ -120,19 +123,30 @@ def finish_batch(
             geometry[row] = done.matrix
             stored[row] = done.stored
             orientation[row] = done.orientation
+            sizes[row] = done.size
             notes[row] = done.notes
     if spec.ragged:
-        return Columns(made, outcome, geometry, stored, orientation, notes, problems, damages)
+        return Columns(made, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
     images = blank_images(rows, spec, layout)
     for row, image in enumerate(made):
         if image is not None:
             images[row] = image
-    return Columns(images, outcome, geometry, stored, orientation, notes, problems, damages)
+    return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
 
 
-def _damage_of(plan: _native.Plan, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> str:
+def _damage_of(recipe: Recipe, plan: _native.Plan, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> str:
     """What the native codec had to recover from in an image that Pillow delivers; "" where nothing."""
     if not isinstance(data, bytes):
         return ""
-    damage: str = _native.run_bytes(plan, data, seed, epoch, index)["damage"]
+    damage: str = run_native(recipe, plan, data, seed, epoch, index)["damage"]
     return damage
+
+
+def run_native(recipe: Recipe, plan: _native.Plan, data: bytes, seed: int, epoch: int, index: int) -> dict[str, Any]:
+    """One image by the native path alone, the warps' matrices made where they are asked for; raises StepError."""
+    result = _native.run_bytes(plan, data, seed, epoch, index)
+    height, width = result["asked"]
+    if height == 0:
+        return result
+    matrices = recipe.matrices(height, width, seed=seed, epoch=epoch, index=index)
+    return _native.run_bytes(plan, data, seed, epoch, index, matrices)

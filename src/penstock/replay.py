@@ -33,8 +33,9 @@ from penstock.loader import Run
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_item
 from penstock.recipe import Recipe
-from penstock.reference import StageError, finish
-from penstock.types import Batch, Failure, Row, StageName, UInt8Image
+from penstock.reference import StageError, finish, run_native
+from penstock.transform.verb import StepError
+from penstock.types import Batch, Failure, Row, StageName, UInt8Image, named, numpy_dtype
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -48,6 +49,7 @@ class _Made:
     matrix: npt.NDArray[np.float64]
     stored: tuple[int, int]
     orientation: int
+    size: tuple[int, int]
     damage: str
     notes: tuple[str, ...]
 
@@ -57,7 +59,7 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
     if isinstance(data, bytes):
         if recipe.decoding is None:
             raise StageError("decode", "not decoded", "expected an image, found encoded bytes")
-        result = _native.run_bytes(plan, data, seed, epoch, index)
+        result = _run_bytes(plan, recipe, data, seed, epoch, index)
         if result["outcome"] == "referee":
             damage = result["damage"]
             try:
@@ -66,17 +68,44 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
                 raise StageError("decode", error.cause, error.message) from None
             notes = decoded.notes
             stored = (decoded.stored_height, decoded.stored_width)
-            result = _native.run_pixels(plan, decoded.pixels, stored, decoded.orientation, seed, epoch, index)
+            result = _run_pixels(plan, recipe, decoded.pixels, stored, decoded.orientation, seed, epoch, index)
             result["damage"] = damage
         else:
             notes = names_of_notes(result["notes"])
     else:
         pixels = np.ascontiguousarray(data)
-        result = _native.run_pixels(plan, pixels, pixels.shape[:2], 1, seed, epoch, index)
+        result = _run_pixels(plan, recipe, pixels, (pixels.shape[0], pixels.shape[1]), 1, seed, epoch, index)
     if result["outcome"] == "failed":
         stage, cause, message = result["problem"]
         raise StageError(stage, cause, decode_text(message))
-    return _Made(result["image"], result["geometry"], result["stored"], result["orientation"], result["damage"], notes)
+    image = named(result["image"], recipe.spec().dtype)
+    return _Made(
+        image, result["geometry"], result["stored"], result["orientation"], result["size"], result["damage"], notes
+    )
+
+
+def _run_bytes(plan: _native.Plan, recipe: Recipe, data: bytes, seed: int, epoch: int, index: int) -> dict[str, Any]:
+    try:
+        return run_native(recipe, plan, data, seed, epoch, index)
+    except StepError as error:
+        raise StageError("transform", error.cause, error.message) from None
+
+
+def _run_pixels(
+    plan: _native.Plan,
+    recipe: Recipe,
+    pixels: npt.NDArray[Any],
+    stored: tuple[int, int],
+    orientation: int,
+    seed: int,
+    epoch: int,
+    index: int,
+) -> dict[str, Any]:
+    try:
+        matrices = recipe.matrices(pixels.shape[0], pixels.shape[1], seed=seed, epoch=epoch, index=index)
+    except StepError as error:
+        raise StageError("transform", error.cause, error.message) from None
+    return _native.run_pixels(plan, pixels, stored, orientation, seed, epoch, index, matrices)
 
 
 def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
@@ -131,9 +160,7 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         failure = _failure(item.key, index, error.stage, error.cause, error.message)
     if made is None:
         spec = recipe.spec()
-        sides = (spec.height or 0, spec.width or 0)
-        shape = (*sides, 3) if layout == "NHWC" else (3, *sides)
-        blank = np.zeros(shape, dtype=spec.dtype)
+        blank = np.zeros(spec.shape(layout), dtype=numpy_dtype(spec.dtype))
         return Row(blank, -1, item.key, index, valid=False, failure=failure, layout=layout)
     geometry = Geometry(
         made.matrix[np.newaxis],
@@ -177,6 +204,7 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
     geometry = np.zeros((rows, 2, 3))
     stored = np.zeros((rows, 2), dtype=np.int32)
     orientation = np.ones(rows, dtype=np.int32)
+    sizes = np.zeros((rows, 2), dtype=np.int32)
     notes: dict[int, tuple[str, ...]] = {}
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
@@ -197,8 +225,9 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         if made.damage:
             damages.append((row, made.damage))
         geometry[row], stored[row], orientation[row] = made.matrix, made.stored, made.orientation
+        sizes[row] = made.size
         notes[row] = made.notes
-    columns = Columns(images, outcome, geometry, stored, orientation, notes, problems, damages)
+    columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
     normalize = line.recipe.normalization
     delivery = Delivery(
         source=line.source,

@@ -1,8 +1,8 @@
-"""What a file that is no image looks like, in a few words, for error sentences."""
+"""What bytes are, by their content alone: the formats that need a plugin, and words for what is no image."""
 
 from __future__ import annotations
 
-__all__ = ["describe_bytes"]
+__all__ = ["describe_bytes", "plugin_format"]
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "the beginning of a JPEG"),
@@ -39,7 +39,25 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"#?RADIANCE", "a Radiance HDR file"),
     (b"\x80\x02", "a Python pickle"),
 )
-_HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_HEIF = _HEIC | {b"mif1", b"msf1"}
+_AVIF = {b"avif", b"avis"}
+
+
+def plugin_format(data: bytes) -> str | None:
+    """The format, "HEIF" or "JXL", of ``data`` that Pillow decodes only with a plugin; else None.
+
+    A general HEIF brand (mif1, msf1) names its codec among the compatible brands; with AVIF's it is Pillow's own.
+    """
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JXL"
+    if data[4:8] != b"ftyp" or data[8:12] not in _HEIF:
+        return None
+    end = min(int.from_bytes(data[:4], "big"), len(data), 512)
+    compatible = {data[at : at + 4] for at in range(16, end - 3, 4)}
+    if data[8:12] not in _HEIC and compatible & _AVIF:
+        return None
+    return "HEIF"
 
 
 def describe_bytes(data: bytes) -> str:
@@ -69,7 +87,7 @@ def describe_bytes(data: bytes) -> str:
 def _brand(brand: bytes) -> str:
     if brand in _HEIF:
         return "a HEIF picture"
-    if brand in (b"avif", b"avis"):
+    if brand in _AVIF:
         return "the beginning of an AVIF"
     return f"an MP4-like file of brand {brand.decode('latin-1').strip()!r}"
 

@@ -84,16 +84,27 @@ class Spec:
 
     @property
     def ragged(self) -> bool:
-        """True where each image has its own size."""
-        return self.height is None or self.width is None
+        """True where each image has an array of its own shape."""
+        return self.patch is None and (self.height is None or self.width is None)
 
     def with_(self, **changes: Any) -> Spec:
         """This Spec with some fields changed."""
         return replace(self, **changes)
 
+    def shape(self, layout: LayoutName | None = None) -> tuple[int, ...]:
+        """The shape of one image's array; sides that each image has its own are 0."""
+        if self.patch is not None:
+            return self.max_patches or 0, self.patch * self.patch * self.channels
+        height, width = self.height or 0, self.width or 0
+        planar = (layout or self.layout) == "NCHW"
+        return (self.channels, height, width) if planar else (height, width, self.channels)
+
     def __str__(self) -> str:
         if self.kind == "encoded":
             return "encoded bytes"
+        if self.patch is not None:
+            count = [] if self.kind != "batch" else ["N" if self.count is None else str(self.count)]
+            return f"{self.dtype} [{', '.join([*count, *map(str, self.shape())])}] {self.range}"
         height = "H" if self.height is None else str(self.height)
         width = "W" if self.width is None else str(self.width)
         sides = [height, width, str(self.channels)] if self.layout == "NHWC" else [str(self.channels), height, width]
@@ -103,6 +114,28 @@ class Spec:
 
 
 UInt8Image = npt.NDArray[np.uint8]
+
+
+def numpy_dtype(name: DtypeName) -> np.dtype[Any]:
+    """NumPy's dtype of that name; bfloat16 is the package ml_dtypes'.
+
+    >>> numpy_dtype("float16").itemsize
+    2
+    """
+    if name != "bfloat16":
+        return np.dtype(name)
+    import ml_dtypes  # only where bfloat16 is asked for; normalize says how to install it where it is missing
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def named(array: Any, name: DtypeName) -> Any:
+    """What the native core made, under the dtype it means: bfloat16 comes as uint16."""
+    if name != "bfloat16":
+        return array
+    if isinstance(array, list):
+        return [None if image is None else image.view(numpy_dtype(name)) for image in array]
+    return array.view(numpy_dtype(name))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -1,30 +1,50 @@
-"""What the verbs of one image become once its size and its draws are known; the twin of native Step, through Pillow."""
+"""What the verbs of one image become once its size and its draws are known; the twin of native Step.
+
+Images are [H, W, C] with C = 1 (grey), 3 (RGB) or 4 (RGBA). Resizing is Pillow's, of uint8; what only moves pixels is
+NumPy's and takes uint8, uint16 and float32 (0 to 255).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from penstock._reference.jpeg import Jpeg
 from penstock.geometry import Matrix, matrix
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from penstock.types import FilterName, UInt8Image
+    from penstock.types import FilterName, PadModeName, PrecisionName
 
-__all__ = ["Crop", "FlipX", "Resize", "Step"]
+__all__ = ["Crop", "Erase", "FlipX", "FlipY", "Pad", "Resize", "Rotate90", "Step"]
+
+Pixels = npt.NDArray[Any]
+Fill = int | tuple[int, ...]
 
 
-def _picture(image: UInt8Image) -> Image.Image:
+def picture(image: Pixels) -> Image.Image:
+    """A Pillow image of uint8 [H, W, C]: mode L, RGB or RGBA."""
     from PIL import Image  # here, because importing penstock must not load Pillow's plugins
 
-    return Image.fromarray(np.ascontiguousarray(image))
+    grey = image.shape[2] == 1
+    return Image.fromarray(np.ascontiguousarray(image[..., 0] if grey else image))
 
 
-def _pixels(picture: Image.Image) -> UInt8Image:
-    return np.array(picture, dtype=np.uint8)
+def pixels(image: Image.Image) -> Pixels:
+    """The uint8 [H, W, C] array of a Pillow image of mode L, RGB or RGBA."""
+    array = np.array(image, dtype=np.uint8)
+    return array[..., np.newaxis] if array.ndim == 2 else array
+
+
+def colour(fill: Fill, image: Pixels) -> Pixels:
+    """The colour as one pixel of the image, [C]: as it is in uint8 and float32, times 257 in uint16 (255 is white)."""
+    scale = 257 if image.dtype == np.uint16 else 1
+    levels = np.broadcast_to(np.asarray(fill, dtype=np.int64) * scale, image.shape[2:])
+    return levels.astype(image.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +56,9 @@ class Crop:
     height: int
     width: int
 
-    def apply(self, image: UInt8Image) -> UInt8Image:
-        """The cropped uint8 [H, W, 3] image."""
-        box = (self.left, self.top, self.left + self.width, self.top + self.height)
-        return _pixels(_picture(image).crop(box))
+    def apply(self, image: Pixels) -> Pixels:
+        """The cropped image."""
+        return image[self.top : self.top + self.height, self.left : self.left + self.width].copy()
 
     def affine(self, height: int, width: int) -> Matrix:
         """Input pixels to output pixels, float64 [2, 3]."""
@@ -54,16 +73,23 @@ class Crop:
 class Resize:
     """To height x width by Pillow's resize, from ``box`` = (top, left, bottom, right) or from the whole image.
 
-    The box holds float32 values, because that is what Pillow's C code takes.
+    The box holds float32 values, because that is what Pillow's C code takes. ``precision="float32"`` is the second
+    resampler, which rounds nothing and answers float32.
     """
 
     height: int
     width: int
     box: tuple[float, float, float, float] | None
     filter: FilterName
+    precision: PrecisionName = "uint8"
 
-    def apply(self, image: UInt8Image) -> UInt8Image:
-        """The resized uint8 [H, W, 3] image."""
+    def apply(self, image: Pixels) -> Pixels:
+        """The resized image: uint8, or float32 where ``precision`` says so."""
+        if self.precision == "float32":
+            from penstock._reference import resample_float
+
+            resized: Pixels = resample_float.resize(image, self.height, self.width, self.filter, self.box)
+            return resized
         from PIL import Image
 
         box = None
@@ -71,7 +97,7 @@ class Resize:
             top, left, bottom, right = self.box
             box = (left, top, right, bottom)
         resample = Image.Resampling[self.filter.upper()]
-        return _pixels(_picture(image).resize((self.width, self.height), resample, box=box))
+        return pixels(picture(image).resize((self.width, self.height), resample, box=box))
 
     def affine(self, height: int, width: int) -> Matrix:
         """Input pixels to output pixels, float64 [2, 3]."""
@@ -89,11 +115,9 @@ class Resize:
 class FlipX:
     """Mirrored left to right."""
 
-    def apply(self, image: UInt8Image) -> UInt8Image:
-        """The mirrored uint8 [H, W, 3] image."""
-        from PIL import Image
-
-        return _pixels(_picture(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    def apply(self, image: Pixels) -> Pixels:
+        """The mirrored image."""
+        return image[:, ::-1].copy()
 
     def affine(self, height: int, width: int) -> Matrix:
         """Input pixels to output pixels, float64 [2, 3]."""
@@ -104,4 +128,101 @@ class FlipX:
         return height, width
 
 
-Step = Crop | Resize | FlipX
+@dataclass(frozen=True, slots=True)
+class FlipY:
+    """Mirrored top to bottom."""
+
+    def apply(self, image: Pixels) -> Pixels:
+        """The mirrored image."""
+        return image[::-1].copy()
+
+    def affine(self, height: int, width: int) -> Matrix:
+        """Input pixels to output pixels, float64 [2, 3]."""
+        return matrix(1.0, 0.0, 0.0, 0.0, -1.0, float(height))
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the output."""
+        return height, width
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate90:
+    """Quarter turns counter-clockwise, 1 to 3."""
+
+    turns: int
+
+    def apply(self, image: Pixels) -> Pixels:
+        """The turned image."""
+        return np.rot90(image, self.turns).copy()
+
+    def affine(self, height: int, width: int) -> Matrix:
+        """Input pixels to output pixels, float64 [2, 3]."""
+        h, w = float(height), float(width)
+        if self.turns == 1:
+            return matrix(0.0, 1.0, 0.0, -1.0, 0.0, w)
+        if self.turns == 2:
+            return matrix(-1.0, 0.0, w, 0.0, -1.0, h)
+        return matrix(0.0, -1.0, h, 1.0, 0.0, 0.0)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the output."""
+        return (height, width) if self.turns == 2 else (width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Pad:
+    """Rows and columns added around the image: of a colour, or its edge or mirror image as np.pad continues them."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    mode: PadModeName
+    fill: Fill
+
+    def apply(self, image: Pixels) -> Pixels:
+        """The larger image."""
+        if self.mode != "constant":
+            around = ((self.top, self.bottom), (self.left, self.right), (0, 0))
+            return np.pad(image, around, self.mode)
+        height, width = self.size(image.shape[0], image.shape[1])
+        out = np.empty((height, width, image.shape[2]), image.dtype)
+        out[:] = colour(self.fill, image)
+        out[self.top : self.top + image.shape[0], self.left : self.left + image.shape[1]] = image
+        return out
+
+    def affine(self, height: int, width: int) -> Matrix:
+        """Input pixels to output pixels, float64 [2, 3]."""
+        return matrix(1.0, 0.0, float(self.left), 0.0, 1.0, float(self.top))
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the output."""
+        return height + self.top + self.bottom, width + self.left + self.right
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Rows [top, top + height) and columns [left, left + width) become a colour."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    fill: Fill
+
+    def apply(self, image: Pixels) -> Pixels:
+        """The image with the part painted over."""
+        out = image.copy()
+        out[self.top : self.top + self.height, self.left : self.left + self.width] = colour(self.fill, image)
+        return out
+
+    def affine(self, height: int, width: int) -> Matrix:
+        """Input pixels to output pixels, float64 [2, 3]: where they were."""
+        return matrix(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the output."""
+        return height, width
+
+
+Step = Crop | Resize | FlipX | FlipY | Rotate90 | Pad | Erase | Jpeg

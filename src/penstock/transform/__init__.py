@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from penstock.transform.center_crop import CenterCrop
+from penstock.transform.crop import Crop
+from penstock.transform.jpeg_roundtrip import JpegRoundtrip
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats, Normalize
+from penstock.transform.pad import Pad
+from penstock.transform.pad_to import PadTo
+from penstock.transform.pad_to_multiple import PadToMultiple
+from penstock.transform.random_crop import RandomCrop
+from penstock.transform.random_erasing import RandomErasing
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
+from penstock.transform.random_rotate90 import RandomRotate90
+from penstock.transform.random_vertical_flip import RandomVerticalFlip
 from penstock.transform.resize import Resize
 from penstock.transform.verb import Spatial, StepError, Verb
 
@@ -15,10 +24,19 @@ __all__ = [
     "SIGNED",
     "UNIT",
     "CenterCrop",
+    "Crop",
+    "JpegRoundtrip",
     "NormalizationStats",
     "Normalize",
+    "Pad",
+    "PadTo",
+    "PadToMultiple",
+    "RandomCrop",
+    "RandomErasing",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
+    "RandomRotate90",
+    "RandomVerticalFlip",
     "Resize",
     "Spatial",
     "StepError",

@@ -5,8 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock.errors import PlanError
-from penstock.transform.verb import Spatial, StepError, call, expect_image, sides, word
+from penstock.transform.pad import pad_steps
+from penstock.transform.verb import (
+    DTYPES,
+    Colour,
+    Spatial,
+    colour,
+    expect_colour,
+    expect_image,
+    four,
+    sides,
+    sized,
+    word,
+)
 from penstock.types import RoundingName
 
 if TYPE_CHECKING:
@@ -19,11 +30,12 @@ __all__ = ["CenterCrop"]
 
 @dataclass(frozen=True, slots=True)
 class CenterCrop(Spatial):
-    """Cuts (height, width) out of the middle.
+    """Cuts (height, width) out of the middle; an image that is smaller is padded first, with the colour ``fill``.
 
-    uint8 [H, W, 3] in and out. Where the space around is odd, ``rounding="even"`` starts at the half rounded to even,
-    as torchvision does, and ``rounding="floor"`` at the half rounded down, as Hugging Face's processors do.
-    Raises PlanError when the image is known to be smaller; an image that turns out smaller fails.
+    uint8, uint16 or float32 [H, W, C] in, [height, width, C] out. ``rounding="even"`` is torchvision's: where the space
+    around is odd the crop starts at the half rounded to even, and an image that is too small by an odd number gets the
+    odd pixel at the end. ``rounding="floor"`` is that of Hugging Face's processors: the half rounded down, and the odd
+    pixel at the start. Raises PlanError for arguments that cannot be.
 
     >>> CenterCrop(224, 224).describe()
     'center_crop H=224 W=224 even'
@@ -32,43 +44,49 @@ class CenterCrop(Spatial):
     height: int
     width: int
     rounding: RoundingName = field(default="even", kw_only=True)
+    fill: Colour = field(default=0, kw_only=True)
 
     name: ClassVar[str] = "center_crop"
 
     def __post_init__(self) -> None:
         sides(self)
         word(self, "rounding", ("even", "floor"))
+        colour(self)
 
     def spec(self, spec: Spec) -> Spec:
-        """uint8 [height, width, 3]."""
-        expect_image(self, spec)
-        if (spec.height or self.height) < self.height or (spec.width or self.width) < self.width:
-            raise PlanError(
-                f"{call(self)}: expected an image of at least H={self.height} W={self.width}, "
-                f"found H={spec.height} W={spec.width}."
-            )
+        """[height, width, C]."""
+        expect_image(self, spec, DTYPES)
+        expect_colour(self, spec)
+        sized(self, spec)
         return spec.with_(height=self.height, width=self.width)
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
-        return f"H={self.height} W={self.width} {self.rounding}"
+        filled = f" fill={self.fill}" if self.fill != 0 else ""
+        return f"H={self.height} W={self.width} {self.rounding}{filled}"
 
     def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
-        """One crop; raises StepError for an image that is smaller."""
+        """A pad where the image is smaller, and one crop; raises StepError."""
         from penstock._reference import steps as reference
 
-        if self.height > height or self.width > width:
-            raise StepError(
-                "crop larger than the image",
-                f"center_crop: expected an image of at least H={self.height} W={self.width}, "
-                f"found H={height} W={width}",
-            )
-        top, left = self._start(height - self.height), self._start(width - self.width)
-        return [reference.Crop(top, left, self.height, self.width)]
+        down, across = max(self.height - height, 0), max(self.width - width, 0)
+        top, left = self._room(down), self._room(across)
+        steps = pad_steps("center_crop", height, width, (top, left, down - top, across - left), "constant", self.fill)
+        top, left = self._start(height + down - self.height), self._start(width + across - self.width)
+        return [*steps, reference.Crop(top, left, self.height, self.width)]
 
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
-        return {"kind": "center_crop", "height": self.height, "width": self.width, "rounding": self.rounding}
+        return {
+            "kind": "center_crop",
+            "height": self.height,
+            "width": self.width,
+            "rounding": self.rounding,
+            "fill": four(self.fill),
+        }
 
     def _start(self, space: int) -> int:
         return round(space / 2.0) if self.rounding == "even" else space // 2
+
+    def _room(self, missing: int) -> int:
+        return missing // 2 if self.rounding == "even" else (missing + 1) // 2

@@ -9,9 +9,18 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 from penstock.decode import Decode
 from penstock.transform.center_crop import CenterCrop
+from penstock.transform.crop import Crop
+from penstock.transform.jpeg_roundtrip import JpegRoundtrip
 from penstock.transform.normalize import Normalize
+from penstock.transform.pad import Pad
+from penstock.transform.pad_to import PadTo
+from penstock.transform.pad_to_multiple import PadToMultiple
+from penstock.transform.random_crop import RandomCrop
+from penstock.transform.random_erasing import RandomErasing
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
+from penstock.transform.random_rotate90 import RandomRotate90
+from penstock.transform.random_vertical_flip import RandomVerticalFlip
 from penstock.transform.resize import Resize
 from penstock.transform.verb import Verb
 
@@ -68,6 +77,15 @@ class Chain(ABC):
     decode = _method(Decode, "decode")
     resize = _verb(Resize)
     center_crop = _verb(CenterCrop)
+    crop = _verb(Crop)
+    pad = _verb(Pad)
+    pad_to = _verb(PadTo)
+    pad_to_multiple = _verb(PadToMultiple)
+    random_crop = _verb(RandomCrop)
     random_resized_crop = _verb(RandomResizedCrop)
     random_horizontal_flip = _verb(RandomHorizontalFlip)
+    random_vertical_flip = _verb(RandomVerticalFlip)
+    random_rotate90 = _verb(RandomRotate90)
+    random_erasing = _verb(RandomErasing)
+    jpeg_roundtrip = _verb(JpegRoundtrip)
     normalize = _verb(Normalize)

@@ -21,6 +21,12 @@ __all__ = ["MAX_PIXELS", "Spatial", "StepError", "Verb"]
 # No step may make an image that the decoder would have refused: 1 x 60000 pixels and short_side=224 ask for 9 GB.
 MAX_PIXELS = 178_956_970
 
+# What a colour argument is: one number for every channel, or one a channel.
+Colour = int | tuple[int, ...]
+
+# Verbs that only move pixels take all of these.
+DTYPES = ("uint8", "uint16", "float32")
+PAD_MODES = ("constant", "edge", "reflect", "symmetric")
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
@@ -105,7 +111,7 @@ def expect_image(
         raise PlanError(f"{call(verb)}: expected an image, found patches; call it before .patchify().")
     if spec.dtype not in dtypes or (spec.dtype == "float32" and spec.range != "0..255"):
         raise PlanError(
-            f"{call(verb)}: expected {' or '.join(dtypes)} pixels, found {spec.dtype} {spec.range}; call it before "
+            f"{call(verb)}: expected {' or '.join(dtypes)} pixels, found {spec.dtype}; call it before "
             f".normalize(), which comes last."
         )
     if spec.channels not in channels:
@@ -113,6 +119,22 @@ def expect_image(
             f"{call(verb)}: expected {' or '.join(str(count) for count in channels)} channels, found {spec.channels}; "
             f"{'decode(mode=...) says how many there are' if spec.channels != 3 else 'call .decode(mode=...) for others'}."
         )
+
+
+def sized(verb: Spatial, spec: Spec) -> Spec:
+    """The Spec with the size that the verb's steps lead to, ragged where what comes in is; for verbs without draws.
+
+    Raises PlanError where the size that comes in is known and the verb cannot be applied to it.
+    """
+    if spec.height is None or spec.width is None:
+        return spec.with_(height=None, width=None)
+    height, width = spec.height, spec.width
+    try:
+        for step in verb.steps(height, width, None):
+            height, width = step.size(height, width)
+    except StepError as error:
+        raise PlanError(f"{call(verb)}: {error.message.removeprefix(f'{verb.name}: ')}.") from None
+    return spec.with_(height=height, width=width)
 
 
 def whole(verb: Any, name: str, minimum: int = 1, maximum: int = MAX_PIXELS) -> None:
@@ -144,6 +166,64 @@ def word(verb: Any, name: str, words: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in words:
         options = ", ".join(repr(option) for option in words)
         raise PlanError(f"{call(verb)}: expected {name}= one of {options}, found {value!r}.")
+
+
+def probability(verb: Any, name: str) -> None:
+    """Makes the field a float from 0 to 1, or refuses it."""
+    value = getattr(verb, name)
+    found = number(value)
+    if found is None or not 0.0 <= found <= 1.0:
+        raise PlanError(f"{call(verb)}: expected {name}= a probability from 0 to 1, found {value!r}.")
+    object.__setattr__(verb, name, found)
+
+
+def colour(verb: Any, name: str = "fill", counts: Sequence[int] = (1, 3, 4)) -> None:
+    """Makes the field an int from 0 to 255, every channel's, or a tuple of them, one a channel; or refuses it."""
+    value = getattr(verb, name)
+    found = _byte(value)
+    if found is not None:
+        object.__setattr__(verb, name, found)
+        return
+    entries = () if isinstance(value, (str, bytes, Mapping)) else _entries(value)
+    levels = tuple(level for level in (_byte(entry) for entry in entries) if level is not None)
+    if len(levels) != len(entries) or len(levels) not in counts:
+        many = " or ".join(str(count) for count in counts)
+        raise PlanError(
+            f"{call(verb)}: expected {name}= a whole number from 0 to 255 or a tuple of {many} of them, "
+            f"found {value!r}."
+        )
+    object.__setattr__(verb, name, levels)
+
+
+def expect_colour(verb: Verb, spec: Spec, name: str = "fill") -> None:
+    """Refuses a colour that has another number of channels than the image."""
+    value = getattr(verb, name)
+    if isinstance(value, tuple) and len(value) != spec.channels:
+        raise PlanError(
+            f"{call(verb)}: expected {name}= one number or {spec.channels}, as many as the image has channels, "
+            f"found {len(value)}."
+        )
+
+
+def four(value: Colour) -> tuple[int, int, int, int]:
+    """A checked colour as the four samples of native/plan.h's Verb; those past the image's channels are not read."""
+    levels = (value,) * 4 if isinstance(value, int) else (*value, 0, 0, 0)
+    return levels[0], levels[1], levels[2], levels[3]
+
+
+def _byte(value: Any) -> int | None:
+    try:
+        level = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+    return level if level is not None and 0 <= level <= 255 else None
+
+
+def _entries(value: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(value)
+    except TypeError:
+        return ()
 
 
 def number(value: Any) -> float | None:

@@ -1,34 +1,34 @@
-"""Decoding: what a line says about it, and the Pillow party's own work on one image.
-
-``import penstock`` must not import PIL: it is imported by the first image that needs it.
-"""
+"""The Pillow party's work on one image: bytes to the pixels that a decode asks for, or a sentence why not."""
 
 from __future__ import annotations
 
 import io
 import re
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import numpy.typing as npt
 
-from penstock.errors import PlanError
-from penstock.types import Spec, UInt8Image
+from penstock.decode.options import Decode
+from penstock.decode.pixels import is_deep, notes_of, pixels_of, to_srgb
+from penstock.decode.plugins import MissingPluginError, load_plugin
+from penstock.pillow_warnings import recorded_warnings
+from penstock.sniff import describe_bytes, plugin_format
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Decode", "DecodeError", "Decoded", "decode_pillow"]
+__all__ = ["DecodeError", "Decoded", "decode_pillow"]
 
 # These need another program (EPS: Ghostscript), Windows' own drawing calls (WMF, EMF), a handler that Pillow does not
-# have (BUFR, GRIB, HDF5), or cannot be decoded at all (MPEG).
-REFUSED_FORMATS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+# have (BUFR, GRIB, HDF5), or cannot be decoded at all (MPEG). Documents and drawings are programs to run, not pictures
+# to decode, whichever plugin somebody registers for them.
+REFUSED_FORMATS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", "PS", "PDF", "SVG"})
 
 # Formats whose further frames are layers or previews of the first one, which is the whole picture.
 ONE_PICTURE = frozenset({"PSD"})
 
 LONGEST_TEXT = 160
-STRIP_BYTES = 4 << 20
 TRIES = 5
 
 
@@ -42,66 +42,14 @@ class DecodeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Decode:
-    """Encoded bytes to uint8 [H, W, 3], upright RGB, as Pillow has it; limits hold before any allocation.
-
-    max_pixels: height x width as stored; Pillow's own limit.
-    max_working_bytes: memory the decoder needs beside the encoded bytes and the image itself: a JPEG's rows in flight,
-    and its coefficients where it comes in several scans; a PNG's rows, and all of it where it is interlaced; the pixels
-    of a WebP. Other formats are bounded by max_pixels alone.
-    max_scans: scans of one JPEG; each costs a pass over the whole image.
-    """
-
-    max_pixels: int = 178_956_970
-    max_working_bytes: int = 256 << 20
-    max_scans: int = 500
-
-    name: ClassVar[str] = "decode"
-    random: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        for limit in fields(self):
-            value = getattr(self, limit.name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise PlanError(f"decode: expected {limit.name} to be a whole number of at least 1, found {value!r}.")
-
-    def spec(self, spec: Spec) -> Spec:
-        """Encoded bytes in, ragged uint8 [H, W, 3] out; PlanError for anything else."""
-        if spec.kind != "encoded":
-            raise PlanError(f"decode: expected encoded bytes, found {spec}; images are decoded already.")
-        return spec.with_(kind="image", height=None, width=None, channels=3, dtype="uint8", range="0..255")
-
-    def describe(self) -> str:
-        """What ``print(line)`` shows: the options that are not the usual ones."""
-        usual = Decode()
-        changed = [
-            f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != getattr(usual, f.name)
-        ]
-        return f"decode({', '.join(changed)})"
-
-    def to_json(self) -> dict[str, Any]:
-        """The verb's word and its options, ready for JSON."""
-        return {"verb": self.name, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Decode:
-        """The inverse of ``to_json``; PlanError for an option it does not know."""
-        options = {key: value for key, value in data.items() if key != "verb"}
-        unknown = sorted(set(options) - {f.name for f in fields(cls)})
-        if unknown:
-            raise PlanError(f"decode: expected options it knows, found {unknown[0]!r}.")
-        return cls(**options)
-
-
-@dataclass(frozen=True, slots=True)
 class Decoded:
-    """One decoded image: ``pixels`` are uint8 [H, W, 3], upright RGB, C-contiguous, its own memory.
+    """One decoded image: ``pixels`` are uint8 or uint16 [H, W, C], upright, C-contiguous, its own memory.
 
     ``stored_height`` and ``stored_width`` are the size before ``orientation`` (1 to 8) was applied; a TIFF is turned by
     Pillow itself, so there it is 1. ``notes`` are the legal losses, each once.
     """
 
-    pixels: UInt8Image
+    pixels: npt.NDArray[Any]
     stored_height: int
     stored_width: int
     orientation: int
@@ -114,8 +62,6 @@ def decode_pillow(data: bytes, decode: Decode) -> Decoded:
 
     Warnings of Pillow become notes, whatever the filters of the process say.
     """
-    from penstock.pillow_warnings import recorded_warnings
-
     for last in (False,) * (TRIES - 1) + (True,):
         try:
             with recorded_warnings() as warned:
@@ -126,6 +72,8 @@ def decode_pillow(data: bytes, decode: Decode) -> Decoded:
                 raise DecodeError("broken data", f"expected no warning of Pillow, found: {_short(warning)}") from None
         except DecodeError:
             raise
+        except MissingPluginError as missing:
+            raise DecodeError("missing plugin", str(missing)) from None
         except Exception as error:
             raise _failure(data, error, decode) from None
     raise AssertionError("unreachable")
@@ -141,17 +89,20 @@ def _decode(data: bytes, decode: Decode, warned: list[str]) -> Decoded:
         # Loading may change the size (ICO, JPEG 2000, TIFF turned upright).
         _check_pixels(image, decode)
         width, height = image.size
-        notes += _notes_after_load(image)
+        notes += notes_of(image, decode)
         orientation = _orientation(image)
         upright = _turned(image, orientation)
-        # convert() copies even where nothing changes.
-        upright = upright if upright.mode == "RGB" else upright.convert("RGB")
         notes += _notes_of_frames(image)
-        notes += [f"pillow: {' '.join(text.split())[:LONGEST_TEXT]}" for text in warned]
         kind = image.format or ""
         if upright is not image:
             image.close()
-        return Decoded(_pixels(upright), height, width, orientation, kind, tuple(dict.fromkeys(notes)))
+        if decode.color == "srgb":
+            upright, note = to_srgb(upright)
+            notes += note
+        pixels, note = pixels_of(upright, decode)
+        notes += note
+        notes += [f"pillow: {' '.join(text.split())[:LONGEST_TEXT]}" for text in warned]
+        return Decoded(pixels, height, width, orientation, kind, tuple(dict.fromkeys(notes)))
 
 
 def _open(data: bytes) -> Image.Image:
@@ -159,6 +110,8 @@ def _open(data: bytes) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     Image.preinit()
+    if (wanted := plugin_format(data)) is not None:
+        load_plugin(wanted)
     try:
         return Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError:
@@ -246,46 +199,12 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _pixels(image: Image.Image) -> UInt8Image:
-    """The pixels of an RGB image, copied strip by strip: Pillow's own way out holds them twice more."""
-    width, height = image.size
-    rows = max(1, STRIP_BYTES // (3 * width))
-    if rows >= height:
-        return np.array(image, dtype=np.uint8)
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
-    return pixels
-
-
 def _notes_before_load(image: Image.Image) -> list[str]:
     """Losses that only the undecoded file tells: loading empties ``tile``."""
     tiles = getattr(image, "tile", [])
     # Samples of 16 bits that Pillow's decoder itself cuts to their high byte (RGB, RGBA and LA images).
     deep = any(re.search(r";16", str(tile[3])) for tile in tiles[:1])
-    return ["16 bit reduced"] if deep and not _is_deep(image) else []
-
-
-def _notes_after_load(image: Image.Image) -> list[str]:
-    notes = []
-    if _has_alpha(image):
-        notes.append("alpha dropped")
-    if _is_deep(image):
-        notes.append("16 bit clipped")
-    if image.info.get("icc_profile"):
-        notes.append("icc ignored")
-    return notes
-
-
-def _has_alpha(image: Image.Image) -> bool:
-    if image.mode == "P" and image.palette is None:
-        return "transparency" in image.info
-    return image.has_transparency_data
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+    return ["16 bit reduced"] if deep and not is_deep(image) else []
 
 
 def _notes_of_frames(image: Image.Image) -> list[str]:
@@ -313,8 +232,6 @@ def _failure(data: bytes, error: Exception, decode: Decode) -> DecodeError:
             f"expected at most {limit} pixels (max_pixels), found {found.group(1) if found else _short(error)}",
         )
     if isinstance(error, UnidentifiedImageError):
-        from penstock.sniff import describe_bytes
-
         found_text = describe_bytes(data)
         cause = "broken data" if "the beginning of" in found_text else "not an image"
         return DecodeError(cause, f"expected an image Pillow can open, found {found_text}")
