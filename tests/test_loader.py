@@ -29,7 +29,7 @@ def pictures(count: int) -> tuple[bytes, ...]:
     for number in range(count):
         coarse = np.random.default_rng(number).integers(0, 256, (5, 6, 3), dtype=np.uint8)
         file = io.BytesIO()
-        Image.fromarray(coarse).resize((31 + number, 40)).save(file, "PNG" if number % 5 == 4 else "JPEG")
+        Image.fromarray(coarse).resize((31 + number, 40)).save(file, "BMP" if number % 5 == 4 else "JPEG")
         blobs.append(file.getvalue())
     return tuple(blobs)
 

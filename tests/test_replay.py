@@ -42,7 +42,7 @@ def holed() -> bytes:
 def blobs() -> dict[str, bytes]:
     made = {f"plain {number}": encoded(number) for number in range(8)}
     made |= {f"turned {orientation}": turned(orientation, orientation) for orientation in range(1, 9)}
-    made |= {"png": encoded(3, "PNG"), "progressive": encoded(4, progressive=True), "hole": holed()}
+    made |= {"png": encoded(3, "BMP"), "progressive": encoded(4, progressive=True), "hole": holed()}
     return made | {"broken": encoded(5)[:500], "empty": b""}
 
 

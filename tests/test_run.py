@@ -49,7 +49,7 @@ def mixed(count: int = 48) -> tuple[bytes, ...]:
         if kind == 0:
             blobs.append(encoded(pixels(900, 1200, number), "JPEG", quality=90))
         elif kind == 1:
-            blobs.append(encoded(pixels(40, 30, number), "PNG"))
+            blobs.append(encoded(pixels(40, 30, number), "BMP"))
         elif kind == 2:
             blobs.append(encoded(pixels(100, 133, number), "JPEG", progressive=True))
         else:
@@ -161,7 +161,7 @@ def test_a_second_consumer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(*args)
 
     monkeypatch.setattr(engine_module, "decode_pillow", held)
-    png = encoded(pixels(8, 8, 0), "PNG")
+    png = encoded(pixels(8, 8, 0), "BMP")
     with ps.blobs([png]).decode().resize(8, 8).batch(1).run(threads=1) as run:
         got: list[Any] = []
         first = threading.Thread(target=lambda: got.extend(run))
@@ -461,7 +461,7 @@ def test_async_run_closes_on_an_exception() -> None:
 
 
 def png_line(count: int = 4) -> ps.Pipeline:
-    return ps.blobs([encoded(pixels(8, 9, number), "PNG") for number in range(count)]).decode().resize(8, 8).batch(1)
+    return ps.blobs([encoded(pixels(8, 9, number), "BMP") for number in range(count)]).decode().resize(8, 8).batch(1)
 
 
 @pytest.mark.parametrize("how", ["run", "async run", "loader"])
@@ -719,7 +719,7 @@ def test_the_reference_engine_names_no_stage_as_the_bottleneck() -> None:
     assert run.stats.bottleneck == 'Stages are not timed by engine="reference".'
 
 
-@pytest.mark.parametrize("data", [encoded(np.zeros((4, 4, 3), np.uint8), "PNG"), b"not an image at all"])
+@pytest.mark.parametrize("data", [encoded(np.zeros((4, 4, 3), np.uint8), "BMP"), b"not an image at all"])
 def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes) -> None:
     class Referral:
         job, row, asked = object(), 0, None

@@ -46,7 +46,7 @@ def stuck_line():
         time.sleep(60)
         return real(*args)
     engine_module.decode_pillow = sleepy
-    return ps.blobs([encoded(20, 30, "PNG")] * 50).decode().resize(8, 8).batch(4)
+    return ps.blobs([encoded(20, 30, "BMP")] * 50).decode().resize(8, 8).batch(4)
 
 def say(*words):
     print(*words, flush=True)
@@ -273,7 +273,7 @@ def test_threads_are_gone_when_a_run_is_closed() -> None:
     child = Child("""
 def tasks():
     return len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
-line = ps.blobs([encoded(60, 80), encoded(20, 30, "PNG")] * 20).decode().resize(8, 8).batch(4)
+line = ps.blobs([encoded(60, 80), encoded(20, 30, "BMP")] * 20).decode().resize(8, 8).batch(4)
 with line.run(threads=3) as run:
     list(run)
 before = tasks()
@@ -377,12 +377,12 @@ def test_a_fork_with_pillows_threads_at_work() -> None:
     child = Child(
         FORK
         + """
-line = ps.blobs([encoded(300, 400, "PNG")] * 60).decode().resize(8, 8).batch(4)
+line = ps.blobs([encoded(300, 400, "BMP")] * 60).decode().resize(8, 8).batch(4)
 run = line.run(threads=2)
 codes = []
 for batch in run:
     if batch.step % 4 == 0:
-        codes.append(forked(lambda: list(ps.blobs([encoded(20, 30, "PNG")]).decode().resize(8, 8).batch(1).run())))
+        codes.append(forked(lambda: list(ps.blobs([encoded(20, 30, "BMP")]).decode().resize(8, 8).batch(1).run())))
 say(codes)
 """
     )
@@ -395,7 +395,7 @@ def test_a_fork_while_a_thread_holds_the_lock_of_pillows_warnings() -> None:
         + """
 import warnings
 from penstock import pillow_warnings
-png = encoded(20, 30, "PNG")
+png = encoded(20, 30, "BMP")
 filters = list(warnings.filters)
 entered, go_on = threading.Event(), threading.Event()
 def hold():
