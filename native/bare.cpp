@@ -60,6 +60,35 @@ bool decode_jpeg_into(const uint8_t* data, size_t size, ByteBuffer* frame) {
   return true;
 }
 
+// The plainest encode there is, into memory that the library takes.
+bool encode_from(const uint8_t* rgb, Size size, int quality, unsigned char** memory, unsigned long* bytes) {
+  jpeg_compress_struct codec;
+  ErrorManager errors;
+  codec.err = jpeg_std_error(&errors.base);
+  errors.base.error_exit = on_error;
+  errors.base.emit_message = on_message;
+  if (setjmp(errors.escape)) {
+    jpeg_destroy_compress(&codec);
+    return false;
+  }
+  jpeg_create_compress(&codec);
+  jpeg_mem_dest(&codec, memory, bytes);
+  codec.image_height = static_cast<JDIMENSION>(size.height);
+  codec.image_width = static_cast<JDIMENSION>(size.width);
+  codec.input_components = 3;
+  codec.in_color_space = JCS_RGB;
+  jpeg_set_defaults(&codec);
+  jpeg_set_quality(&codec, quality, TRUE);
+  jpeg_start_compress(&codec, TRUE);
+  while (codec.next_scanline < codec.image_height) {
+    JSAMPROW row = const_cast<uint8_t*>(rgb) + static_cast<size_t>(codec.next_scanline) * size.width * 3;
+    jpeg_write_scanlines(&codec, &row, 1);
+  }
+  jpeg_finish_compress(&codec);
+  jpeg_destroy_compress(&codec);
+  return true;
+}
+
 struct PngBytes {
   const uint8_t* next;
   size_t left;
@@ -115,35 +144,6 @@ bool decode_into(const ByteBuffer& encoded, ByteBuffer* frame) {
   if (size > 8 && data[0] == 0x89) return decode_png_into(data, size, frame);
   if (size > 12 && data[0] == 'R') return decode_webp_into(data, size, frame);
   return decode_jpeg_into(data, size, frame);
-}
-
-// The plainest encode there is, into memory that the library takes.
-bool encode_from(const uint8_t* rgb, Size size, int quality, unsigned char** memory, unsigned long* bytes) {
-  jpeg_compress_struct codec;
-  ErrorManager errors;
-  codec.err = jpeg_std_error(&errors.base);
-  errors.base.error_exit = on_error;
-  errors.base.emit_message = on_message;
-  if (setjmp(errors.escape)) {
-    jpeg_destroy_compress(&codec);
-    return false;
-  }
-  jpeg_create_compress(&codec);
-  jpeg_mem_dest(&codec, memory, bytes);
-  codec.image_height = static_cast<JDIMENSION>(size.height);
-  codec.image_width = static_cast<JDIMENSION>(size.width);
-  codec.input_components = 3;
-  codec.in_color_space = JCS_RGB;
-  jpeg_set_defaults(&codec);
-  jpeg_set_quality(&codec, quality, TRUE);
-  jpeg_start_compress(&codec, TRUE);
-  while (codec.next_scanline < codec.image_height) {
-    JSAMPROW row = const_cast<uint8_t*>(rgb) + static_cast<size_t>(codec.next_scanline) * size.width * 3;
-    jpeg_write_scanlines(&codec, &row, 1);
-  }
-  jpeg_finish_compress(&codec);
-  jpeg_destroy_compress(&codec);
-  return true;
 }
 
 }  // namespace

@@ -14,42 +14,11 @@ constexpr size_t kStripBytes = size_t{24} << 10;  // so that the horizontal pass
 constexpr size_t kHeapBlock = size_t{100} << 10;  // below the size from which malloc maps each block by itself
 constexpr size_t kHeapBlocks = 160;               // 16 MB a thread may keep from image to image
 constexpr int kRowsPerStrip = 8;                  // strips are a multiple: the codec hands out 8 or 16 rows at a time
-constexpr int kMargin = 2;                        // rows and columns that upsampling looks at beside a pixel's own
 
 int strip_rows(size_t stride, int height) {
   const size_t fitting = kStripBytes / stride / kRowsPerStrip * kRowsPerStrip;
   const size_t rows = std::max<size_t>(fitting, kRowsPerStrip);
   return static_cast<int>(std::min<size_t>(rows, static_cast<size_t>(height)));
-}
-
-// The part to decode for `wanted`: whole MCUs with the margin around it; all of the image where that spares little.
-Region part_of(const Codec& codec, const Region& wanted) {
-  const int height = static_cast<int>(codec.info.output_height), width = static_cast<int>(codec.info.output_width);
-  const Region all = {0, 0, height, width};
-  if (wanted == Region{} || wanted.height <= 0 || wanted.width <= 0) return all;
-  const int mcu_height = codec.info.max_v_samp_factor * DCTSIZE, mcu_width = codec.info.max_h_samp_factor * DCTSIZE;
-  const auto low = [](int at, int mcu) { return std::max(at - kMargin, 0) / mcu * mcu; };
-  const auto high = [](int at, int mcu, int size) { return std::min((at + kMargin + mcu - 1) / mcu * mcu, size); };
-  Region part;
-  part.top = low(wanted.top, mcu_height);
-  part.left = low(wanted.left, mcu_width);
-  part.height = high(wanted.top + wanted.height, mcu_height, height) - part.top;
-  part.width = high(wanted.left + wanted.width, mcu_width, width) - part.left;
-  const bool spares = int64_t{part.height} * part.width < int64_t{height} * width / 4 * 3;
-  return spares ? part : all;
-}
-
-// Reads what comes after the part, for the codec's verdict on it alone: skipped to the last rows, which are decoded.
-bool pass_over_rest(Codec& codec, DecodeScratch& scratch, size_t stride, int rows) {
-  const int height = static_cast<int>(codec.info.output_height);
-  const int mcu_height = codec.info.max_v_samp_factor * DCTSIZE;
-  const int last = (height - 1) / mcu_height * mcu_height;
-  const int at = static_cast<int>(codec.info.output_scanline);
-  if (at < last && !codec::skip_rows(codec, last - at)) return false;
-  for (int done = static_cast<int>(codec.info.output_scanline); done < height; done += codec.rows_read) {
-    if (!codec::read_rows(codec, scratch.strip.data(), stride, std::min(rows, height - done))) return false;
-  }
-  return true;
 }
 
 }  // namespace
@@ -77,7 +46,7 @@ DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header,
   }
   Region part;
   if (running) {
-    part = part_of(codec, sink.wanted());
+    part = codec::part_of(codec.info, sink.wanted());
     if (part.width < header.stored_width) running = codec::crop_columns(codec, part.left, part.width);
   }
   if (running && !(part == Region{0, 0, header.stored_height, header.stored_width})) sink.expect(part);
@@ -102,13 +71,7 @@ DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header,
     result.transform_ns += pushed - decoded;
     mark = pushed;
   }
-  if (running && codec.info.output_scanline < codec.info.output_height) {
-    if (!codec::may_stop_early(codec, scan)) {
-      if (pass_over_rest(codec, scratch, stride, rows)) codec::finish(codec);
-    }
-  } else if (running) {
-    codec::finish(codec);
-  }
+  if (running) codec::read_rest(codec, scan, scratch.strip.data(), stride, rows);
   result.decode_ns += codec::now_ns() - mark;
   codec::conclude(codec, limits, result);
   return result;

@@ -8,6 +8,8 @@
 namespace penstock::codec {
 namespace {
 
+constexpr int kMargin = 2;  // rows and columns that upsampling looks at beside a pixel's own
+
 Codec& codec_of(j_common_ptr info) { return *static_cast<Codec*>(info->client_data); }
 
 [[noreturn]] void leave(Codec& codec, Stop stop) {
@@ -78,6 +80,27 @@ uint64_t restarts_of(const jpeg_decompress_struct& info) {
   if (info.restart_interval == 0) return 0;
   const uint64_t mcus = uint64_t{info.MCUs_per_row} * info.MCU_rows_in_scan;
   return (mcus + info.restart_interval - 1) / info.restart_interval - 1;
+}
+
+// Whether the rest of the file can stay unread.
+bool may_stop_early(Codec& codec, const uint8_t* scan) {
+  const jpeg_decompress_struct& info = codec.info;
+  if (jpeg_has_multiple_scans(&codec.info)) return true;
+  uint64_t restarts = 0;
+  for (const uint8_t* at = scan; at < codec.end;) {
+    at = static_cast<const uint8_t*>(std::memchr(at, 0xFF, static_cast<size_t>(codec.end - at)));
+    if (at == nullptr || at + 1 >= codec.end) return false;
+    const uint8_t marker = at[1];
+    if (marker == JPEG_EOI) return restarts == restarts_of(info);
+    if (marker >= JPEG_RST0 && marker < JPEG_RST0 + 8) {
+      if (marker != JPEG_RST0 + restarts % 8) return false;
+      ++restarts;
+    } else if (marker != 0) {
+      return false;
+    }
+    at += 2;
+  }
+  return false;
 }
 
 }  // namespace
@@ -190,24 +213,44 @@ bool finish(Codec& codec) {
   return true;
 }
 
-bool may_stop_early(const Codec& codec, const uint8_t* scan) {
-  const jpeg_decompress_struct& info = codec.info;
-  if (jpeg_has_multiple_scans(const_cast<j_decompress_ptr>(&info))) return true;
-  uint64_t restarts = 0;
-  for (const uint8_t* at = scan; at < codec.end;) {
-    at = static_cast<const uint8_t*>(std::memchr(at, 0xFF, static_cast<size_t>(codec.end - at)));
-    if (at == nullptr || at + 1 >= codec.end) return false;
-    const uint8_t marker = at[1];
-    if (marker == JPEG_EOI) return restarts == restarts_of(info);
-    if (marker >= JPEG_RST0 && marker < JPEG_RST0 + 8) {
-      if (marker != JPEG_RST0 + restarts % 8) return false;
-      ++restarts;
-    } else if (marker != 0) {
-      return false;
+int block_of(const jpeg_decompress_struct& info) {
+#if JPEG_LIB_VERSION >= 70
+  return info.min_DCT_h_scaled_size;
+#else
+  return info.min_DCT_scaled_size;
+#endif
+}
+
+bool read_rest(Codec& codec, const uint8_t* scan, uint8_t* strip, size_t stride, int rows) {
+  const int height = static_cast<int>(codec.info.output_height);
+  const int at = static_cast<int>(codec.info.output_scanline);
+  if (at < height) {
+    if (may_stop_early(codec, scan)) return true;
+    // Skipping to the very end would leave the data there unread: the last rows are decoded.
+    const int mcu = codec.info.max_v_samp_factor * block_of(codec.info);
+    const int last = (height - 1) / mcu * mcu;
+    if (at < last && !skip_rows(codec, last - at)) return false;
+    for (int done = static_cast<int>(codec.info.output_scanline); done < height; done += codec.rows_read) {
+      if (!read_rows(codec, strip, stride, std::min(rows, height - done))) return false;
     }
-    at += 2;
   }
-  return false;
+  return finish(codec);
+}
+
+Region part_of(const jpeg_decompress_struct& info, const Region& wanted) {
+  const int height = static_cast<int>(info.output_height), width = static_cast<int>(info.output_width);
+  const Region all = {0, 0, height, width};
+  if (wanted.height <= 0 || wanted.width <= 0) return all;
+  const int mcu_height = info.max_v_samp_factor * block_of(info), mcu_width = info.max_h_samp_factor * block_of(info);
+  const auto low = [](int at, int mcu) { return std::max(at - kMargin, 0) / mcu * mcu; };
+  const auto high = [](int at, int mcu, int size) { return std::min((at + kMargin + mcu - 1) / mcu * mcu, size); };
+  Region part;
+  part.top = low(wanted.top, mcu_height);
+  part.left = low(wanted.left, mcu_width);
+  part.height = high(wanted.top + wanted.height, mcu_height, height) - part.top;
+  part.width = high(wanted.left + wanted.width, mcu_width, width) - part.left;
+  const bool spares = int64_t{part.height} * part.width < int64_t{height} * width / 4 * 3;
+  return spares ? part : all;
 }
 
 void conclude(const Codec& codec, const Limits& limits, DecodeResult& result) {

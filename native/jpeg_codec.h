@@ -59,9 +59,17 @@ bool skip_rows(Codec& codec, int count);
 // Reads on to the end marker. Running out of bytes here is fine: every row is there, and Pillow takes such files.
 bool finish(Codec& codec);
 
-// Whether the rest of the file can be left unread once the rows that matter are there: all scans are read already, or
-// the only one has every restart marker in its place and ends in an end marker.
-bool may_stop_early(const Codec& codec, const uint8_t* scan);
+// What the codec has to say about the rest of the file once the rows that matter are there, to the end marker. Where
+// all scans are read already, or the only one has every restart marker in its place and ends in an end marker, the rest
+// stays unread; else it is read with `strip` as memory (`rows` rows). `scan`: where the first scan's data begins.
+bool read_rest(Codec& codec, const uint8_t* scan, uint8_t* strip, size_t stride, int rows);
+
+// The part of the output to decode for `wanted`: whole MCUs, with a margin for the upsampling; all of the image where
+// that spares little, or where `wanted` is empty.
+Region part_of(const jpeg_decompress_struct& info, const Region& wanted);
+
+// Samples that a block of the widest sampling comes out as, on an axis: 8, or fewer with a scaled transform.
+int block_of(const jpeg_decompress_struct& info);
 
 void conclude(const Codec& codec, const Limits& limits, DecodeResult& result);
 

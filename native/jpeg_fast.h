@@ -13,14 +13,15 @@ struct FastPlan {
   size_t consumed = 0;
   Size size;
   int scale = 8;        // of the IDCT, in eighths
-  bool planar = false;  // luma and chroma are resampled as stored, colours converted at the end
+  bool planar = false;  // all of the file, luma and chroma resampled as stored; else rows of the part around the box
   Filter filter = Filter::bilinear;
   double box[4] = {0, 0, 0, 0};  // top, left, bottom, right in stored pixels
+  uint64_t working_bytes = 0;    // of the planes, beside header.working_bytes
 };
 
 FastPlan plan_fast(const Header& header, const std::vector<Step>& steps);
 
-// As decode_jpeg, but what is pushed are plan.size.height rows of plan.size.width RGB pixels.
+// As decode_jpeg, but what is pushed are rows of an image of plan.size, RGB: all, or those that the sink wants.
 DecodeResult decode_jpeg_fast(const uint8_t* data, size_t size, const Header& header, const FastPlan& plan,
                               const Limits& limits, DecodeScratch& scratch, TransformScratch& transform,
                               const std::atomic<bool>& cancel, RowSink& sink);

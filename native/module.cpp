@@ -6,10 +6,13 @@
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
+#include <limits>
 
 #include "bare.h"
 #include "frame.h"
+#include "headers.h"
 #include "jpeg_encode.h"
+#include "pad_batch.h"
 #include "pool.h"
 
 namespace nb = nanobind;
@@ -518,6 +521,65 @@ nb::list resolve_steps(const nb::list& verbs, int height, int width, uint64_t se
   return out;
 }
 
+// What a header says; no limit refuses anything here.
+nb::dict inspect_bytes(nb::bytes data) {
+  Limits limits;
+  limits.max_pixels = limits.max_working_bytes = std::numeric_limits<uint64_t>::max();
+  limits.max_scans = std::numeric_limits<int>::max();
+  Header header;
+  Problem problem;
+  const char* const backends[] = {"jpeg", "png", "webp", "pillow"};
+  if (!inspect(reinterpret_cast<const uint8_t*>(data.c_str()), data.size(), limits, header, problem)) {
+    header.backend = Backend::pillow;
+  }
+  nb::dict out;
+  out["backend"] = backends[static_cast<int>(header.backend)];
+  out["reason"] = header.reason;
+  out["stored"] = nb::make_tuple(header.stored_height, header.stored_width);
+  out["orientation"] = header.orientation;
+  out["pictures"] = header.pictures;
+  out["has_alpha"] = header.has_alpha;
+  out["has_icc"] = header.has_icc;
+  return out;
+}
+
+nb::object inspect_paths(const std::vector<nb::bytes>& paths, int threads) {
+  std::vector<std::string> names;
+  for (const nb::bytes& path : paths) names.emplace_back(path.c_str(), path.size());
+  std::vector<Size> sizes;
+  {
+    nb::gil_scoped_release released;
+    sizes = upright_sizes(names, threads);
+  }
+  std::vector<int64_t> values;
+  for (Size size : sizes) values.insert(values.end(), {size.height, size.width});
+  return column(values, {sizes.size(), 2});
+}
+
+using ImageBytes = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using BatchBytes = nb::ndarray<uint8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+
+void pad_images(const nb::list& images, BatchBytes out) {
+  const Block slot{nullptr, out.shape(1), out.shape(2), out.shape(3)};
+  if (images.size() != out.shape(0)) throw nb::value_error("as many images as rows are needed");
+  std::vector<ImageBytes> held;
+  std::vector<Block> blocks;
+  for (nb::handle entry : images) {
+    Block block;
+    if (!entry.is_none()) {
+      const ImageBytes image = nb::cast<ImageBytes>(entry, false);
+      block = {image.data(), image.shape(0), image.shape(1), image.shape(2)};
+      if (block.planes > slot.planes || block.rows > slot.rows || block.row_bytes > slot.row_bytes) {
+        throw nb::value_error("an image is larger than its slot");
+      }
+      held.push_back(image);
+    }
+    blocks.push_back(block);
+  }
+  nb::gil_scoped_release released;
+  pad_blocks(blocks, slot, out.data());
+}
+
 }  // namespace
 }  // namespace penstock
 
@@ -628,6 +690,9 @@ NB_MODULE(_native, m) {
         return out;
       },
       "data"_a);
+  m.def("inspect_bytes", &inspect_bytes, "data"_a);
+  m.def("inspect_paths", &inspect_paths, "paths"_a, "threads"_a);
+  m.def("pad_images", &pad_images, "images"_a, "out"_a);
   m.def(
       "bare_decode",
       [](const std::vector<std::string>& paths, int threads) {

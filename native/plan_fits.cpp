@@ -1,4 +1,5 @@
 // The verbs that choose a size or a part without a draw.
+#include <algorithm>
 #include <cmath>
 
 #include "plan_builder.h"
@@ -30,6 +31,14 @@ Wide contained(Size image, int height, int width) {
     return {height, static_cast<int64_t>(std::nearbyint(image_width / image_height * static_cast<double>(height)))};
   }
   return {height, width};
+}
+
+// The same up to a pixel, as timm's and OpenCLIP's ResizeKeepRatio have it; they differ where a side ends in a half.
+Wide divided(Size image, int height, int width) {
+  const double ratio = std::max(static_cast<double>(image.height) / static_cast<double>(height),
+                                static_cast<double>(image.width) / static_cast<double>(width));
+  return {static_cast<int64_t>(std::nearbyint(static_cast<double>(image.height) / ratio)),
+          static_cast<int64_t>(std::nearbyint(static_cast<double>(image.width) / ratio))};
 }
 
 // torchvision's Resize(n, max_size=most): both sides cut to whole pixels, the short one anew where the long one is
@@ -105,7 +114,11 @@ bool plan_resize(const Verb& verb, Builder& build) {
     case Verb::Fit::contain:
       return plan_contain(verb, build);
     case Verb::Fit::inside:
-      return resize_unless_enlarging(verb, contained(build.size(), verb.height, verb.width), build);
+      return resize_unless_enlarging(verb,
+                                     verb.rounding == Verb::Rounding::even
+                                         ? divided(build.size(), verb.height, verb.width)
+                                         : contained(build.size(), verb.height, verb.width),
+                                     build);
   }
   return true;
 }

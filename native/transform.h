@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "resample.h"
+#include "resample_float.h"
 #include "rows.h"
 
 namespace penstock {
@@ -66,7 +67,7 @@ struct TransformScratch {
   AxisCache axes;
   std::vector<std::vector<uint8_t>> buffers;
   std::vector<uint8_t> encoded;  // of the jpeg step
-  // whatever else the sinks reuse
+  FloatScratch floats;
 };
 
 // What a chain will be given: rows of `pushed` in the stored frame, to be turned upright by `orientation`.

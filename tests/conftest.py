@@ -98,4 +98,23 @@ def plan_by_native(made: Recipe, height: int, width: int, key: tuple[int, int, i
         *rows, matrix = _native.resolve(made.native(), height, width, *key)
     except ValueError as error:
         return str(error)
-    return rows, np.asarray(matrix).reshape(2, 3).tolist()
+    # Frame steps have an eighth entry, what only they have: pixels tell whether that is right.
+    return [row[:7] for row in rows], np.asarray(matrix).reshape(2, 3).tolist()
+
+
+@pytest.fixture(scope="session")
+def pictures() -> dict[str, Any]:
+    """Real photographs as uint8 [H, W, 3], whole and cut to awkward sizes: tall, wide, tiny, odd, one pixel wide."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+    astronaut, coffee, cat = data.astronaut(), data.coffee(), data.chelsea()
+    return {
+        "astronaut 512x512": astronaut,
+        "coffee 400x600": coffee,
+        "cat 300x451": cat,
+        "tall 399x133": coffee[1:, 150:283],
+        "wide 101x450": cat[60:161, :450],
+        "odd 223x225": astronaut[100:323, 150:375],
+        "tiny 7x5": astronaut[200:207, 200:205],
+        "thin 97x1": astronaut[30:127, 250:251],
+        "flat 1x64": coffee[200:201, 100:164],
+    }

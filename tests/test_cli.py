@@ -154,8 +154,8 @@ def test_verify_counts_what_both_refuse_as_agreement(penstock, broken):
 def test_verify_tells_a_difference(penstock, photos, monkeypatch):
     honest = verify_module.pillow_pixels
 
-    def altered(data: bytes) -> Image.Image:
-        picture = honest(data)
+    def altered(data: bytes, mode: str) -> Image.Image:
+        picture = honest(data, mode)
         if picture.size == (80, 61):
             picture.putpixel((3, 4), tuple(255 - value for value in picture.getpixel((3, 4))))
         return picture
@@ -170,12 +170,12 @@ def test_verify_tells_a_difference(penstock, photos, monkeypatch):
 def test_verify_tells_what_only_one_side_has(penstock, photos, broken, monkeypatch):
     honest = verify_module.pillow_pixels
 
-    def swapped(data: bytes) -> Image.Image:
+    def swapped(data: bytes, mode: str) -> Image.Image:
         if data == (broken / "a" / "broken.jpg").read_bytes():
             return Image.new("RGB", (80, 60))
         if data == (broken / "a" / "1.jpg").read_bytes():
             raise OSError("made to fail")
-        return honest(data)
+        return honest(data, mode)
 
     monkeypatch.setattr(verify_module, "pillow_pixels", swapped)
     answer = penstock("verify", photos)

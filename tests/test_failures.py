@@ -452,20 +452,21 @@ def test_sentences_of_read(engine: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sentences_of_transform(engine: str) -> None:
-    line = ps.blobs({"small": encoded(40, 52)}).decode().center_crop(41, 52)
+    line = ps.blobs({"small": encoded(40, 52)}).decode().crop((0, 0, 52, 41))
     assert failures_of(line, engine) == [
         (
             "transform",
-            "crop larger than the image",
-            "transform of 'small': center_crop: expected an image of at least H=41 W=52, found H=40 W=52.",
+            "crop outside the image",
+            "transform of 'small': crop: expected a box inside the image, found bottom=41 right=52 in an image of H=40 "
+            "W=52.",
         )
     ]
-    arrays = ps.arrays([np.zeros((40, 52, 3), np.uint8)], keys=["small"]).center_crop(41, 52)
+    arrays = ps.arrays([np.zeros((40, 52, 3), np.uint8)], keys=["small"]).crop((0, 0, 52, 41))
     assert failures_of(arrays, engine) == failures_of(line, engine)
 
 
 def test_a_broken_file_is_a_broken_file_before_it_is_too_small() -> None:
-    line = ps.blobs({"both": good(0)[:-600]}).decode().center_crop(500, 500)
+    line = ps.blobs({"both": good(0)[:-600]}).decode().crop((0, 0, 500, 500))
     assert {failures_of(line, engine)[0][:2] for engine in ENGINES} == {("decode", "truncated")}
 
 
@@ -538,8 +539,8 @@ def turned(data: bytes, orientation: int) -> bytes:
 
 @pytest.mark.parametrize("engine", [*ENGINES, "batch_at"])
 def test_a_failed_row_has_no_geometry(engine: Any) -> None:
-    blobs = {"turned": turned(good(0), 6), "png": good(3), "cut": BROKEN["cut"], "large": encoded(60, 70)}
-    line = ps.blobs(blobs).decode().center_crop(50, 60).batch(4)
+    blobs = {"turned": turned(good(0), 6), "bmp": good(3), "cut": BROKEN["cut"], "large": encoded(60, 70)}
+    line = ps.blobs(blobs).decode().crop((0, 0, 60, 50)).batch(4)
     if engine == "batch_at":
         batch = line.batch_at(0)
     else:
@@ -571,7 +572,7 @@ def test_notes_of_images_that_fail_later_are_not_counted(engine: Any) -> None:
     transparent = io.BytesIO()
     Image.new("RGBA", (40, 30), (1, 2, 3, 4)).save(transparent, "PNG")
     blobs = {"alpha": transparent.getvalue(), "icc": encoded(icc_profile=b"\0" * 128), "fine": encoded(100, 100)}
-    with ps.blobs(blobs).decode().center_crop(90, 90).batch(3).run(engine=engine, on_failure="blank") as run:
+    with ps.blobs(blobs).decode().crop((0, 0, 90, 90)).batch(3).run(engine=engine, on_failure="blank") as run:
         list(run)
     assert len(run.failures) == 2 and dict(run.notes) == {}
 

@@ -56,7 +56,7 @@ def test_as_a_verb() -> None:
     recipe = ps.recipe().decode().resize(20, 30).jpeg_roundtrip(40)
     spec = recipe.spec()
     assert (spec.height, spec.width, spec.dtype) == (20, 30, "uint8")
-    assert "jpeg_roundtrip quality=40" in str(recipe)
+    assert "quality=40" in str(recipe)
     assert JpegRoundtrip() == JpegRoundtrip(95)
     steps = JpegRoundtrip(40).steps(5, 6, None)
     assert steps == [Jpeg(40)]

@@ -15,7 +15,7 @@ PACKAGE = Path(penstock.__file__).parent
 
 # Top row first. Within a row a module may import what stands left of it, never what stands right.
 ROWS = [
-    ["_version", "errors", "geometry", "sheet", "types"],
+    ["_version", "errors", "restore", "geometry", "sheet", "types", "columns"],
     ["_native", "_reference"],
     [
         *(
@@ -32,9 +32,9 @@ ROWS = [
         ),
         *("presets", "cache", "write", "options"),
     ],
-    ["stats", "failures", "delivery", "reference", "engine"],
+    ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine"],
     ["deliver", "predict"],
-    ["loader", "replay", "functions", "pipeline"],
+    ["headers", "buckets", "loader", "replay", "functions", "pipeline"],
     ["__init__", "compat", "testing", "bench", "cli"],
 ]
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}

@@ -360,9 +360,9 @@ def test_a_loader_that_is_dropped_ends_its_threads_and_keeps_no_picture(monkeypa
 
     monkeypatch.setattr(engine_module, "decode_pillow", watched)
     before = set(threading.enumerate())
-    png = io.BytesIO()
-    Image.new("RGB", (40, 30)).save(png, "PNG")
-    loader = ps.blobs([png.getvalue()] * 4).decode().resize(8, 8).batch(2).loader(threads=2)
+    bitmap = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(bitmap, "BMP")
+    loader = ps.blobs([bitmap.getvalue()] * 4).decode().resize(8, 8).batch(2).loader(threads=2)
     list(loader)
     assert len(decoded) == 4 and set(threading.enumerate()) > before  # they wait for the next epoch
     wait_until(lambda: not any(picture() is not None for picture in decoded))

@@ -105,14 +105,16 @@ def test_apply_adds_the_steps() -> None:
             lambda: images().batch(2),
             (
                 "batch(2): expected images of one size, found uint8 [H, W, 3] 0..255; call .resize(height, width), or "
-                ".center_crop(height, width) after .resize(short_side=), before it."
+                ".center_crop(height, width) after .resize(short_side=), before it, or say how to hold "
+                "them: ragged='pad', 'list' or 'bucket'."
             ),
         ),
         (
             lambda: images().resize(short_side=4).batch(2),
             (
                 "batch(2): expected images of one size, found uint8 [H, W, 3] 0..255; call .resize(height, width), or "
-                ".center_crop(height, width) after .resize(short_side=), before it."
+                ".center_crop(height, width) after .resize(short_side=), before it, or say how to hold "
+                "them: ragged='pad', 'list' or 'bucket'."
             ),
         ),
         (lambda: line().batch(2).batch(3), "batch(3): expected one batch, found a second one; leave it out."),
@@ -139,7 +141,7 @@ def test_apply_adds_the_steps() -> None:
             lambda: line().batch(2).select("image"),
             (
                 "select(): expected one of images, labels, keys, index, valid, damaged, geometry, fields, failures, "
-                "step, epoch, found 'image'."
+                "step, epoch, sizes, positions, patch_count, grid, found 'image'."
             ),
         ),
         (

@@ -207,10 +207,13 @@ def shown(step: reference.Step) -> list[Any]:
                 "or resize(short_side=224) to keep the aspect."
             ),
         ),
-        (Resize, "resize(): expected (height, width), short_side= or long_side=, found no size."),
+        (Resize, "resize(): expected (height, width), short_side=, long_side= or max_patches=, found no size."),
         (
             lambda: Resize(3, 4, short_side=5),
-            "resize(3, 4, short_side=5): expected (height, width), short_side= or long_side=, found both.",
+            (
+                "resize(3, 4, short_side=5): expected (height, width), short_side=, long_side= or max_patches=, "
+                "found both."
+            ),
         ),
         (
             lambda: Resize(short_side=5, fit="cover"),
@@ -271,21 +274,27 @@ def shown(step: reference.Step) -> list[Any]:
         (
             lambda: Normalize([0.5, 0.5, 0.5]),
             (
-                "normalize([0.5, 0.5, 0.5]): expected statistics such as IMAGENET, or three means and three standard "
-                "deviations, found no std."
+                "normalize([0.5, 0.5, 0.5]): expected statistics such as IMAGENET, or a mean and a standard deviation "
+                "for each channel, found no std."
             ),
         ),
         (
             lambda: Normalize([0.5, 0.5], [1, 1, 1]),
-            "normalize([0.5, 0.5], [1, 1, 1]): expected mean= three finite numbers, found [0.5, 0.5].",
+            (
+                "normalize([0.5, 0.5], [1, 1, 1]): expected mean= 1, 3 or 4 finite numbers, one a channel, "
+                "found [0.5, 0.5]."
+            ),
         ),
         (
             lambda: Normalize([0, 0, 0], [1, 0, 1]),
-            "normalize([0, 0, 0], [1, 0, 1]): expected std= three numbers above 0, found [1, 0, 1].",
+            "normalize([0, 0, 0], [1, 0, 1]): expected std= numbers above 0, found [1, 0, 1].",
         ),
         (
             lambda: Normalize([0, 0, math.nan], [1, 1, 1]),
-            "normalize([0, 0, nan], [1, 1, 1]): expected mean= three finite numbers, found [0, 0, nan].",
+            (
+                "normalize([0, 0, nan], [1, 1, 1]): expected mean= 1, 3 or 4 finite numbers, one a channel, "
+                "found [0, 0, nan]."
+            ),
         ),
     ],
 )

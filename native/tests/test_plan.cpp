@@ -18,7 +18,7 @@ struct Resolved {
 
 Resolved resolved(const std::vector<Verb>& verbs, Size size, const DrawKey& key = {}) {
   Resolved out;
-  out.ok = resolve(verbs, size, key, out.steps, out.affine, out.problem);
+  out.ok = resolve(verbs, size, key, {}, out.steps, out.affine, out.problem);
   return out;
 }
 
@@ -103,17 +103,21 @@ void center_crop_rounds_both_ways() {
     const Resolved floor = resolved({crop}, {10, 10 + space});
     CHECK(floor.ok && floor.steps[0].left == space / 2);
   }
-  const Resolved small = resolved({verb(Verb::Kind::center_crop, 224, 224)}, {100, 300});
-  CHECK(!small.ok);
-  CHECK(small.problem.message == "center_crop: expected an image of at least H=224 W=224, found H=100 W=300");
+  // Smaller images are padded: by torchvision's rule the odd pixel at the end, by Hugging Face's at the start.
+  for (const Verb::Rounding rounding : {Verb::Rounding::even, Verb::Rounding::floor}) {
+    Verb crop = verb(Verb::Kind::center_crop, 224, 224);
+    crop.rounding = rounding;
+    const Resolved small = resolved({crop}, {101, 300});
+    CHECK(small.ok && small.steps.size() == 2 && small.steps[0].kind == Step::Kind::pad);
+    CHECK(small.steps[0].top == (rounding == Verb::Rounding::even ? 61 : 62) && small.steps[0].left == 0);
+    CHECK(small.steps[0].height == 224 && small.steps[0].width == 300);
+    CHECK(small.steps[1].left == 38 && small.steps[1].top == 0);
+  }
 }
 
 void random_crops_stay_inside() {
   Verb crop = verb(Verb::Kind::random_resized_crop, 32, 48);
-  crop.p[0] = 0.08;
-  crop.p[1] = 1.0;
-  crop.p[2] = 3.0 / 4.0;
-  crop.p[3] = 4.0 / 3.0;
+  crop.p = {0.08, 1.0, 3.0 / 4.0, 4.0 / 3.0};
   for (uint64_t index = 0; index < 3000; ++index) {
     const Size size{1 + static_cast<int>(index * 7 % 311), 1 + static_cast<int>(index * 13 % 401)};
     const Resolved out = resolved({crop}, size, {1, 2, index});
@@ -128,9 +132,100 @@ void random_crops_stay_inside() {
   CHECK(!none.ok && none.problem.cause == "side rounds to 0");
 }
 
+void contain_and_inside_keep_the_aspect() {
+  Verb resize = verb(Verb::Kind::resize, 224, 224);
+  resize.fit = Verb::Fit::contain;
+  resize.fill[1] = 9;
+  const Resolved wide = resolved({resize}, {101, 400});
+  CHECK(wide.ok && wide.steps.size() == 2);
+  CHECK(wide.steps[0].height == 57 && wide.steps[0].width == 224);  // 101 / 400 * 224 = 56.56
+  CHECK(wide.steps[1].kind == Step::Kind::pad && wide.steps[1].top == 84 && wide.steps[1].height == 224);  // 83.5
+  CHECK(wide.steps[1].fill[1] == 9);
+  CHECK(resolved({resize}, {300, 300}).steps.size() == 1);
+  CHECK(!resolved({resize}, {1, 60000}).ok);
+  resize.fit = Verb::Fit::inside;
+  CHECK(resolved({resize}, {10, 20}).steps.size() == 1);
+  resize.enlarge = false;
+  CHECK(resolved({resize}, {10, 20}).steps.empty());
+  resize.float32 = true;  // what a sample is must not depend on the size
+  const Resolved left = resolved({resize}, {10, 20});
+  CHECK(left.steps.size() == 1 && left.steps[0].float32 && left.steps[0].height == 10 && left.steps[0].width == 20);
+}
+
+void sides_are_capped() {
+  Verb detr = verb(Verb::Kind::resize_short_side, 800, 1333);
+  detr.rounding = Verb::Rounding::floor;
+  const Resolved cut = resolved({detr}, {500, 1000});
+  CHECK(cut.ok && cut.steps[0].height == 666 && cut.steps[0].width == 1333);
+  detr.rounding = Verb::Rounding::even;
+  const Resolved rounded = resolved({detr}, {1001, 500});
+  CHECK(rounded.ok && rounded.steps[0].height == 1333 && rounded.steps[0].width == 666);
+  const Resolved long_side = resolved({verb(Verb::Kind::resize_long_side, 100)}, {75, 200});
+  CHECK(long_side.ok && long_side.steps[0].height == 37 && long_side.steps[0].width == 100);
+  CHECK(!resolved({verb(Verb::Kind::resize_long_side, 1)}, {75, 200}).ok);
+}
+
+void pads_and_crops_say_what_they_cannot() {
+  Verb pad = verb(Verb::Kind::pad);
+  pad.p = {1, 2, 3, 4};
+  const Resolved padded = resolved({pad}, {10, 20});
+  CHECK(padded.ok && padded.steps[0].height == 14 && padded.steps[0].width == 26);
+  CHECK(same(padded.affine, {1, 0, 2, 0, 1, 1}));
+  pad.pad_mode = PadMode::reflect;
+  CHECK(resolved({pad}, {4, 5}).ok);
+  const Resolved small = resolved({pad}, {3, 5});
+  CHECK(!small.ok && small.problem.cause == "padding larger than the image");
+  pad.pad_mode = PadMode::symmetric;
+  CHECK(resolved({pad}, {3, 4}).ok && !resolved({pad}, {3, 3}).ok);
+
+  Verb to = verb(Verb::Kind::pad_to, 10, 10);
+  to.rounding = Verb::Rounding::floor;
+  CHECK(resolved({to}, {7, 10}).steps[0].top == 1);
+  to.rounding = Verb::Rounding::start;
+  CHECK(resolved({to}, {7, 10}).steps[0].top == 0);
+  CHECK(resolved({to}, {10, 10}).steps.empty());
+  CHECK(!resolved({to}, {11, 10}).ok);
+  const Resolved multiple = resolved({verb(Verb::Kind::pad_to_multiple, 32, 32)}, {33, 64});
+  CHECK(multiple.ok && multiple.steps[0].height == 64 && multiple.steps[0].width == 64);
+
+  Verb crop = verb(Verb::Kind::crop, 3, 4);
+  crop.p = {5, 6};
+  CHECK(resolved({crop}, {8, 10}).ok);
+  CHECK(!resolved({crop}, {7, 10}).ok && !resolved({crop}, {8, 9}).ok);
+}
+
+void random_verbs_stay_inside() {
+  Verb crop = verb(Verb::Kind::random_crop, 32, 32);
+  crop.p = {4, 4, 4, 4, 1};
+  Verb erase = verb(Verb::Kind::random_erasing);
+  erase.p = {1.0, 0.02, 0.33, 0.3, 3.3};
+  Verb turn = verb(Verb::Kind::random_rotate90);
+  turn.p = {1.0};
+  int turned[4] = {0, 0, 0, 0};
+  for (uint64_t index = 0; index < 3000; ++index) {
+    const Size size{1 + static_cast<int>(index * 7 % 61), 1 + static_cast<int>(index * 13 % 71)};
+    const Resolved out = resolved({crop, erase}, size, {1, 2, index});
+    CHECK(out.ok);
+    Size now = size;
+    for (const Step& step : out.steps) {
+      if (step.kind != Step::Kind::pad) {
+        CHECK(step.top >= 0 && step.left >= 0 && step.height > 0 && step.width > 0);
+        CHECK(step.top + step.height <= now.height && step.left + step.width <= now.width);
+      }
+      if (step.kind != Step::Kind::erase) now = {step.height, step.width};
+    }
+    CHECK(now == (Size{32, 32}));
+    ++turned[resolved({turn}, size, {1, 2, index}).steps[0].turns];
+  }
+  CHECK(turned[0] == 0 && turned[1] > 900 && turned[2] > 900 && turned[3] > 900);
+  crop.p[4] = 0;
+  CHECK(resolved({crop}, {20, 40}).problem.message ==
+        "random_crop: expected an image of at least H=32 W=32, found H=28 W=48");
+}
+
 void flips_as_often_as_asked() {
   Verb flip = verb(Verb::Kind::random_horizontal_flip);
-  flip.p[0] = 0.25;
+  flip.p = {0.25};
   int flipped = 0;
   for (uint64_t index = 0; index < 20000; ++index) {
     flipped += static_cast<int>(resolved({flip}, {4, 6}, {0, 0, index}).steps.size());
@@ -167,7 +262,11 @@ int main() {
   short_side_keeps_the_aspect();
   a_step_never_makes_too_many_pixels();
   center_crop_rounds_both_ways();
+  contain_and_inside_keep_the_aspect();
+  sides_are_capped();
+  pads_and_crops_say_what_they_cannot();
   random_crops_stay_inside();
+  random_verbs_stay_inside();
   flips_as_often_as_asked();
   orientations_turn_corners();
   return penstock_test::report("test_plan");

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.columns import Column
 from penstock.errors import PlanError
-from penstock.types import LastName, LayoutName, Spec
+from penstock.types import LastName, LayoutName, RaggedName, Spec
 
 __all__ = ["Batching", "Selection"]
 
@@ -23,6 +25,10 @@ FIELDS = (
     "failures",
     "step",
     "epoch",
+    "sizes",
+    "positions",
+    "patch_count",
+    "grid",
 )
 """What a Batch has, in order."""
 
@@ -31,7 +37,7 @@ MAX_ROWS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """``size`` rows a batch; what happens to the last one; the order of the axes.
+    """``size`` rows a batch; what happens to the last one; the order of the axes; how different sizes are held.
 
     >>> Batching(64, layout="NCHW").describe()
     'batch 64 last=short NCHW'
@@ -40,6 +46,7 @@ class Batching:
     size: int
     last: LastName = "short"
     layout: LayoutName = "NHWC"
+    ragged: RaggedName | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -60,23 +67,37 @@ class Batching:
             raise PlanError(
                 f"batch({size}, layout={self.layout!r}): expected layout= one of 'NHWC', 'NCHW', found {self.layout!r}."
             )
+        if self.ragged not in (None, "pad", "list", "bucket"):
+            raise PlanError(
+                f"batch({size}, ragged={self.ragged!r}): expected ragged= one of 'pad', 'list', 'bucket', "
+                f"found {self.ragged!r}."
+            )
 
     def spec(self, spec: Spec) -> Spec:
-        """A batch of images; raises PlanError for bytes and for images that have each their own size."""
+        """A batch of images; raises PlanError for bytes, and for images of different sizes without ``ragged``."""
         if spec.kind == "encoded":
             raise PlanError(f"batch({self.size}): expected images, found encoded bytes; call .decode() before it.")
         if spec.kind == "batch":
             raise PlanError(f"batch({self.size}): expected one batch, found a second one; leave it out.")
-        if spec.ragged:
+        if spec.patch is not None and self.layout != "NHWC":
+            raise PlanError(
+                f"batch({self.size}, layout={self.layout!r}): expected no layout= after patchify, whose patches are "
+                f"[N, P, D], found {self.layout!r}."
+            )
+        if spec.ragged and self.ragged is None:
             raise PlanError(
                 f"batch({self.size}): expected images of one size, found {spec}; call .resize(height, width), or "
-                f".center_crop(height, width) after .resize(short_side=), before it."
+                f".center_crop(height, width) after .resize(short_side=), before it, or say how to hold them: "
+                f"ragged='pad', 'list' or 'bucket'."
             )
-        return spec.with_(kind="batch", count=self.size, layout=self.layout)
+        return spec.with_(
+            kind="batch", count=self.size, layout=self.layout, ragged_as=self.ragged if spec.ragged else None
+        )
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
-        return f"{self.size} last={self.last} {self.layout}"
+        ragged = "" if self.ragged is None else f" ragged={self.ragged}"
+        return f"{self.size} last={self.last} {self.layout}{ragged}"
 
     def describe(self) -> str:
         """The stage and its arguments in one short text."""
@@ -93,35 +114,41 @@ class Selection:
     'select pixel_values=images'
     """
 
-    fields: tuple[str, ...]
+    fields: tuple[str | Column, ...]
     names: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, fields: tuple[str, ...], renamed: dict[str, str]) -> Selection:
-        """From the arguments of ``.select(*fields, **renamed)``; raises PlanError for a field that no batch has."""
-        chosen = (*fields, *renamed.values())
-        if not chosen:
+    def of(
+        cls, fields: tuple[str, ...], renamed: Mapping[str, str], hf: Mapping[str, Column] | None = None
+    ) -> Selection:
+        """From the arguments of ``.select(*fields, hf=..., **renamed)``; raises PlanError for a field no batch has.
+
+        ``hf`` is what ``presets.hf_columns`` finds for that argument: a processor's output by its names.
+        """
+        columns = hf or {}
+        if not (fields or renamed or columns):
             raise PlanError(f"select(): expected names of fields ({', '.join(FIELDS)}), found none.")
-        for name in chosen:
+        for name in (*fields, *renamed.values()):
             if name not in FIELDS:
                 raise PlanError(f"select(): expected one of {', '.join(FIELDS)}, found {name!r}.")
-        names = (*fields, *renamed)
+        names = (*columns, *fields, *renamed)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise PlanError(f"select(): expected each name once, found {repeated[0]!r} twice.")
-        return cls(chosen, names if renamed else None)
+        return cls((*columns.values(), *fields, *renamed.values()), names if renamed or columns else None)
 
     def take(self, batch: Any) -> tuple[Any, ...] | dict[str, Any]:
         """The chosen fields of a batch."""
-        values = tuple(getattr(batch, name) for name in self.fields)
+        values = tuple(field.of(batch) if isinstance(field, Column) else getattr(batch, field) for field in self.fields)
         return values if self.names is None else dict(zip(self.names, values, strict=True))
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
+        texts = [str(field) for field in self.fields]
         if self.names is None:
-            return ", ".join(self.fields)
-        pairs = zip(self.names, self.fields, strict=True)
-        return ", ".join(field if name == field else f"{name}={field}" for name, field in pairs)
+            return ", ".join(texts)
+        pairs = zip(self.names, texts, strict=True)
+        return ", ".join(text if name == text else f"{name}={text}" for name, text in pairs)
 
     def describe(self) -> str:
         """The stage and its arguments in one short text."""

@@ -15,11 +15,23 @@ from penstock.errors import EngineError, ItemError, TooManyFailuresError
 from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
 from penstock.options import RunOptions
+from penstock.patches import PatchColumns, patch_columns
+from penstock.ragged import aligned_empty, padded, sizes_of
 from penstock.sources.source import Source
-from penstock.types import Batch, Damage, DtypeName, Failure, LayoutName, Spec, StageName, named, numpy_dtype
+from penstock.types import (
+    Batch,
+    Damage,
+    DtypeName,
+    Failure,
+    LayoutName,
+    RaggedName,
+    Spec,
+    StageName,
+    named,
+    numpy_dtype,
+)
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
-ALIGNMENT = 64
 NOTE_BITS = {
     1: "icc ignored",
     2: "first frame taken",
@@ -114,14 +126,10 @@ def names_of_notes(bits: int) -> tuple[str, ...]:
 
 
 def blank_images(rows: int, spec: Spec, layout: LayoutName) -> npt.NDArray[Any]:
-    """Zeros for a batch of ``spec``, [rows, H, W, C] or [rows, C, H, W], 64-byte aligned as the pool's own are."""
-    shape = (rows, *spec.shape(layout))
-    dtype = numpy_dtype(spec.dtype)
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
-    address: int = memory.__array_interface__["data"][0]
-    first = -address % ALIGNMENT
-    return memory[first : first + size].view(dtype).reshape(shape)
+    """Zeros for a batch of ``spec``: [rows, H, W, C], [rows, C, H, W] or [rows, P, D], aligned as the pool's own are."""
+    images = aligned_empty((rows, *spec.shape(layout)), numpy_dtype(spec.dtype))
+    images.view(np.uint8)[...] = 0
+    return images
 
 
 def decode_text(text: bytes) -> str:
@@ -148,6 +156,8 @@ class Delivery:
     items: int
     layout: LayoutName
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
+    spec: Spec  # what the recipe hands to the batch
+    ragged: RaggedName | None = None
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
     notes: Notes = field(default_factory=Notes)
@@ -164,8 +174,14 @@ class Delivery:
         *,
         step: int,
         epoch: int,
+        size: tuple[int, int] | None = None,
     ) -> Batch:
-        """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say."""
+        """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say.
+
+        ``size`` is what every image must have, where batches were filled by size.
+        """
+        if size is not None:
+            self._expect_size(columns, size)
         failures = self._count(columns, index)
         if failures and self.options.on_failure == "raise":
             error = ItemError(failures[0].message)
@@ -176,6 +192,8 @@ class Delivery:
         valid = made & (index >= 0)
         damaged = columns.outcome == DAMAGED
         images = columns.images
+        if isinstance(images, list):  # of the rows that had an item
+            images += [None] * (len(index) - len(images))
         if failures and self.options.on_failure == "skip":
             keep = np.flatnonzero(valid | (index < 0))
             images = _compact(images, keep)
@@ -186,6 +204,12 @@ class Delivery:
             columns.sizes = columns.sizes[keep]
         elif failures:
             labels = np.where(valid, labels, -1)
+        patches = self._patches(columns, valid)
+        sizes = None
+        if isinstance(images, list) and self.ragged is not None:
+            sizes = sizes_of(images, self.layout)
+            if self.ragged != "list":
+                images = padded(images, self.layout, self.spec.channels, numpy_dtype(self.spec.dtype), size)
         return Batch(
             images=images,
             labels=labels,
@@ -200,7 +224,31 @@ class Delivery:
             epoch=epoch,
             layout=self.layout,
             statistics=self.statistics,
+            sizes=sizes,
+            positions=patches and patches.positions,
+            patch_count=patches and patches.patch_count,
+            grid=patches and patches.grid,
+            patch=self.spec.patch,
         )
+
+    def _expect_size(self, columns: Columns, size: tuple[int, int]) -> None:
+        """Fails the images that are not as large as their headers said when the run began."""
+        found = sizes_of(columns.images, self.layout)
+        for row in np.flatnonzero((found != size).any(axis=1)).tolist():
+            if columns.images[row] is None:
+                continue
+            said = "no size" if size == (0, 0) else f"H={size[0]} W={size[1]}"
+            text = f"expected the size that its header led to, {said}, found H={found[row, 0]} W={found[row, 1]}"
+            columns.problems.append((row, "batch", "size changed", text))
+            columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
+            columns.outcome[row] = FAILED
+            columns.images[row] = None
+
+    def _patches(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> PatchColumns | None:
+        spec = self.spec
+        if spec.patch is None or spec.max_patches is None:
+            return None
+        return patch_columns(np.where(valid[:, None], columns.sizes, 0), spec.patch, spec.max_patches)
 
     def _fields(self, labels: npt.NDArray[np.int64]) -> dict[str, list[str]]:
         classes = self.source.classes

@@ -1,15 +1,16 @@
-"""From source pixels to model pixels and back: points and boxes, as (x, y), a pixel's centre at +0.5."""
+"""From source pixels to model pixels and back: points, boxes, polygons, masks; (x, y), a pixel's centre at +0.5."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import PlanError
+from penstock.restore import InterpolationName, restore
 
 __all__ = ["FrameName", "Geometry", "RowGeometry"]
 
@@ -78,10 +79,19 @@ def transform_boxes(affine: Matrix, boxes: npt.ArrayLike) -> Points:
             f"geometry: expected boxes of shape [..., 4] as (left, top, right, bottom), found shape "
             f"{list(values.shape)}."
         )
-    # Opposite corners are enough: every verb keeps the axes, or swaps them.
-    one = transform_points(affine, values[..., :2])
-    other = transform_points(affine, values[..., 2:])
-    return np.concatenate([np.minimum(one, other), np.maximum(one, other)], axis=-1)
+    left, top, right, bottom = (values[..., side] for side in range(4))
+    corners = np.stack(
+        [
+            transform_points(affine, np.stack(corner, axis=-1))
+            for corner in ((left, top), (right, bottom), (right, top), (left, bottom))
+        ]
+    )
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)], axis=-1)
+
+
+def transform_polygons(affine: Matrix, polygons: Sequence[npt.ArrayLike]) -> list[Points]:
+    """Applies one affine to polygons, each [P, 2] as (x, y) with its own P."""
+    return [transform_points(affine, polygon) for polygon in polygons]
 
 
 def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
@@ -165,6 +175,41 @@ class RowGeometry:
         """Model boxes [..., 4] as (left, top, right, bottom) to source pixels, float64 [..., 4]; not clipped."""
         return transform_boxes(invert(self.source_to_model(frame)), boxes)
 
+    def polygons_to_model(self, polygons: Sequence[npt.ArrayLike], *, frame: FrameName = "upright") -> list[Points]:
+        """Source polygons, each [P, 2] as (x, y) with its own P, to model pixels, float64."""
+        return transform_polygons(self.source_to_model(frame), polygons)
+
+    def polygons_to_source(self, polygons: Sequence[npt.ArrayLike], *, frame: FrameName = "upright") -> list[Points]:
+        """Model polygons, each [P, 2] as (x, y) with its own P, to source pixels, float64."""
+        return transform_polygons(invert(self.source_to_model(frame)), polygons)
+
+    def restore(
+        self,
+        mask: npt.ArrayLike,
+        interpolation: InterpolationName = "nearest",
+        *,
+        frame: FrameName = "upright",
+        outside: float = 0,
+    ) -> npt.NDArray[Any]:
+        """A map of model pixels, [h, w] or [h, w, C], onto the source picture: [H, W] or [H, W, C], same dtype.
+
+        A source pixel becomes what the map holds at the place of the pixel's centre: the pixel there ("nearest":
+        labels, bool, any dtype) or the mean of the four around it by distance ("bilinear": floating-point maps, such as
+        logits). Places that the model did not see, cropped away, become ``outside``. Raises PlanError, also where it is
+        not known where the pixels went.
+
+        >>> RowGeometry(matrix(0.5, 0.0, -1.0, 0.0, 0.5, 0.0), height=2, width=6).restore([[1, 2]], outside=9)
+        array([[9, 9, 1, 1, 2, 2],
+               [9, 9, 1, 1, 2, 2]])
+        """
+        affine = self.source_to_model(frame)
+        if self.height < 1 or self.width < 1:
+            raise PlanError("restore: expected a row with an image, found a blank one.")
+        if not np.isfinite(affine).all():
+            raise PlanError("restore: expected to know where the pixels went, found a matrix that is not finite.")
+        height, width = self.upright_size if frame == "upright" else (self.height, self.width)
+        return restore(mask, affine, height, width, interpolation, outside)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Geometry:
@@ -172,7 +217,7 @@ class Geometry:
 
     ``matrices`` float64 [N, 2, 3] take stored pixels (before the EXIF orientation) to model pixels, ``sizes``
     integers [N, 2] are the stored (height, width), ``orientation`` [N] is EXIF's 1 to 8. A row without an image (blank)
-    has zeros and its points are NaN. ``geometry[i]`` is one row's.
+    has zeros, its points are NaN and a mask of it is refused. ``geometry[i]`` is one row's.
 
     With ``row=None`` points are [N, ..., 2], a group for each row; with ``row=i`` they are [..., 2], all of row i.
 
@@ -220,6 +265,67 @@ class Geometry:
     def boxes_to_source(self, boxes: npt.ArrayLike, *, row: int | None = None, frame: FrameName = "upright") -> Points:
         """Model boxes as (left, top, right, bottom) to source pixels, float64, same shape; not clipped."""
         return transform_boxes(invert(self._affines(boxes, row, frame)), boxes)
+
+    def polygons_to_model(
+        self, polygons: Sequence[npt.ArrayLike], *, row: int, frame: FrameName = "upright"
+    ) -> list[Points]:
+        """Source polygons of row ``row``, each [P, 2] as (x, y) with its own P, to model pixels, float64."""
+        return self[row].polygons_to_model(polygons, frame=frame)
+
+    def polygons_to_source(
+        self, polygons: Sequence[npt.ArrayLike], *, row: int, frame: FrameName = "upright"
+    ) -> list[Points]:
+        """Model polygons of row ``row``, each [P, 2] as (x, y) with its own P, to source pixels, float64."""
+        return self[row].polygons_to_source(polygons, frame=frame)
+
+    @overload
+    def restore(
+        self,
+        mask: npt.ArrayLike,
+        interpolation: InterpolationName = ...,
+        *,
+        row: int,
+        frame: FrameName = ...,
+        outside: float = ...,
+    ) -> npt.NDArray[Any]: ...
+    @overload
+    def restore(
+        self,
+        mask: npt.ArrayLike | Sequence[npt.ArrayLike],
+        interpolation: InterpolationName = ...,
+        *,
+        row: None = ...,
+        frame: FrameName = ...,
+        outside: float = ...,
+    ) -> list[npt.NDArray[Any]]: ...
+    def restore(
+        self,
+        mask: Any,
+        interpolation: InterpolationName = "nearest",
+        *,
+        row: int | None = None,
+        frame: FrameName = "upright",
+        outside: float = 0,
+    ) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
+        """Maps of model pixels onto the source pictures, as :meth:`RowGeometry.restore` does.
+
+        With ``row=i`` ``mask`` is that row's, [h, w] or [h, w, C], and so is the answer; with ``row=None`` it holds one
+        for each row, [N, h, w] or [N, h, w, C] or a sequence, and the answer is a list of N arrays, each of its own
+        picture's size. Raises PlanError, naming the row, where it is not known where the pixels went.
+        """
+        if row is not None:
+            return self._restore(mask, row, interpolation, frame, outside)
+        if len(mask) != len(self):
+            raise PlanError(f"restore: expected a map for each of the {len(self)} rows, or row=, found {len(mask)}.")
+        return [self._restore(entry, i, interpolation, frame, outside) for i, entry in enumerate(mask)]
+
+    def _restore(
+        self, mask: npt.ArrayLike, row: int, interpolation: InterpolationName, frame: FrameName, outside: float
+    ) -> npt.NDArray[Any]:
+        try:
+            return self[row].restore(mask, interpolation, frame=frame, outside=outside)
+        except PlanError as error:
+            raise PlanError(str(error).replace("restore:", f"restore of row {row}:", 1)) from None
 
     def _affines(self, values: npt.ArrayLike, row: int | None, frame: FrameName) -> Matrix:
         """The affines shaped so that they broadcast over the values' leading axes."""

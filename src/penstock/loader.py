@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from penstock.buckets import Buckets, grid_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError, PlanError
@@ -42,14 +43,7 @@ class Run:
         self.options = options
         batching = line.batching
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
-        self._grid = Grid(
-            items=len(line.source),
-            batch_size=1 if batching is None else batching.size,
-            world_size=options.world_size,
-            rank=options.rank,
-            start=start,
-            last="short" if batching is None else batching.last,
-        )
+        self._grid = grid_of(line, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=start)
         self._steps = self._grid.steps
         self.threads = options.threads or default_threads()
         self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
@@ -60,6 +54,8 @@ class Run:
             items=_items_of(self._grid),
             layout=self._layout,
             statistics=None if normalize is None else (normalize.mean, normalize.std),
+            spec=line.recipe.spec(),
+            ragged=None if batching is None else batching.ragged,
         )
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
@@ -318,7 +314,9 @@ class Run:
             self._submit(engine)
             columns = Columns.from_native(results, ticketed.notes, self.line.spec.dtype)
             index, labels = ticketed.index, ticketed.labels
-        batch = self._delivery.deliver(columns, index, labels, step=step, epoch=self.options.epoch)
+        batch = self._delivery.deliver(
+            columns, index, labels, step=step, epoch=self.options.epoch, size=self.size_at(step)
+        )
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
         return batch
 
@@ -354,6 +352,10 @@ class Run:
         index[: len(positions)] = positions
         return positions, index
 
+    def size_at(self, step: int) -> tuple[int, int] | None:
+        """The size that all images of a step were chosen by, where a line fills buckets."""
+        return self._grid.size(step) if isinstance(self._grid, Buckets) else None
+
     def _hand_out(self, batch: Batch) -> Any:
         if self.line.batching is None:
             return _row_of(batch, self.line)
@@ -374,8 +376,10 @@ def _row_of(batch: Batch, line: Pipeline) -> Row:
     return replace(row, image=np.zeros((0, 0, 3), dtype=line.recipe.spec().dtype))
 
 
-def _items_of(grid: Grid) -> int:
+def _items_of(grid: Grid | Buckets) -> int:
     """Items that this rank will reach when its run ends by itself."""
+    if isinstance(grid, Buckets):
+        return grid.items
     if grid.steps == 0:
         return 0
     full = (grid.steps - 1) * grid.batch_size
@@ -453,7 +457,13 @@ class Loader:
             "items": len(self.line.source),
             "epoch": self.epoch,
             "position": self._start if self._run is None else self._run.position,
+            **self._bucket(),
         }
+
+    def _bucket(self) -> dict[str, int]:
+        """What positions count by where a line fills buckets: other batch sizes make other batches."""
+        batching = self.line.batching
+        return {"bucket": batching.size} if batching is not None and batching.ragged == "bucket" else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of the same line; raises PlanError when the line or its file list has changed."""
@@ -470,6 +480,11 @@ class Loader:
             raise PlanError(
                 "load_state_dict: expected the line the state was taken with, found another (source, verbs, their "
                 "parameters or the seed differ)."
+            )
+        if state.get("position") and state.get("bucket") != self._bucket().get("bucket"):
+            raise PlanError(
+                f"load_state_dict: expected buckets of {state.get('bucket')} rows as the state was taken with, found "
+                f"{self._bucket().get('bucket')}; inside an epoch, their size decides who comes with whom."
             )
         for name, article in (("epoch", "an"), ("position", "a")):
             if name not in state:

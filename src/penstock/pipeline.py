@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
 from penstock.batch import Batching, Selection
+from penstock.columns import expect_columns
 from penstock.decode import Decode
-from penstock.errors import PlanError
+from penstock.errors import ItemError, PlanError
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.sources import arrays_source, blobs_source, files_source, folder_source
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
-from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, Spec
+from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -91,28 +92,48 @@ class Pipeline(Chain):
             line = line._then(step)
         return line
 
-    def batch(self, n: int, last: LastName = "short", layout: LayoutName = "NHWC") -> Self:
-        """Batches of ``n`` rows: uint8 or float32 [n, H, W, 3], or [n, 3, H, W] with ``layout="NCHW"``.
+    def batch(
+        self,
+        n: int,
+        last: LastName = "short",
+        layout: LayoutName = "NHWC",
+        ragged: RaggedName | None = None,
+    ) -> Self:
+        """Batches of ``n`` rows: [n, H, W, C], or [n, C, H, W] with ``layout="NCHW"``; [n, P, D] after patchify.
 
         Rows are put into batches before they are decoded. ``last`` says what happens when the items do not fill the
-        final one: "short" hands over fewer rows, "drop" none, "blank" fills with zeros (label -1, valid False). Raises
-        PlanError for images that have each their own size.
+        final one: "short" hands over fewer rows, "drop" none, "blank" fills with zeros (label -1, valid False).
+
+        Images that have each their own size need ``ragged``: "pad" puts zeros below and to the right of each, up to the
+        batch's largest height and width (``batch.sizes`` says each row's own); "list" makes ``batch.images`` a list of
+        arrays; "bucket" fills batches with images of one size, which a pass over the headers tells before anything is
+        decoded. Raises PlanError for such images without it.
         """
-        batching = Batching(n, last, layout)
+        batching = Batching(n, last, layout, ragged)
         if self.batching is not None:
             raise PlanError(f"batch({n}): expected one batch, found a second one; leave it out.")
         batching.spec(self._image_spec())
+        if ragged == "bucket":
+            self._expect_known_sizes(f"batch({n}, ragged='bucket')")
         return replace(self, batching=batching)
 
-    def select(self, *fields: str, **renamed: str) -> Self:
+    def select(self, *fields: str, hf: Any = None, **renamed: str) -> Self:
         """Hands over a tuple of these batch fields, or a dict when they are renamed, in place of the Batch.
 
         ``.select("images", "labels")`` gives ``(images, labels)``; ``.select(pixel_values="images")`` gives
-        ``{"pixel_values": images}``. Raises PlanError for a field that no batch has.
+        ``{"pixel_values": images}``. ``hf=`` takes what ``from_hf`` takes, or its recipe, and gives a dict under that
+        processor's own names. Raises PlanError for a field that no batch has.
         """
-        selection = Selection.of(fields, renamed)
+        columns = None
+        if hf is not None:
+            from penstock.presets.outputs import hf_columns
+
+            columns = hf_columns(hf)
+        selection = Selection.of(fields, renamed, columns)
         if self.batching is None:
             raise PlanError("select(): expected a line with batches, found none; call .batch(n) before it.")
+        if columns is not None:
+            expect_columns(columns, self.spec)
         if self.selection is not None:
             raise PlanError("select(): expected one select, found a second one; leave it out.")
         return replace(self, selection=selection)
@@ -204,7 +225,11 @@ class Pipeline(Chain):
         items = len(self.source)
         if self.batching is None:
             return items
-        return Grid(items=items, batch_size=self.batching.size, last=self.batching.last).steps
+        if self.batching.ragged != "bucket":
+            return Grid(items=items, batch_size=self.batching.size, last=self.batching.last).steps
+        from penstock.buckets import grid_of
+
+        return grid_of(self).steps
 
     def __bool__(self) -> bool:
         return True  # an empty line is still a line
@@ -326,18 +351,14 @@ class Pipeline(Chain):
         ``start`` is the position at which the pass began: 0, or ``state["position"]`` where a state was loaded. Raises
         PlanError for a step that the pass does not have.
         """
-        batching = self._expect_batches("batch_at()")
+        self._expect_batches("batch_at()")
+        from penstock.buckets import grid_of
         from penstock.replay import batch_at
 
         options = RunOptions(epoch=epoch, rank=rank, world_size=world_size)
         begun_at = whole("start", start, 0)
-        steps = Grid(
-            items=len(self.source),
-            batch_size=batching.size,
-            world_size=options.world_size,
-            rank=options.rank,
-            start=begun_at,
-            last=batching.last,
+        steps = grid_of(
+            self, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=begun_at
         ).steps
         number = whole("step", step, 0)
         if number >= steps:
@@ -362,6 +383,15 @@ class Pipeline(Chain):
         if number >= len(self.source):
             raise PlanError(f"{method}({number}): expected an index below {len(self.source)}, found {number}.")
         return number % len(self.source)
+
+    def _expect_known_sizes(self, text: str) -> None:
+        """Refuses what the headers cannot tell: a size that draws decide."""
+        try:
+            self.recipe.plan(480, 640)
+        except ItemError:
+            return  # this size cannot be; others may
+        except PlanError as error:
+            raise PlanError(f"{text}: {str(error).split(': ', 1)[1]}") from None
 
     def _expect_images(self, text: str) -> None:
         if self._image_spec().kind == "encoded":

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 
 import numpy as np
 
 from penstock.sources.source import Source
 
-__all__ = ["MAX_FILE_BYTES", "ReadError", "read_file", "read_item"]
+__all__ = ["MAX_FILE_BYTES", "ReadError", "read_file", "read_head", "read_item"]
 
 MAX_FILE_BYTES = 1 << 31
 """The largest encoded file that is read."""
@@ -39,6 +40,15 @@ def read_item(source: Source, index: int) -> bytes:
 
 def read_file(path: bytes, max_file_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a regular file; ReadError for anything else. Never blocks on a FIFO or a device."""
+    return _read(path, lambda descriptor: _read_all(descriptor, max_file_bytes))
+
+
+def read_head(path: bytes, count: int) -> bytes:
+    """The first ``count`` bytes of a regular file, fewer where it ends before; ReadError as ``read_file``."""
+    return _read(path, lambda descriptor: _read_first(descriptor, count))
+
+
+def _read(path: bytes, take: Callable[[int], bytes]) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     try:
         # Windows has text descriptors unless told otherwise.
@@ -46,7 +56,7 @@ def read_file(path: bytes, max_file_bytes: int = MAX_FILE_BYTES) -> bytes:
     except OSError as error:
         raise _of_error(error) from None
     try:
-        return _read_all(descriptor, max_file_bytes)
+        return take(descriptor)
     except OSError as error:
         raise _of_error(error) from None
     except MemoryError:
@@ -55,11 +65,20 @@ def read_file(path: bytes, max_file_bytes: int = MAX_FILE_BYTES) -> bytes:
         os.close(descriptor)
 
 
-def _read_all(descriptor: int, max_file_bytes: int) -> bytes:
+def _regular_size(descriptor: int) -> int:
     about = os.fstat(descriptor)
     if not stat.S_ISREG(about.st_mode):
         raise ReadError("not a regular file", f"expected a regular file, found {_kind_of(about.st_mode)}")
-    expected = about.st_size
+    return about.st_size
+
+
+def _read_first(descriptor: int, count: int) -> bytes:
+    _regular_size(descriptor)
+    return os.read(descriptor, count)
+
+
+def _read_all(descriptor: int, max_file_bytes: int) -> bytes:
+    expected = _regular_size(descriptor)
     if expected > max_file_bytes:
         raise _too_large(max_file_bytes, expected)
     parts: list[bytes] = []

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy.typing as npt
 
 from penstock.decode import Decode
-from penstock.errors import PenstockError, PlanError
+from penstock.errors import ItemError, PenstockError, PlanError
 from penstock.geometry import Matrix, compose, matrix
 from penstock.transform.chain import VERBS, Chain
 from penstock.transform.normalize import Normalize
-from penstock.transform.verb import Spatial, Verb, call, written
+from penstock.transform.patchify import Patchify
+from penstock.transform.verb import Spatial, StepError, Verb, call, unusual, written
+from penstock.transform.warp import Warp
 from penstock.types import Spec
 
 if TYPE_CHECKING:
     from penstock._reference.steps import Step
 
-__all__ = ["Recipe", "recipe"]
+__all__ = ["Plan", "Recipe", "recipe"]
 
 VERSION = 1
 RESAMPLER = "pillow-22bit"  # part of the fingerprint: other arithmetic would give other pixels
@@ -42,6 +44,14 @@ class Resolved(NamedTuple):
     matrix: Matrix
     height: int
     width: int
+
+
+class Plan(NamedTuple):
+    """What a recipe makes of an image of a known size: upright (height, width), and patches where it cuts any."""
+
+    height: int
+    width: int
+    patches: int | None = None
 
 
 class Stage(NamedTuple):
@@ -152,11 +162,11 @@ class Recipe(Chain):
         """The matrices of the warps for one upright image, six numbers each, in order; raises StepError."""
         from penstock._reference.random import Draws
 
-        if not any(verb.name == "warp" for verb in self.verbs):
+        if not any(isinstance(verb, Warp) for verb in self.verbs):
             return []
         found = []
         for verb, ordinal in self._numbered():
-            if verb.name == "warp":
+            if isinstance(verb, Warp):
                 affine = verb.matrix(height, width, seed=seed, epoch=epoch, index=index, ordinal=ordinal)
                 found.append([float(value) for value in affine.ravel()])
                 height, width = verb.height, verb.width
@@ -174,6 +184,30 @@ class Recipe(Chain):
                 numbered.append((verb, ordinal if verb.random else 0))
             ordinal += verb.random
         return numbered
+
+    def plan(self, height: int, width: int) -> Plan:
+        """The size that an upright image of height x width gets, and how many patches it is cut into: arithmetic only.
+
+        ``ps.header(data)`` tells the two numbers. Raises ItemError where a verb cannot be applied to such an image,
+        PlanError for numbers that cannot be and for verbs whose draws decide the size.
+
+        >>> recipe().decode().resize(max_patches=256, patch=16).patchify(16).plan(480, 640)
+        Plan(height=224, width=288, patches=252)
+        """
+        text = f"plan({height!r}, {width!r})"
+        if type(height) is not int or type(width) is not int or min(height, width) < 1:
+            raise PlanError(f"{text}: expected two whole numbers of at least 1, found {height!r} and {width!r}.")
+        spec = self.input if self.decoding is None else self.decoding.spec(self.input)
+        spec = spec.with_(height=height, width=width)
+        for verb in self.verbs:
+            if not isinstance(verb, Spatial):
+                spec = verb.spec(spec)
+                continue
+            spec = _planned(text, verb, spec)
+        assert spec.height is not None and spec.width is not None  # _planned saw to it
+        size = next((verb.size for verb in self.verbs if isinstance(verb, Patchify)), None)
+        patches = None if size is None else (spec.height // size) * (spec.width // size)
+        return Plan(spec.height, spec.width, patches)
 
     def upto(self, stage: str | int) -> Recipe:
         """The recipe's beginning: up to and with the last step of that word, or its first ``stage`` steps.
@@ -196,21 +230,27 @@ class Recipe(Chain):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the canonical JSON and the resampler's version."""
+        """SHA-256, in hex, of the canonical JSON and the resampler's version; a function stands there by its name.
+
+        Raises PlanError for a function that has no name of its own and no version=.
+        """
         import hashlib
 
-        return hashlib.sha256(f"{RESAMPLER}\n{self.to_json()}".encode()).hexdigest()
+        steps = [
+            {"verb": step.name, **step.fingerprint_fields()} if isinstance(step, Verb) else _step_to_json(step)
+            for step in self.steps
+        ]
+        return hashlib.sha256(f"{RESAMPLER}\n{_canonical(steps)}".encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The recipe as canonical JSON: sorted keys, every argument, no spaces.
+        """The recipe as canonical JSON: sorted keys, every argument that is not the default, no spaces.
 
-        >>> recipe().random_horizontal_flip().to_json()
-        '{"penstock":"recipe","steps":[{"p":0.5,"verb":"random_horizontal_flip"}],"version":1}'
+        Raises PlanError for a function in it.
+
+        >>> recipe().random_horizontal_flip(0.25).to_json()
+        '{"penstock":"recipe","steps":[{"p":0.25,"verb":"random_horizontal_flip"}],"version":1}'
         """
-        import json
-
-        document = {"penstock": "recipe", "version": VERSION, "steps": [_step_to_json(step) for step in self.steps]}
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _canonical([_step_to_json(step) for step in self.steps])
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Recipe:
@@ -256,6 +296,24 @@ def recipe() -> Recipe:
     return Recipe()
 
 
+def _planned(text: str, verb: Spatial, spec: Spec) -> Spec:
+    """What flows out of a verb for an image of a known size."""
+    if verb.random:
+        drawn = verb.spec(spec)
+        if drawn.height is None or drawn.width is None:
+            raise PlanError(f"{text}: expected verbs whose size no draw decides, found {call(verb)}.")
+        return drawn
+    assert spec.height is not None and spec.width is not None  # each verb before it has a size
+    height, width = spec.height, spec.width
+    try:
+        for step in verb.steps(height, width, None):
+            height, width = step.size(height, width)
+    except StepError as error:
+        raise ItemError(f"{text}: {error.message}.") from None
+    out = verb.spec(spec)
+    return out.with_(height=height, width=width, budget=out.budget)
+
+
 def table(rows: list[tuple[str, str, str]]) -> str:
     """Rows of (word, arguments, spec) as aligned text."""
     first = max((len(word) for word, _, _ in rows), default=0)
@@ -277,10 +335,17 @@ def _changed(decoding: Decode) -> list[Field[Any]]:
     return [entry for entry in fields(decoding) if getattr(decoding, entry.name) != entry.default]
 
 
+def _canonical(steps: list[dict[str, Any]]) -> str:
+    import json
+
+    document = {"penstock": "recipe", "version": VERSION, "steps": steps}
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def _step_to_json(step: Decode | Verb) -> dict[str, Any]:
-    # Not dataclasses.asdict: it would copy named tuples and nested values as something else.
-    values = {entry.name: getattr(step, entry.name) for entry in fields(step)}
-    return {"verb": step.name if isinstance(step, Verb) else "decode", **values}
+    if isinstance(step, Verb):
+        return {"verb": step.name, **step.json_fields()}
+    return {"verb": "decode", **unusual(step)}
 
 
 def _step_from_json(document: Any) -> Decode | Verb:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from penstock import _native
 from penstock._reference.pack import pack
+from penstock._reference.patches import cut
 from penstock.decode import DecodeError, decode_pillow
 from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, blank_images
 from penstock.geometry import compose, orientation_matrix
@@ -74,6 +75,9 @@ def finish(
         mean=None if normalize is None else normalize.mean,
         std=None if normalize is None else normalize.std,
     )
+    spec = recipe.spec()
+    if spec.patch is not None and spec.max_patches is not None:
+        image = cut(image, spec.patch, spec.max_patches)
     matrix = compose(orientation_matrix(stored[0], stored[1], orientation), resolved.matrix)
     return Finished(image, matrix, stored, orientation, (resolved.height, resolved.width), notes)
 

@@ -208,7 +208,8 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
     notes: dict[int, tuple[str, ...]] = {}
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
-    images = blank_images(rows, spec, layout)
+    ragged: list[npt.NDArray[Any] | None] = [None] * rows
+    images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
     for row, position in enumerate(int(p) for p in positions):
         try:
             made = _make(plan, line.recipe, _data_of(line, position), line.order.seed, epoch, position)
@@ -235,8 +236,10 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         items=len(positions),
         layout=layout,
         statistics=None if normalize is None else (normalize.mean, normalize.std),
+        spec=spec,
+        ragged=None if line.batching is None else line.batching.ragged,
     )
-    return delivery.deliver(columns, index, labels, step=step, epoch=epoch)
+    return delivery.deliver(columns, index, labels, step=step, epoch=epoch, size=run.size_at(step))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,15 @@ def picture(
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
+def joined(patches: npt.NDArray[Any], size: int, rows: int, columns: int) -> npt.NDArray[Any]:
+    """The image [H, W, C] that patches [P, size * size * C] were cut from, of a grid of rows x columns."""
+    channels = patches.shape[1] // (size * size)
+    if not rows * columns:
+        return np.zeros((1, 1, channels), patches.dtype)
+    squares = patches[: rows * columns].reshape(rows, columns, size, size, channels)
+    return squares.transpose(0, 2, 1, 3, 4).reshape(rows * size, columns * size, channels)
+
+
 def contact_sheet(rows: Sequence[Row]) -> Image.Image:
     """The rows in a grid as near to square as it comes, each with its key; an invalid row is crossed out in red."""
     if not rows:

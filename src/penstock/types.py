@@ -81,14 +81,19 @@ class Spec:
     layout: LayoutName = "NHWC"
     patch: int | None = None  # side of a patch after patchify: an image is [max_patches, patch * patch * channels]
     max_patches: int | None = None
+    # (patch, max_patches) that a resize(max_patches=) has fitted the sides to; gone once another verb changes them.
+    budget: tuple[int, int] | None = None
+    ragged_as: RaggedName | None = None  # how a batch holds images of different sizes
 
     @property
     def ragged(self) -> bool:
-        """True where each image has an array of its own shape."""
+        """True where each image has its own size; never after patchify, which has one shape for all."""
         return self.patch is None and (self.height is None or self.width is None)
 
     def with_(self, **changes: Any) -> Spec:
-        """This Spec with some fields changed."""
+        """This Spec with some fields changed; a new size is no longer one that fits a budget of patches."""
+        if "height" in changes or "width" in changes:
+            changes.setdefault("budget", None)
         return replace(self, **changes)
 
     def shape(self, layout: LayoutName | None = None) -> tuple[int, ...]:
@@ -108,6 +113,9 @@ class Spec:
         height = "H" if self.height is None else str(self.height)
         width = "W" if self.width is None else str(self.width)
         sides = [height, width, str(self.channels)] if self.layout == "NHWC" else [str(self.channels), height, width]
+        if self.kind == "batch" and self.ragged_as == "list":
+            count = "N" if self.count is None else str(self.count)
+            return f"list of {count} {self.dtype} [{', '.join(sides)}] {self.range}"
         if self.kind == "batch":
             sides.insert(0, "N" if self.count is None else str(self.count))
         return f"{self.dtype} [{', '.join(sides)}] {self.range}"
@@ -157,11 +165,15 @@ class Row:
     failure: Failure | None = None
     layout: LayoutName = "NHWC"
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    patch: int | None = None  # side of a patch, where ``image`` is [P, D]
+    grid: tuple[int, int] | None = None  # (rows, columns) of its patches
 
     def show(self) -> Image:
         """This row as a Pillow picture (RGB uint8), normalisation undone; a notebook displays it."""
-        from penstock.sheet import picture
+        from penstock.sheet import joined, picture
 
+        if self.patch is not None and self.grid is not None:
+            return picture(joined(self.image, self.patch, *self.grid), "NHWC", self.statistics)
         return picture(self.image, self.layout, self.statistics)
 
     def _repr_png_(self) -> bytes:
@@ -186,6 +198,11 @@ class Batch:
     ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch. ``step`` counts the batches of this
     pass from where it began, so from 0 again after a state was loaded: that batch is
     ``line.batch_at(step, start=state["position"])``.
+
+    After ``patchify``, ``images`` is [N, P, D], ``grid`` int64 [N, 2] (rows, columns), ``patch_count`` int64 [N], and
+    ``positions`` int64 [N, P, 2] says (row, column) of each patch, -1 where a slot holds none of the image's. Where
+    images have each their own size (``batch(n, ragged=)``), ``sizes`` is int64 [N, 2] (height, width); with
+    ``ragged="list"``, ``images`` is a list of arrays, None for a failed row. All four are None where they do not apply.
     """
 
     images: npt.NDArray[Any]
@@ -201,6 +218,11 @@ class Batch:
     epoch: int
     layout: LayoutName = "NHWC"
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    sizes: npt.NDArray[np.int64] | None = None
+    positions: npt.NDArray[np.int64] | None = None
+    patch_count: npt.NDArray[np.int64] | None = None
+    grid: npt.NDArray[np.int64] | None = None
+    patch: int | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -213,7 +235,7 @@ class Batch:
         i = position % count
         failure = next((f for f in self.failures if f.index == self.index[i]), None) if not self.valid[i] else None
         return Row(
-            image=self.images[i],
+            image=self._image(i),
             label=int(self.labels[i]),
             key=self.keys[i],
             index=int(self.index[i]),
@@ -224,7 +246,20 @@ class Batch:
             failure=failure,
             layout=self.layout,
             statistics=self.statistics,
+            patch=self.patch,
+            grid=None if self.grid is None else (int(self.grid[i, 0]), int(self.grid[i, 1])),
         )
+
+    def _image(self, i: int) -> npt.NDArray[Any]:
+        """One row's image: without the padding that other rows' sizes brought; [0, 0, 3] where a list has none."""
+        image: npt.NDArray[Any] | None = self.images[i]
+        if image is None:
+            dtype = next((other.dtype for other in self.images if other is not None), np.uint8)
+            return np.zeros((0, 0, 3), dtype)
+        if self.sizes is None or image.ndim != 3:
+            return image
+        height, width = self.sizes[i].tolist()
+        return image[:height, :width] if self.layout == "NHWC" else image[:, :height, :width]
 
     def __iter__(self) -> Iterator[Row]:
         return (self[i] for i in range(len(self)))
@@ -234,7 +269,7 @@ class Batch:
         return {name: getattr(self, name) for name in BATCH_FIELDS}
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        """``images`` as a DLPack capsule, so that ``torch.from_dlpack(batch)`` works without a copy."""
+        """``images`` as a DLPack capsule, so that ``torch.from_dlpack(batch)`` works without a copy; not of a list."""
         return self.images.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -253,9 +288,9 @@ class Batch:
         return png(self.sheet())
 
     def __repr__(self) -> str:
-        shape = list(self.images.shape)
+        images = f"{self.images.dtype} {list(self.images.shape)}" if hasattr(self.images, "shape") else "a list"
         return (
-            f"Batch(step={self.step}, epoch={self.epoch}, images={self.images.dtype} {shape}, "
+            f"Batch(step={self.step}, epoch={self.epoch}, images={images}, "
             f"valid={int(self.valid.sum())}, damaged={int(self.damaged.sum())}, failures={len(self.failures)})"
         )
 
@@ -272,4 +307,8 @@ BATCH_FIELDS: tuple[str, ...] = (
     "failures",
     "step",
     "epoch",
+    "sizes",
+    "positions",
+    "patch_count",
+    "grid",
 )

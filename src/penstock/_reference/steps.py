@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock._reference.color import Color
 from penstock._reference.jpeg import Jpeg
+from penstock._reference.warp import Warp
 from penstock.geometry import Matrix, matrix
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from penstock.types import FilterName, PadModeName, PrecisionName
 
-__all__ = ["Crop", "Erase", "FlipX", "FlipY", "Pad", "Resize", "Rotate90", "Step"]
+__all__ = ["Color", "Crop", "Erase", "FlipX", "FlipY", "Jpeg", "Pad", "Resize", "Rotate90", "Step", "Warp"]
 
 Pixels = npt.NDArray[Any]
 Fill = int | tuple[int, ...]
@@ -86,10 +88,9 @@ class Resize:
     def apply(self, image: Pixels) -> Pixels:
         """The resized image: uint8, or float32 where ``precision`` says so."""
         if self.precision == "float32":
-            from penstock._reference import resample_float
+            from penstock._reference.resample_float import resample_float
 
-            resized: Pixels = resample_float.resize(image, self.height, self.width, self.filter, self.box)
-            return resized
+            return resample_float(image, self.height, self.width, self.filter, self.box)
         from PIL import Image
 
         box = None
@@ -225,4 +226,4 @@ class Erase:
         return height, width
 
 
-Step = Crop | Resize | FlipX | FlipY | Rotate90 | Pad | Erase | Jpeg
+Step = Crop | Resize | FlipX | FlipY | Rotate90 | Pad | Erase | Jpeg | Color | Warp

@@ -18,7 +18,7 @@ from penstock.pipeline import Pipeline
 if TYPE_CHECKING:
     from PIL import Image
 
-    from penstock.types import Failure, FilterName
+    from penstock.types import Failure, FilterName, ModeName
 
 Answer = Literal["identical", "differs", "only Pillow", "only Penstock", "neither", "limit"]
 
@@ -35,8 +35,8 @@ class Verdict:
     detail: str = ""
 
 
-def pillow_pixels(data: bytes) -> Image.Image:
-    """What Pillow makes of one file, by its public calls alone: open, upright, RGB; raises what Pillow raises."""
+def pillow_pixels(data: bytes, mode: ModeName = "RGB") -> Image.Image:
+    """What Pillow makes of one file, by its public calls alone: open, upright, convert; raises what Pillow raises."""
     from PIL import ExifTags, Image
 
     # Written out again on purpose: a referee that shared the decoder's own table would share its mistakes.
@@ -56,32 +56,37 @@ def pillow_pixels(data: bytes) -> Image.Image:
             turn = turns.get(image.getexif().get(ExifTags.Base.Orientation, 1))
         except Exception:  # noqa: BLE001 - a broken EXIF block never fails an image; exif_transpose would
             turn = None
-        return (image if turn is None else image.transpose(turn)).convert("RGB")
+        return (image if turn is None else image.transpose(turn)).convert(mode)
 
 
 def verify(
-    line: Pipeline, root: str | os.PathLike[str], height: int, width: int, filter: FilterName = "bilinear"
+    line: Pipeline,
+    root: str | os.PathLike[str],
+    height: int,
+    width: int,
+    filter: FilterName = "bilinear",
+    mode: ModeName = "RGB",
 ) -> Iterator[Verdict]:
     """One verdict for each item of a folder's line, in order; ``root`` is that folder.
 
     Both of Penstock's answers come out of running lines, not of a look at the single file.
     """
     base = Path(root)
-    decoded = line.decode()
+    decoded = line.decode(mode=mode)
     resized = decoded.resize(height, width, filter=filter)
     with decoded.run(on_failure="blank") as whole, resized.run(on_failure="blank") as small:
         for row, reduced in zip(whole, small, strict=True):
-            yield _verdict(row, reduced, base / row.key, (width, height), filter)
+            yield _verdict(row, reduced, base / row.key, (width, height), filter, mode)
 
 
-def _verdict(row: Any, reduced: Any, path: Path, size: tuple[int, int], filter: FilterName) -> Verdict:
+def _verdict(row: Any, reduced: Any, path: Path, size: tuple[int, int], filter: FilterName, mode: ModeName) -> Verdict:
     from PIL import Image
 
     failure: Failure | None = row.failure or reduced.failure
     if failure is not None and failure.cause in OWN_LIMITS:
         return Verdict(row.key, "limit", failure.message)
     try:
-        picture = pillow_pixels(path.read_bytes())
+        picture = pillow_pixels(path.read_bytes(), mode)
     except Exception as error:  # noqa: BLE001 - whatever Pillow raises is its answer
         refusal = f"{type(error).__name__}: {error}"
         if failure is not None:
@@ -89,11 +94,17 @@ def _verdict(row: Any, reduced: Any, path: Path, size: tuple[int, int], filter: 
         return Verdict(row.key, "only Penstock", f"Pillow: {refusal}")
     if failure is not None:
         return Verdict(row.key, "only Pillow", failure.message)
-    wrong = _difference("decoded", row.image, np.asarray(picture))
+    wrong = _difference("decoded", row.image, _pixels(picture))
     if not wrong:
-        expected = np.asarray(picture.resize(size, Image.Resampling[filter.upper()]))
+        expected = _pixels(picture.resize(size, Image.Resampling[filter.upper()]))
         wrong = _difference("resized", reduced.image, expected)
     return Verdict(row.key, "differs" if wrong else "identical", wrong)
+
+
+def _pixels(picture: Image.Image) -> npt.NDArray[Any]:
+    """uint8 [H, W, C]; Pillow leaves the one channel of a grey picture out."""
+    pixels = np.asarray(picture)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def _difference(what: str, found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from penstock.sniff import describe_bytes, plugin_format
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["DecodeError", "Decoded", "decode_pillow"]
+__all__ = ["DecodeError", "Decoded", "decode_pillow", "opened"]
 
 # These need another program (EPS: Ghostscript), Windows' own drawing calls (WMF, EMF), a handler that Pillow does not
 # have (BUFR, GRIB, HDF5), or cannot be decoded at all (MPEG). Documents and drawings are programs to run, not pictures
@@ -77,6 +79,20 @@ def decode_pillow(data: bytes, decode: Decode) -> Decoded:
         except Exception as error:
             raise _failure(data, error, decode) from None
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def opened(data: bytes, decode: Decode) -> Iterator[tuple[Image.Image, int]]:
+    """The image as Pillow opens it, its pixels not decoded, and its orientation; DecodeError where Pillow refuses."""
+    if not data:
+        raise DecodeError("not an image", "expected an image, found 0 bytes")
+    try:
+        with recorded_warnings(), _open(data) as image:
+            yield image, _orientation(image)
+    except MissingPluginError as missing:
+        raise DecodeError("missing plugin", str(missing)) from None
+    except Exception as error:
+        raise _failure(data, error, decode) from None
 
 
 def _decode(data: bytes, decode: Decode, warned: list[str]) -> Decoded:

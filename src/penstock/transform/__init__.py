@@ -9,14 +9,21 @@ from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, Normaliza
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
 from penstock.transform.pad_to_multiple import PadToMultiple
+from penstock.transform.patchify import Patchify
 from penstock.transform.random_crop import RandomCrop
 from penstock.transform.random_erasing import RandomErasing
+from penstock.transform.rand_augment import RandAugment
+from penstock.transform.random_affine import RandomAffine
+from penstock.transform.random_color_jitter import RandomColorJitter
+from penstock.transform.random_grayscale import RandomGrayscale
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
 from penstock.transform.random_rotate90 import RandomRotate90
 from penstock.transform.random_vertical_flip import RandomVerticalFlip
 from penstock.transform.resize import Resize
+from penstock.transform.trivial_augment import TrivialAugment
 from penstock.transform.verb import Spatial, StepError, Verb
+from penstock.transform.warp import Warp
 
 __all__ = [
     "CLIP",
@@ -31,8 +38,13 @@ __all__ = [
     "Pad",
     "PadTo",
     "PadToMultiple",
+    "Patchify",
     "RandomCrop",
     "RandomErasing",
+    "RandAugment",
+    "RandomAffine",
+    "RandomColorJitter",
+    "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "RandomRotate90",
@@ -40,5 +52,7 @@ __all__ = [
     "Resize",
     "Spatial",
     "StepError",
+    "TrivialAugment",
     "Verb",
+    "Warp",
 ]

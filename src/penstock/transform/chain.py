@@ -15,14 +15,21 @@ from penstock.transform.normalize import Normalize
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
 from penstock.transform.pad_to_multiple import PadToMultiple
+from penstock.transform.patchify import Patchify
 from penstock.transform.random_crop import RandomCrop
 from penstock.transform.random_erasing import RandomErasing
+from penstock.transform.rand_augment import RandAugment
+from penstock.transform.random_affine import RandomAffine
+from penstock.transform.random_color_jitter import RandomColorJitter
+from penstock.transform.random_grayscale import RandomGrayscale
 from penstock.transform.random_horizontal_flip import RandomHorizontalFlip
 from penstock.transform.random_resized_crop import RandomResizedCrop
 from penstock.transform.random_rotate90 import RandomRotate90
 from penstock.transform.random_vertical_flip import RandomVerticalFlip
 from penstock.transform.resize import Resize
+from penstock.transform.trivial_augment import TrivialAugment
 from penstock.transform.verb import Verb
+from penstock.transform.warp import Warp
 
 __all__ = ["VERBS", "Chain"]
 
@@ -88,4 +95,11 @@ class Chain(ABC):
     random_rotate90 = _verb(RandomRotate90)
     random_erasing = _verb(RandomErasing)
     jpeg_roundtrip = _verb(JpegRoundtrip)
+    warp = _verb(Warp)
+    random_affine = _verb(RandomAffine)
+    random_color_jitter = _verb(RandomColorJitter)
+    random_grayscale = _verb(RandomGrayscale)
+    rand_augment = _verb(RandAugment)
+    trivial_augment = _verb(TrivialAugment)
     normalize = _verb(Normalize)
+    patchify = _verb(Patchify)

@@ -37,7 +37,8 @@ class RandomCrop(Spatial):
     uint8, uint16 or float32 [H, W, C] in, [height, width, C] out. ``padding``, one number or (top, left, bottom,
     right), is added first; ``pad_if_needed`` adds to an image that is smaller still what is missing, on both sides;
     ``mode`` and ``fill`` are those of the verb pad: torchvision's RandomCrop. Drawn from (seed, epoch, source
-    index, the step's number among the random ones). Raises PlanError for arguments that cannot be; an image fails that is smaller.
+    index, the step's number among the random ones). Raises PlanError for arguments that cannot be; an
+    image fails that is smaller.
 
     >>> RandomCrop(32, 32, padding=4).describe()
     'random_crop H=32 W=32 padding=4 fill=0'

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from penstock.errors import PlanError
 from penstock.transform.pad import pad_steps
+from penstock.transform.patch_size import check_patches, patches_native, patches_size, patches_written
 from penstock.transform.verb import (
     DTYPES,
     FILTERS,
@@ -36,19 +37,20 @@ __all__ = ["Resize"]
 
 FITS = ("fill", "cover", "contain", "inside")
 FLOAT_FILTERS = ("bilinear", "bicubic", "lanczos")
-_WAYS = "(height, width), short_side= or long_side="
+_WAYS = "(height, width), short_side=, long_side= or max_patches="
 
 
 @dataclass(frozen=True, slots=True)
 class Resize(Spatial):
-    """Resizes to (height, width), or one side to ``short_side`` or ``long_side`` with the aspect kept.
+    """Resizes to (height, width), or with the aspect kept: one side to a length, or the area to a budget of patches.
 
     uint8 [H, W, C] in and out, bit-identical to Pillow's ``resize`` with the same filter (antialiased).
 
     ``fit="fill"`` stretches. ``fit="cover"`` fills the size from a centred part of the image with its aspect, in one
     resize (PIL.ImageOps.fit). ``fit="contain"`` keeps the whole image and lays it in the middle of the colour ``fill``
     (PIL.ImageOps.pad). ``fit="inside"`` only keeps the aspect: the largest size inside (height, width)
-    (PIL.ImageOps.contain).
+    (PIL.ImageOps.contain), or with ``rounding="even"`` both sides divided by the larger of the two ratios and rounded, as
+    timm and OpenCLIP do.
 
     With ``short_side=n`` the long side is ``int(n * long / short)``, and with ``long_side=n`` the short one is
     ``int(n * short / long)``, as in torchvision; ``fit="inside"`` is the same with rounding. ``max_side`` caps the long
@@ -56,8 +58,12 @@ class Resize(Spatial):
     Hugging Face do that have a shortest and a longest edge, such as DETR's. ``enlarge=False`` leaves an image as it is
     that would become larger (inside, short_side, long_side).
 
+    With ``max_patches=`` and ``patch=`` the sides are multiples of ``patch * multiple`` and hold at most that many
+    patches; ``rounding="ceil"`` is the rule of SigLIP 2 NaFlex and the default, ``rounding="floor"`` that of Gemma 4.
+
     ``precision="float32"`` rounds nothing, neither between the passes nor after them: float32 [H, W, C] out, 0 to 255,
-    also from uint16 and float32, with the filters bilinear, bicubic and lanczos; jax.image.resize's numbers.
+    also from uint16 (divided by 257) and float32, with the filters bilinear, bicubic and lanczos; jax.image.resize's
+    numbers.
 
     Raises PlanError for sizes and words that cannot be; an image fails when a side of its new size rounds to 0 or its
     new size exceeds 178,956,970 pixels.
@@ -66,6 +72,8 @@ class Resize(Spatial):
     'resize H=224 W=224 cover bilinear'
     >>> Resize(short_side=800, max_side=1333, rounding="even").describe()
     'resize short_side=800 max_side=1333 even bilinear'
+    >>> Resize(max_patches=256, patch=16).describe()
+    'resize max_patches=256 patch=16 bilinear'
     """
 
     height: int | None = None
@@ -73,7 +81,10 @@ class Resize(Spatial):
     short_side: int | None = field(default=None, kw_only=True)
     max_side: int | None = field(default=None, kw_only=True)
     long_side: int | None = field(default=None, kw_only=True)
-    rounding: Literal["floor", "even"] | None = field(default=None, kw_only=True)
+    max_patches: int | None = field(default=None, kw_only=True)
+    patch: int | None = field(default=None, kw_only=True)
+    multiple: int = field(default=1, kw_only=True)
+    rounding: Literal["floor", "even", "ceil"] | None = field(default=None, kw_only=True)
     fit: FitName = field(default="fill", kw_only=True)
     fill: Colour = field(default=0, kw_only=True)
     enlarge: bool = field(default=True, kw_only=True)
@@ -113,7 +124,9 @@ class Resize(Spatial):
             spec = sized(self, spec)
         else:
             spec = spec.with_(height=self.height, width=self.width)
-        return spec if exact else spec.with_(dtype="float32")
+        if self.max_patches is not None:
+            spec = spec.with_(budget=(self.patch, self.max_patches))
+        return spec if exact else spec.with_(dtype="float32", range="0..255")
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
@@ -124,6 +137,7 @@ class Resize(Spatial):
         ]
         if self.height is not None:
             words = [f"H={self.height} W={self.width} {self.fit}"]
+        words += patches_written(self)
         if self.rounding is not None:
             words.append(self.rounding)
         if self.fit == "contain":
@@ -157,6 +171,8 @@ class Resize(Spatial):
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         common = {"filter": self.filter, "enlarge": self.enlarge, "precision": self.precision}
+        if self.max_patches is not None:
+            return {**patches_native(self), **common}
         if self.short_side is not None:
             return {
                 "kind": "resize_short_side",
@@ -172,6 +188,7 @@ class Resize(Spatial):
             "height": self.height,
             "width": self.width,
             "fit": self.fit,
+            "rounding": self.rounding or "floor",
             "fill": four(self.fill),
             **common,
         }
@@ -181,7 +198,9 @@ class Resize(Spatial):
         return self.height is None or self.fit == "inside"
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the resize, which may be 0 or too large."""
+        """(height, width) of the resize, which may be 0 or too large; raises StepError where no budget fits."""
+        if self.max_patches is not None:
+            return patches_size(self, height, width)
         short, long = sorted((height, width))
         if self.short_side is not None:
             scaled = short_side_even if self.rounding == "even" else short_side_floor
@@ -190,6 +209,8 @@ class Resize(Spatial):
             new_short, new_long = self.long_side * short // long, self.long_side
         else:
             assert self.height is not None and self.width is not None  # _check_size saw to it
+            if self.rounding == "even":
+                return divided(height, width, self.height, self.width)
             if self.fit in ("contain", "inside"):
                 return contained(height, width, self.height, self.width)
             return self.height, self.width
@@ -203,11 +224,15 @@ def _check_size(verb: Resize) -> None:
             f"resize({verb.height!r}): expected two numbers, found {type(verb.height).__name__} of them; write "
             f"resize({', '.join(str(side) for side in verb.height)}), height first."
         )
-    given = [verb.height is not None or verb.width is not None, verb.short_side is not None, verb.long_side is not None]
+    given = [verb.height is not None or verb.width is not None]
+    given += [getattr(verb, name) is not None for name in ("short_side", "long_side", "max_patches")]
     if not any(given):
         raise PlanError(f"{call(verb)}: expected {_WAYS}, found no size.")
     if sum(given) > 1:
-        raise PlanError(f"{call(verb)}: expected {_WAYS}, found {'both' if sum(given) == 2 else 'all three'}.")
+        raise PlanError(f"{call(verb)}: expected {_WAYS}, found {'both' if sum(given) == 2 else 'several'}.")
+    check_patches(verb)
+    if verb.max_patches is not None:
+        return
     if verb.short_side is not None:
         whole(verb, "short_side")
     elif verb.long_side is not None:
@@ -224,12 +249,15 @@ def _check_size(verb: Resize) -> None:
 
 def _check_aspect(verb: Resize) -> None:
     """What belongs to the sizes that keep the aspect, and what does not."""
-    kept = "short_side" if verb.short_side is not None else "long_side" if verb.long_side is not None else None
+    kept = next((n for n in ("short_side", "long_side", "max_patches") if getattr(verb, n) is not None), None)
     if kept is not None and verb.fit != "fill":
         raise PlanError(f"{call(verb)}: expected no fit= with {kept}=, which keeps the aspect, found fit={verb.fit!r}.")
     if verb.max_side is None:
-        if verb.rounding is not None:
-            raise PlanError(f"{call(verb)}: expected rounding= with max_side=, found no max_side=.")
+        if verb.rounding is None or verb.max_patches is not None:
+            return
+        if verb.fit != "inside":
+            raise PlanError(f"{call(verb)}: expected rounding= with max_side= or fit='inside', found neither.")
+        word(verb, "rounding", ("floor", "even"))
         return
     whole(verb, "max_side")
     if verb.short_side is None:
@@ -270,6 +298,12 @@ def contained(height: int, width: int, most_height: int, most_width: int) -> tup
     if image_ratio < ratio:
         return most_height, round(width / height * most_height)
     return most_height, most_width
+
+
+def divided(height: int, width: int, most_height: int, most_width: int) -> tuple[int, int]:
+    """The same up to a pixel, as timm's and OpenCLIP's ResizeKeepRatio have it; they differ where a side ends in a half."""
+    ratio = max(height / most_height, width / most_width)
+    return round(height / ratio), round(width / ratio)
 
 
 def cover_box(height: int, width: int, new_height: int, new_width: int) -> tuple[float, float, float, float]:

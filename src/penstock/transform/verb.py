@@ -62,6 +62,14 @@ class Verb(ABC):
         """The verb and its arguments in one short text."""
         return f"{self.name} {self.arguments()}".rstrip()
 
+    def json_fields(self) -> dict[str, Any]:
+        """The arguments that are not the default, by name; raises PlanError for a verb that has no JSON."""
+        return unusual(self)
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """What the fingerprint holds of the verb: its JSON, or what stands for it where it has none."""
+        return self.json_fields()
+
 
 @dataclass(frozen=True, slots=True)
 class Spatial(Verb):
@@ -82,8 +90,19 @@ def written(name: str, arguments: Iterable[tuple[str, Any, bool]]) -> str:
     positional = True
     for argument, value, keyword_only in arguments:
         positional = positional and not keyword_only
-        texts.append(f"{value!r}" if positional else f"{argument}={value!r}")
+        shown = getattr(value, "__qualname__", None) or repr(value)  # a function by its name, not by its address
+        texts.append(shown if positional else f"{argument}={shown}")
     return f"{name}({', '.join(texts)})"
+
+
+def unusual(step: Any) -> dict[str, Any]:
+    """The fields of a step that differ from their defaults, as JSON holds them.
+
+    What is as usual is left out, so that a fingerprint outlives the options that later versions add.
+    """
+    # Not dataclasses.asdict: it would copy named tuples and nested values as something else.
+    values = {entry.name: (getattr(step, entry.name), entry.default) for entry in fields(step)}
+    return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}
 
 
 def call(verb: Any) -> str:

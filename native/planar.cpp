@@ -1,0 +1,187 @@
+// Weights of a plane's axis, and the readable kernels.
+#include "planar.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace penstock {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+constexpr size_t kCachedAxes = 64;
+constexpr int32_t kOne = 1 << kPlaneBits;
+constexpr int kColourBits = 5;  // fraction kept while colours are added up
+
+struct Shape {
+  double support;
+  double (*at)(double x);
+};
+
+double sinc(double x) { return x == 0.0 ? 1.0 : std::sin(kPi * x) / (kPi * x); }
+
+// The filters' shapes, as resample.cpp describes them.
+Shape shape_of(Filter filter) {
+  switch (filter) {
+    case Filter::bicubic:
+      return {2.0, [](double x) {
+                x = std::fabs(x);
+                if (x < 1.0) return (1.5 * x - 2.5) * x * x + 1.0;
+                return x < 2.0 ? ((x - 5.0) * x + 8.0) * x * -0.5 + 2.0 : 0.0;
+              }};
+    case Filter::lanczos:
+      return {3.0, [](double x) { return std::fabs(x) < 3.0 ? sinc(x) * sinc(x / 3.0) : 0.0; }};
+    case Filter::hamming:
+      return {1.0, [](double x) { return std::fabs(x) < 1.0 ? sinc(x) * (0.54 + 0.46 * std::cos(kPi * x)) : 0.0; }};
+    case Filter::box:
+      return {0.5, [](double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }};
+    default:
+      return {1.0, [](double x) { return std::max(1.0 - std::fabs(x), 0.0); }};
+  }
+}
+
+// Whole weights that sum to kOne: what rounding leaves over goes to the largest.
+void to_fixed(const std::vector<double>& values, int count, int16_t* out) {
+  double sum = 0.0;
+  for (int k = 0; k < count; ++k) sum += values[k];
+  int32_t left = kOne;
+  int largest = 0;
+  for (int k = 0; k < count; ++k) {
+    out[k] = static_cast<int16_t>(std::lround(values[k] / sum * kOne));
+    left -= out[k];
+    if (out[k] > out[largest]) largest = k;
+  }
+  out[largest] = static_cast<int16_t>(std::min(out[largest] + left, 32767));
+}
+
+// Four outputs a group, four taps a step: the bytes of the group's 16-byte load that each takes.
+void pack(PlaneAxis& axis) {
+  const int groups = static_cast<int>(axis.first.size()) / kPlaneGroup;
+  axis.grouped = true;
+  for (int g = 0; g < groups; ++g) {
+    const int32_t* first = axis.first.data() + g * kPlaneGroup;
+    for (int j = 0; j < kPlaneGroup; ++j) {
+      axis.grouped = axis.grouped && first[j] >= first[0] && first[j] - first[0] <= kPlaneReach;
+    }
+  }
+  if (!axis.grouped) return;
+  const int steps = axis.taps / kPlaneTaps;
+  axis.masks.resize(static_cast<size_t>(groups) * 16);
+  axis.packed.resize(static_cast<size_t>(groups) * steps * 16);
+  for (int g = 0; g < groups; ++g) {
+    for (int j = 0; j < kPlaneGroup; ++j) {
+      const int o = g * kPlaneGroup + j;
+      for (int k = 0; k < kPlaneTaps; ++k) {
+        axis.masks[static_cast<size_t>(g) * 16 + j * kPlaneTaps + k] =
+            static_cast<uint8_t>(axis.first[o] - axis.first[g * kPlaneGroup] + k);
+      }
+      for (int t = 0; t < axis.taps; ++t) {
+        const size_t step = static_cast<size_t>(g) * steps + t / kPlaneTaps;
+        axis.packed[step * 16 + j * kPlaneTaps + t % kPlaneTaps] = axis.weights[static_cast<size_t>(o) * axis.taps + t];
+      }
+    }
+  }
+}
+
+uint8_t clip8(int32_t value) { return static_cast<uint8_t>(std::clamp(value, 0, 255)); }
+
+void vertical(const uint8_t* const* rows, const int16_t* weights, int count, int bytes, uint8_t* out) {
+  for (int x = 0; x < bytes; ++x) {
+    int32_t sum = kOne / 2;
+    for (int k = 0; k < count; ++k) sum += rows[k][x] * weights[k];
+    out[x] = clip8(sum >> kPlaneBits);
+  }
+}
+
+void horizontal(const PlaneAxis& axis, const uint8_t* in, uint8_t* out) {
+  const int16_t* weights = axis.weights.data();
+  for (int o = 0; o < axis.out_size; ++o, weights += axis.taps) {
+    const uint8_t* from = in + (axis.first[o] - axis.low);
+    int32_t sum = kOne / 2;
+    for (int k = 0; k < axis.taps; ++k) sum += from[k] * weights[k];
+    out[o] = clip8(sum >> kPlaneBits);
+  }
+}
+
+// round(difference * weight / 2^14) with kColourBits of fraction; what pmulhrsw computes.
+int32_t part(int difference, int weight) { return ((difference << (kColourBits + 1)) * weight + (1 << 14)) >> 15; }
+
+void colours(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, uint8_t* out) {
+  for (int x = 0; x < width; ++x, out += 3) {
+    const int32_t y = (luma[x] << kColourBits) + (1 << (kColourBits - 1));
+    const int cb = blue[x] - 128, cr = red[x] - 128;
+    out[0] = clip8((y + part(cr, 22970)) >> kColourBits);
+    out[1] = clip8((y - part(cb, 5638) - part(cr, 11700)) >> kColourBits);
+    out[2] = clip8((y + part(cb, 29032)) >> kColourBits);
+  }
+}
+
+}  // namespace
+
+bool PlaneRequest::operator==(const PlaneRequest& o) const {
+  return in_size == o.in_size && out_size == o.out_size && box_start == o.box_start && box_end == o.box_end &&
+         filter == o.filter && width == o.width;
+}
+
+PlaneAxis build_plane_axis(const PlaneRequest& r) {
+  PlaneAxis axis;
+  axis.out_size = r.out_size;
+  const Shape shape = shape_of(r.filter);
+  const double width = std::max(r.width, 1.0), scale = (r.box_end - r.box_start) / r.out_size;
+  const double support = shape.support * width;
+  const auto low_of = [&](double center) { return std::max(static_cast<int>(center - support + 0.5), 0); };
+  const auto high_of = [&](double center) { return std::min(static_cast<int>(center + support + 0.5), r.in_size); };
+  int longest = 1;
+  for (int o = 0; o < r.out_size; ++o) {
+    const double center = r.box_start + (o + 0.5) * scale;
+    longest = std::max(longest, high_of(center) - low_of(center));
+  }
+  axis.taps = (longest + kPlaneTaps - 1) / kPlaneTaps * kPlaneTaps;
+  const int outputs = (r.out_size + 2 * kPlaneGroup - 1) / (2 * kPlaneGroup) * (2 * kPlaneGroup);
+  axis.first.resize(outputs);
+  axis.weights.assign(static_cast<size_t>(outputs) * axis.taps, 0);
+  axis.low = r.in_size;
+  std::vector<double> values(static_cast<size_t>(longest) + 1);
+  for (int o = 0; o < r.out_size; ++o) {
+    const double center = r.box_start + (o + 0.5) * scale;
+    int low = std::min(low_of(center), r.in_size - 1);
+    const int count = std::max(high_of(center) - low, 1);
+    double sum = 0.0;
+    for (int k = 0; k < count; ++k) sum += values[k] = shape.at((k + low - center + 0.5) / width);
+    if (sum == 0.0) values[0] = 1.0;
+    // Near the end the taps would leave the plane: they start earlier.
+    const int start = std::max(std::min(low, r.in_size - axis.taps), 0);
+    axis.first[o] = start;
+    to_fixed(values, count, axis.weights.data() + static_cast<size_t>(o) * axis.taps + (low - start));
+    axis.low = std::min(axis.low, start);
+    axis.high = std::max(axis.high, std::min(start + axis.taps, r.in_size));
+  }
+  for (int o = r.out_size; o < outputs; ++o) axis.first[o] = axis.first[r.out_size - 1];
+  pack(axis);
+  return axis;
+}
+
+std::shared_ptr<const PlaneAxis> PlaneAxisCache::get(const PlaneRequest& request) {
+  for (const auto& entry : entries_) {
+    if (entry.first == request) return entry.second;
+  }
+  if (entries_.size() >= kCachedAxes) entries_.erase(entries_.begin());
+  entries_.emplace_back(request, std::make_shared<PlaneAxis>(build_plane_axis(request)));
+  return entries_.back().second;
+}
+
+const PlaneKernels& portable_plane_kernels() {
+  static const PlaneKernels table = {"portable", vertical, horizontal, colours};
+  return table;
+}
+
+const PlaneKernels& plane_kernels() {
+  static const PlaneKernels& chosen = []() -> const PlaneKernels& {
+    const PlaneKernels* avx2 = avx2_plane_kernels();
+    const bool wanted = std::strcmp(kernels().name, "avx2") == 0;
+    return wanted && avx2 != nullptr ? *avx2 : portable_plane_kernels();
+  }();
+  return chosen;
+}
+
+}  // namespace penstock
