@@ -74,6 +74,9 @@ uint32_t notes_of(const Header& header, const DecodeOptions& options) {
   if (header.depth == 16 && options.depth == DecodeOptions::Depth::eight) {
     notes |= header.components == 1 ? kNoteClipped : kNoteReduced;
   }
+  // Grey with alpha of 16 bits is RGBA to Pillow.
+  const bool colours = header.components >= 3 || (header.components == 2 && header.depth == 16);
+  if (options.mode == DecodeOptions::Mode::grey && colours) notes |= kNoteColour;
   return notes;
 }
 

@@ -34,6 +34,7 @@ enum Note : uint32_t {
   kNoteAlpha = 4,       // an alpha channel or a transparent colour was dropped
   kNoteClipped = 8,     // grey of 16 bits was clipped to 8, as Pillow's mode I;16 is
   kNoteReduced = 16,    // of samples of 16 bits the high byte was kept
+  kNoteColour = 32,     // grey was made of colours
 };
 
 // What is lost when the native decoder does as `options` say.

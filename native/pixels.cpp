@@ -30,28 +30,24 @@ void store(uint8_t* out, unsigned sample) {
   std::memcpy(out, &value, sizeof value);
 }
 
-// One pixel of 16 bits a sample; `widen` is 257 where the samples have 8 bits.
-template <typename SampleType>
-void finish_wide(const SampleType* rgba, int count, const DecodeOptions& options, unsigned widen, uint8_t* out) {
-  const int channels = options.mode == DecodeOptions::Mode::rgba ? 4 : 3;
-  const bool composite = options.composite && channels == 3;
-  for (int x = 0; x < count; ++x, rgba += 4) {
-    const uint64_t alpha = uint64_t{rgba[3]} * widen;
-    for (int i = 0; i < channels; ++i, out += 2) {
-      uint64_t sample = uint64_t{rgba[i]} * widen;
-      if (composite) {
-        const uint64_t under = uint64_t{options.background[i]} * 257;
-        sample = (sample * alpha + under * (65535 - alpha) + 32767) / 65535;
-      }
-      store(out, static_cast<unsigned>(sample));
-    }
-  }
+// The pixel as 16 bits a sample, of what it is in 8.
+void widen(const uint8_t* pixel, int channels, bool grey, uint8_t* out) {
+  const unsigned luma = (pixel[0] * 19595u + pixel[1] * 38470u + pixel[2] * 7471u + 0x8000u) >> 16;
+  for (int i = 0; i < channels; ++i) store(out + i * 2, (grey ? luma : pixel[i]) * 257);
 }
 
 }  // namespace
 
 void finish_pixels(const uint8_t* rgba, int count, const DecodeOptions& options, uint8_t* out) {
-  if (options.depth == DecodeOptions::Depth::sixteen) return finish_wide(rgba, count, options, 257, out);
+  if (options.depth == DecodeOptions::Depth::sixteen) {
+    const bool keep = options.mode == DecodeOptions::Mode::rgba, grey = options.mode == DecodeOptions::Mode::grey;
+    for (int x = 0; x < count; ++x, rgba += 4, out += keep ? 8 : 6) {
+      uint8_t laid[3];
+      if (options.composite && !keep) lay_over(rgba, options.background, laid);
+      widen(options.composite && !keep ? laid : rgba, keep ? 4 : 3, grey, out);
+    }
+    return;
+  }
   if (options.mode == DecodeOptions::Mode::rgba) {
     std::memcpy(out, rgba, static_cast<size_t>(count) * 4);
   } else if (options.composite) {
@@ -66,7 +62,17 @@ void finish_pixels(const uint8_t* rgba, int count, const DecodeOptions& options,
 }
 
 void finish_pixels(const uint16_t* rgba, int count, const DecodeOptions& options, uint8_t* out) {
-  finish_wide(rgba, count, options, 1, out);
+  const int channels = options.mode == DecodeOptions::Mode::rgba ? 4 : 3;
+  for (int x = 0; x < count; ++x, rgba += 4) {
+    const uint64_t alpha = rgba[3];
+    for (int i = 0; i < channels; ++i, out += 2) {
+      uint64_t sample = rgba[i];
+      if (options.composite && channels == 3) {
+        sample = (sample * alpha + uint64_t{options.background[i]} * 257 * (65535 - alpha) + 32767) / 65535;
+      }
+      store(out, static_cast<unsigned>(sample));
+    }
+  }
 }
 
 }  // namespace penstock

@@ -11,9 +11,9 @@ constexpr size_t pushed_pixel_bytes(const DecodeOptions& options) {
          sample_bytes(options.depth == DecodeOptions::Depth::sixteen ? Sample::uint16 : Sample::uint8);
 }
 
-// `count` pixels of RGBA to RGB or RGBA. Samples of 8 bits become 16 by times 257. A background of 8 bits is laid under
-// samples of 8 bits with the arithmetic of Pillow's alpha_composite, and under samples of 16 bits (options.depth
-// sixteen) by (colour * alpha + background * 257 * (65535 - alpha) + 32767) / 65535.
+// `count` pixels of RGBA to RGB or RGBA. From samples of 8 bits: a background is laid under them with the arithmetic of
+// Pillow's alpha_composite; for 16 bits what comes out (mode grey: Pillow's grey of it) is times 257. From samples of
+// 16 bits: (colour * alpha + background * 257 * (65535 - alpha) + 32767) / 65535.
 void finish_pixels(const uint8_t* rgba, int count, const DecodeOptions& options, uint8_t* out);
 void finish_pixels(const uint16_t* rgba, int count, const DecodeOptions& options, uint8_t* out);
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Looks for what the build needs from the system: a C++ compiler, libjpeg-turbo's headers, and a Python with headers and
-# venv. Where something is missing: installs it (Debian and Ubuntu, as root or with sudo), or names the packages and stops.
+# Looks for what the build needs from the system: a C++ compiler, the headers of libjpeg-turbo, libpng and libwebp, and
+# a Python with headers and venv. Where something is missing: installs it (Debian and Ubuntu, as root or with sudo), or names the packages and stops.
 #
 #   scripts/system_packages.sh [PYTHON]
 set -euo pipefail
@@ -19,6 +19,12 @@ look() {
   if ! has_jpeg; then
     # Debian's libjpeg-dev is libjpeg-turbo, under one name on Debian and Ubuntu.
     need "libjpeg-turbo's headers" libjpeg-dev libjpeg-turbo-devel "brew install jpeg-turbo"
+  fi
+  if ! has_header libpng16/png.h; then
+    need "libpng's headers" libpng-dev libpng-devel "brew install libpng"
+  fi
+  if ! has_header webp/demux.h; then
+    need "libwebp's headers" libwebp-dev libwebp-devel "brew install webp"
   fi
   if ! command -v "$python" >/dev/null; then
     need "$python" "python3 python3-dev python3-venv" "python3 python3-devel" "brew install python"
@@ -45,6 +51,15 @@ has_jpeg() {
   done
   printf '%s\n' '#include <cstddef>' '#include <cstdio>' '#include <jpeglib.h>' '#ifndef LIBJPEG_TURBO_VERSION' '#error' '#endif' |
     c++ ${include[@]+"${include[@]}"} -E -x c++ - >/dev/null 2>&1
+}
+
+has_header() {  # has_header NAME, where the compiler or Homebrew has it
+  if ! command -v c++ >/dev/null; then [[ -e /usr/include/$1 ]]; return; fi
+  local include=()
+  for prefix in /opt/homebrew /usr/local; do
+    if [[ -d $prefix/include ]]; then include+=("-I$prefix/include"); fi
+  done
+  printf '#include <%s>\n' "$1" | c++ ${include[@]+"${include[@]}"} -E -x c++ - >/dev/null 2>&1
 }
 
 name_them() {

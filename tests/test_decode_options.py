@@ -172,10 +172,13 @@ def test_floating_point_is_pillows_at_every_depth():
         assert out.notes == ("16 bit clipped",)
 
 
-def test_16_bit_colours_are_what_pillow_gives():
+def test_16_bit_colours_of_a_png_are_kept_and_else_what_pillow_gives():
     samples = RANDOM.integers(0, 65536, (4, 5, 3), dtype=np.uint16)
-    out = decode_pillow(deep_png(samples, 2), Decode(depth=16))
-    assert np.array_equal(out.pixels, (samples >> 8) * 257) and out.notes == ("16 bit reduced",)
+    data = deep_png(samples, 2)
+    out = decode_pillow(data, Decode(depth=16))
+    assert np.array_equal(out.pixels, samples) and out.notes == ()
+    out = decode_pillow(data, Decode())
+    assert np.array_equal(out.pixels, samples >> 8) and out.notes == ("16 bit reduced",)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from penstock._reference import decode as reference
 from penstock._reference.jpeg_scans import count_scans, working_bytes
 from penstock.decode import Decode, DecodeError, decode_pillow
+from penstock.decode.png_repair import without_broken_chunks
 from penstock.errors import PlanError
 from penstock.pillow_warnings import recorded_warnings
 from penstock.sniff import describe_bytes
@@ -381,8 +382,10 @@ def test_every_shared_picture_has_pillows_outcome(shared_data, part):
                 warnings.simplefilter("ignore")
                 theirs = reference.decode(data)
         except Exception as error:  # noqa: BLE001  # Pillow may raise anything
-            # The one allowed difference: a broken EXIF block never fails an image.
-            theirs = ours if "not a TIFF file" in str(error) else None
+            # The allowed differences: a broken EXIF block never fails an image, nor does a wrong checksum of a PNG's
+            # words beside it, which are left out then and the row is damaged.
+            repaired = without_broken_chunks(data) != data
+            theirs = ours if "not a TIFF file" in str(error) or repaired else None
         if (ours is None) != (theirs is None) or (ours is not None and not np.array_equal(ours, theirs)):
             wrong.append(row["name"])
     assert wrong == []

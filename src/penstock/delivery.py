@@ -37,6 +37,7 @@ NOTE_BITS = {
     4: "alpha dropped",
     8: "16 bit clipped",
     16: "16 bit reduced",
+    32: "colour dropped",
 }
 """Notes of the native path, by bit (native/header.h)."""
 

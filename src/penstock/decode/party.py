@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from penstock.decode.options import Decode
-from penstock.decode.pixels import is_deep, notes_of, pixels_of, to_srgb
+from penstock.decode.pixels import is_deep, notes_of, pixels_of, pixels_of_deep_rgba, to_srgb
 from penstock.decode.plugins import MissingPluginError, load_plugin
 from penstock.pillow_warnings import recorded_warnings
 from penstock.sniff import describe_bytes, plugin_format
@@ -110,13 +110,23 @@ def _decode(data: bytes, decode: Decode, warned: list[str]) -> Decoded:
         upright = _turned(image, orientation)
         notes += _notes_of_frames(image)
         kind = image.format or ""
+        by_profile = decode.color == "srgb" and bool(image.info.get("icc_profile"))
+        deep = None
+        if decode.depth != 8 and kind == "PNG" and not by_profile:
+            from penstock._reference.png_deep import deep_rgba
+
+            deep = deep_rgba(data)
         if upright is not image:
             image.close()
         if decode.color == "srgb":
             upright, note = to_srgb(upright)
             notes += note
-        pixels, note = pixels_of(upright, decode)
-        notes += note
+        if deep is not None and deep.shape[:2] == (height, width):
+            pixels = pixels_of_deep_rgba(deep, orientation, decode)
+            notes = [note for note in notes if note != "16 bit reduced"]
+        else:
+            pixels, note = pixels_of(upright, decode)
+            notes += note
         notes += [f"pillow: {' '.join(text.split())[:LONGEST_TEXT]}" for text in warned]
         return Decoded(pixels, height, width, orientation, kind, tuple(dict.fromkeys(notes)))
 
@@ -131,8 +141,10 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError:
+        from penstock.decode.png_repair import without_broken_chunks
+
         Image.init()
-        return Image.open(io.BytesIO(data), formats=_formats())
+        return Image.open(io.BytesIO(without_broken_chunks(data)), formats=_formats())
 
 
 def _formats() -> list[str]:

@@ -14,7 +14,7 @@ from penstock.decode.plugins import MissingPluginError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["is_deep", "notes_of", "pixels_of", "to_srgb"]
+__all__ = ["is_deep", "notes_of", "pixels_of", "pixels_of_deep_rgba", "to_srgb"]
 
 STRIP_BYTES = 4 << 20
 
@@ -140,6 +140,38 @@ def _deep_pixels(image: Image.Image, decode: Decode) -> tuple[npt.NDArray[Any], 
     elif decode.background is not None:
         pixels[clear] = _ground(decode.background, decode.mode == "L", full)
     return pixels, notes
+
+
+def pixels_of_deep_rgba(rgba: npt.NDArray[np.uint16], orientation: int, decode: Decode) -> npt.NDArray[Any]:
+    """uint16 [H, W, 4] as stored, turned upright, as depth 16 or "scale" have it."""
+    if decode.depth == "scale":
+        from PIL import Image
+
+        rounded = (rgba.astype(np.uint32) * 255 + 32767) // 65535
+        return pixels_of(Image.fromarray(_upright(rounded.astype(np.uint8), orientation)), decode)[0]
+    upright = _upright(rgba, orientation)
+    if decode.mode == "RGBA":
+        return upright
+    wide = upright.astype(np.uint64)
+    rgb, alpha = wide[..., :3], wide[..., 3:]
+    if decode.background is not None:
+        ground = np.array(decode.background, dtype=np.uint64) * 257
+        rgb = (rgb * alpha + ground * (65535 - alpha) + 32767) // 65535
+    if decode.mode == "L":
+        rgb = (rgb @ np.array([[19595], [38470], [7471]], dtype=np.uint64) + 0x8000) >> 16
+    return rgb.astype(np.uint16)
+
+
+def _upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Stored pixels turned as the EXIF orientation says, C-contiguous."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    # Which sides run the other way, after rows and columns changed places.
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _ground(background: tuple[int, int, int], grey: bool, full: int) -> tuple[int, ...]:
