@@ -14,9 +14,7 @@ from penstock.types import UInt8Image
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explain" / "fast-mode.md"
 BEGIN, END = "<!-- fidelity: begin -->", "<!-- fidelity: end -->"
 SIZES = (112, 224, 384, 512)
-HEADER = (
-    "| to | photographs | PSNR mean / worst | SSIM mean / worst | mean difference, mean / worst |\n|---|---|---|---|---|"
-)
+HEADER = "| to | photographs | PSNR mean / worst | SSIM mean / worst | mean difference, mean / worst |\n|---|---|---|---|---|"
 
 
 def psnr(one: UInt8Image, other: UInt8Image) -> float:
@@ -33,7 +31,7 @@ def compare(path: Path, side: int) -> tuple[float, float, float] | None:
         fast = ps.recipe().decode(fidelity="fast").resize(side, side)(data)
     except ps.PenstockError:
         return None
-    similarity = float(structural_similarity(exact, fast, channel_axis=-1, data_range=255))
+    similarity = float(structural_similarity(exact, fast, channel_axis=-1, data_range=255))  # type: ignore[no-untyped-call]
     return psnr(exact, fast), similarity, float(np.abs(exact.astype(np.int16) - fast).mean())
 
 

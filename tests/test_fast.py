@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,17 +25,17 @@ def photograph(height: int, width: int) -> UInt8Image:
     return np.clip(128 + 55 * waves + edges, 0, 255).astype(np.uint8)
 
 
-def jpeg(image: UInt8Image, orientation: int = 1, **options: object) -> bytes:
+def jpeg(image: UInt8Image, orientation: int = 1, **options: Any) -> bytes:
     stream = io.BytesIO()
     exif = Image.Exif()
     exif[0x112] = orientation
-    Image.fromarray(image).save(stream, "JPEG", quality=92, exif=exif, **options)  # type: ignore[arg-type]
+    Image.fromarray(image).save(stream, "JPEG", quality=92, exif=exif, **options)
     return stream.getvalue()
 
 
-def both(data: bytes, height: int, width: int, **options: object) -> tuple[UInt8Image, UInt8Image]:
-    exact = ps.recipe().decode().resize(height, width, **options)(data)  # type: ignore[arg-type]
-    fast = ps.recipe().decode(fidelity="fast").resize(height, width, **options)(data)  # type: ignore[arg-type]
+def both(data: bytes, height: int, width: int, **options: Any) -> tuple[UInt8Image, UInt8Image]:
+    exact = ps.recipe().decode().resize(height, width, **options)(data)
+    fast = ps.recipe().decode(fidelity="fast").resize(height, width, **options)(data)
     return exact, fast
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,14 @@ import penstock as ps
 from penstock.types import UInt8Image
 
 
-def encoded(height: int, width: int, orientation: int = 1, **options: object) -> bytes:
+def encoded(height: int, width: int, orientation: int = 1, **options: Any) -> bytes:
     generator = np.random.default_rng(height * width)
     coarse = generator.integers(0, 256, (height // 7 + 2, width // 5 + 2, 3), dtype=np.uint8)
     picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
     stream = io.BytesIO()
     exif = Image.Exif()
     exif[0x112] = orientation
-    picture.save(stream, "JPEG", exif=exif, **options)  # type: ignore[arg-type]
+    picture.save(stream, "JPEG", exif=exif, **options)
     return stream.getvalue()
 
 
@@ -28,7 +29,7 @@ def upright(data: bytes) -> UInt8Image:
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
-OPTIONS: dict[str, dict[str, object]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "4:4:4": {"subsampling": 0},
     "4:2:2": {"subsampling": 1},
     "4:2:0": {"subsampling": 2},
