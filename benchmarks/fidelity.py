@@ -14,7 +14,8 @@ from penstock.types import UInt8Image
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explain" / "fast-mode.md"
 BEGIN, END = "<!-- fidelity: begin -->", "<!-- fidelity: end -->"
 SIZES = (112, 224, 384, 512)
-HEADER = "| to | photographs | PSNR mean / worst | SSIM mean / worst | mean difference, mean / worst |\n|---|---|---|---|---|"
+HEADER = "| to | photographs | PSNR mean / worst | SSIM mean / worst | mean difference, mean / worst |"
+RULE = "|---|---|---|---|---|"
 
 
 def psnr(one: UInt8Image, other: UInt8Image) -> float:
@@ -37,7 +38,7 @@ def compare(path: Path, side: int) -> tuple[float, float, float] | None:
 
 def table(paths: list[Path]) -> str:
     """One line a target size; photographs smaller than it are left out."""
-    lines = [HEADER]
+    lines = [HEADER, RULE]
     for side in SIZES:
         found = []
         for path in paths:
