@@ -13,8 +13,9 @@ namespace {
 using codec::Codec;
 using codec::Stop;
 
-constexpr double kMargin = 1.5;               // of the scaled image over the size needed, on both axes
-constexpr double kPart = 0.6;                 // of the image: a smaller box is decoded alone
+constexpr double kMargin = 1.5;  // of the scaled image over the size needed, on both axes
+constexpr double kPart = 0.6;    // of the image: a smaller box is decoded alone
+constexpr int kLumaLift = 14, kColourLift = 10;
 constexpr int kRowsPerPush = 16;              // of the output
 constexpr int kMostRows = 4 * DCTSIZE;        // of one component in a row of MCUs
 constexpr uint64_t kMostBytes = 64ull << 20;  // of planes
@@ -67,6 +68,9 @@ PlaneRequest request_of(Filter filter, double start, double end, int out_size, c
           filter_width(filter, (end - start) / out_size, plane, sampling, plane_scale)};
 }
 
+// The fast transform of whole blocks rounds down, flat ones excepted: what that takes away on average, in 1/32.
+int lift_of(const Plane& plane, int lift) { return plane.idct == DCTSIZE ? lift : 0; }
+
 // Resamples the planes to plan.size and pushes RGB rows.
 void resample(const Plane* planes, int count, bool convert, const FastPlan& plan, DecodeScratch& scratch,
               RowSink& sink) {
@@ -78,14 +82,17 @@ void resample(const Plane* planes, int count, bool convert, const FastPlan& plan
     across[c] = scratch.axes.get(request_of(plan.filter, plan.box[0], plan.box[2], plan.size.height, planes[c], true));
     widest = std::max(widest, planes[c].width);
   }
+  // A block of rows goes through one pass before the next: a pass that reads what was written a moment ago would wait
+  // for it to reach the cache.
   const ptrdiff_t row_bytes = padded(widest), rgb_bytes = padded(plan.size.width * kChannels);
-  const size_t needed = static_cast<size_t>(row_bytes) * 4 + static_cast<size_t>(rgb_bytes) * kRowsPerPush;
+  const ptrdiff_t block_bytes = row_bytes * kRowsPerPush;
+  const size_t needed = static_cast<size_t>(block_bytes * 4 + rgb_bytes * kRowsPerPush);
   if (scratch.strip.size() < needed) scratch.strip.resize(needed);
   uint8_t* const narrow = scratch.strip.data();
+  uint8_t* const rgb = narrow + block_bytes * 4;
   uint8_t* lines[3];
-  for (int c = 0; c < 3; ++c) lines[c] = narrow + row_bytes * (c + 1);
-  uint8_t* const rgb = narrow + row_bytes * 4;
-  if (count == 1) std::fill(lines[1], lines[1] + 2 * row_bytes, uint8_t{128});
+  for (int c = 0; c < 3; ++c) lines[c] = narrow + block_bytes * (c + 1);
+  if (count == 1) std::fill(lines[1], lines[1] + 2 * block_bytes, uint8_t{128});
 
   Region out = {0, 0, plan.size.height, plan.size.width};
   const Region wanted = sink.wanted();
@@ -95,33 +102,38 @@ void resample(const Plane* planes, int count, bool convert, const FastPlan& plan
     sink.expect(out);
   }
   std::vector<const uint8_t*> rows;
-  int filled = 0;
-  for (int y = out.top; y < out.top + out.height; ++y) {
+  for (int done = 0; done < out.height; done += kRowsPerPush) {
+    const int block = std::min(kRowsPerPush, out.height - done);
     for (int c = 0; c < count; ++c) {
       const PlaneAxis& vertical = *across[c];
       const Plane& plane = planes[c];
       rows.resize(static_cast<size_t>(vertical.taps));
-      for (int k = 0; k < vertical.taps; ++k) {  // behind the last row the weights are zero
-        rows[k] = plane.pixels + plane.stride * std::min(vertical.first[y] + k, plane.height - 1) + along[c]->low;
+      for (int i = 0; i < block; ++i) {
+        const int y = out.top + done + i;
+        const int8_t* weights = vertical.weights.data() + static_cast<size_t>(y) * static_cast<size_t>(vertical.taps);
+        int taps = vertical.taps;
+        while (taps > 1 && weights[taps - 1] == 0) --taps;
+        for (int k = 0; k < taps; ++k) {
+          rows[static_cast<size_t>(k)] =
+              plane.pixels + plane.stride * std::min(vertical.first[y] + k, plane.height - 1) + along[c]->low;
+        }
+        run.vertical(rows.data(), weights, taps, vertical.bits, along[c]->high - along[c]->low, narrow + row_bytes * i);
       }
-      const int16_t* weights = vertical.weights.data() + static_cast<size_t>(y) * vertical.taps;
-      int taps = vertical.taps;
-      while (taps > 1 && weights[taps - 1] == 0) --taps;
-      run.vertical(rows.data(), weights, taps, along[c]->high - along[c]->low, narrow);
-      run.horizontal(*along[c], narrow, lines[c]);
+      for (int i = 0; i < block; ++i) run.horizontal(*along[c], narrow + row_bytes * i, lines[c] + row_bytes * i);
     }
-    uint8_t* to = rgb + rgb_bytes * filled;
-    if (convert) {
-      run.colours(lines[0], lines[1], lines[2], plan.size.width, to);
-    } else {  // stored as RGB
-      for (int x = 0; x < plan.size.width; ++x) {
-        for (int c = 0; c < 3; ++c) to[x * 3 + c] = lines[c][x];
+    for (int i = 0; i < block; ++i) {
+      uint8_t* to = rgb + rgb_bytes * i;
+      const uint8_t* from[3] = {lines[0] + row_bytes * i, lines[1] + row_bytes * i, lines[2] + row_bytes * i};
+      if (convert) {
+        run.colours(from[0], from[1], from[2], plan.size.width, lift_of(planes[0], kLumaLift),
+                    lift_of(planes[1], kColourLift), to);
+      } else {  // stored as RGB
+        for (int x = 0; x < plan.size.width; ++x) {
+          for (int c = 0; c < 3; ++c) to[x * 3 + c] = from[c][x];
+        }
       }
     }
-    if (++filled == kRowsPerPush || y + 1 == out.top + out.height) {
-      sink.push(rgb, rgb_bytes, filled);
-      filled = 0;
-    }
+    sink.push(rgb, rgb_bytes, block);
   }
 }
 
@@ -244,6 +256,7 @@ void stored_box(const Header& header, const double upright[4], double box[4]) {
 FastPlan plan_fast(const Header& header, const std::vector<Step>& steps) {
   FastPlan plan;
   if (header.backend != Backend::jpeg || (header.components != 1 && header.components != 3)) return plan;
+  if (header.stored_height < 2 * DCTSIZE || header.stored_width < 2 * DCTSIZE) return plan;
   double top = 0, left = 0;
   size_t at = 0;
   for (; at < steps.size() && steps[at].kind == Step::Kind::crop; ++at) {
@@ -294,6 +307,7 @@ DecodeResult decode_jpeg_fast(const uint8_t* data, size_t size, const Header& he
   if (running) {
     codec.info.scale_num = static_cast<unsigned>(plan.scale);
     codec.info.scale_denom = DCTSIZE;
+    codec.info.dct_method = JDCT_IFAST;
     codec.info.out_color_space = codec.info.jpeg_color_space;
     running = plan.planar ? read_planes(codec, planes, scratch)
                           : read_part(codec, plan, codec.source.next_input_byte, planes, scratch);

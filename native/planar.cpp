@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 constexpr size_t kCachedAxes = 64;
-constexpr int32_t kOne = 1 << kPlaneBits;
+constexpr int kLargest = 127;   // weight
 constexpr int kColourBits = 5;  // fraction kept while colours are added up
 
 struct Shape {
@@ -40,18 +40,23 @@ Shape shape_of(Filter filter) {
   }
 }
 
-// Whole weights that sum to kOne: what rounding leaves over goes to the largest.
-void to_fixed(const std::vector<double>& values, int count, int16_t* out) {
+// Whole weights that sum to 1 << bits: what rounding leaves over goes to the largest, and to the one beside it what
+// does not fit there. `room`: taps that there are inputs for.
+void to_fixed(const std::vector<double>& values, int count, int bits, int at, int room, int8_t* out) {
   double sum = 0.0;
   for (int k = 0; k < count; ++k) sum += values[k];
-  int32_t left = kOne;
-  int largest = 0;
+  int left = 1 << bits, largest = 0;
+  std::vector<int> whole(static_cast<size_t>(room), 0);
   for (int k = 0; k < count; ++k) {
-    out[k] = static_cast<int16_t>(std::lround(values[k] / sum * kOne));
-    left -= out[k];
-    if (out[k] > out[largest]) largest = k;
+    whole[at + k] = static_cast<int>(std::lround(values[k] / sum * (1 << bits)));
+    left -= whole[at + k];
+    if (k == 0 || whole[at + k] > whole[largest]) largest = at + k;
   }
-  out[largest] = static_cast<int16_t>(std::min(out[largest] + left, 32767));
+  whole[largest] += left;
+  if (whole[largest] > kLargest && room > 1) {
+    whole[largest + 1 < room ? largest + 1 : largest - 1] += whole[largest] - kLargest;
+  }
+  for (int k = 0; k < room; ++k) out[k] = static_cast<int8_t>(std::min(whole[k], kLargest));
 }
 
 // Four outputs a group, four taps a step: the bytes of the group's 16-byte load that each takes.
@@ -85,31 +90,34 @@ void pack(PlaneAxis& axis) {
 
 uint8_t clip8(int32_t value) { return static_cast<uint8_t>(std::clamp(value, 0, 255)); }
 
-void vertical(const uint8_t* const* rows, const int16_t* weights, int count, int bytes, uint8_t* out) {
+void vertical(const uint8_t* const* rows, const int8_t* weights, int count, int bits, int bytes, uint8_t* out) {
   for (int x = 0; x < bytes; ++x) {
-    int32_t sum = kOne / 2;
+    int32_t sum = 1 << (bits - 1);
     for (int k = 0; k < count; ++k) sum += rows[k][x] * weights[k];
-    out[x] = clip8(sum >> kPlaneBits);
+    out[x] = clip8(sum >> bits);
   }
 }
 
 void horizontal(const PlaneAxis& axis, const uint8_t* in, uint8_t* out) {
-  const int16_t* weights = axis.weights.data();
+  const int8_t* weights = axis.weights.data();
   for (int o = 0; o < axis.out_size; ++o, weights += axis.taps) {
     const uint8_t* from = in + (axis.first[o] - axis.low);
-    int32_t sum = kOne / 2;
+    int32_t sum = 1 << (axis.bits - 1);
     for (int k = 0; k < axis.taps; ++k) sum += from[k] * weights[k];
-    out[o] = clip8(sum >> kPlaneBits);
+    out[o] = clip8(sum >> axis.bits);
   }
 }
 
-// round(difference * weight / 2^14) with kColourBits of fraction; what pmulhrsw computes.
-int32_t part(int difference, int weight) { return ((difference << (kColourBits + 1)) * weight + (1 << 14)) >> 15; }
+// round(difference * weight / 2^14), where the difference has kColourBits + 1 bits of fraction and the result
+// kColourBits; what pmulhrsw computes.
+int32_t part(int difference, int weight) { return (difference * weight + (1 << 14)) >> 15; }
 
-void colours(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, uint8_t* out) {
+void colours(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, int luma_lift, int colour_lift,
+             uint8_t* out) {
   for (int x = 0; x < width; ++x, out += 3) {
-    const int32_t y = (luma[x] << kColourBits) + (1 << (kColourBits - 1));
-    const int cb = blue[x] - 128, cr = red[x] - 128;
+    const int32_t y = (luma[x] << kColourBits) + (1 << (kColourBits - 1)) + luma_lift;
+    const int cb = (blue[x] - 128) * (2 << kColourBits) + 2 * colour_lift;
+    const int cr = (red[x] - 128) * (2 << kColourBits) + 2 * colour_lift;
     out[0] = clip8((y + part(cr, 22970)) >> kColourBits);
     out[1] = clip8((y - part(cb, 5638) - part(cr, 11700)) >> kColourBits);
     out[2] = clip8((y + part(cb, 29032)) >> kColourBits);
@@ -137,7 +145,8 @@ PlaneAxis build_plane_axis(const PlaneRequest& r) {
     longest = std::max(longest, high_of(center) - low_of(center));
   }
   axis.taps = (longest + kPlaneTaps - 1) / kPlaneTaps * kPlaneTaps;
-  const int outputs = (r.out_size + 2 * kPlaneGroup - 1) / (2 * kPlaneGroup) * (2 * kPlaneGroup);
+  axis.bits = r.filter == Filter::bicubic || r.filter == Filter::lanczos ? 6 : 7;
+  const int outputs = (r.out_size + kPlaneOutputs - 1) / kPlaneOutputs * kPlaneOutputs;
   axis.first.resize(outputs);
   axis.weights.assign(static_cast<size_t>(outputs) * axis.taps, 0);
   axis.low = r.in_size;
@@ -152,7 +161,8 @@ PlaneAxis build_plane_axis(const PlaneRequest& r) {
     // Near the end the taps would leave the plane: they start earlier.
     const int start = std::max(std::min(low, r.in_size - axis.taps), 0);
     axis.first[o] = start;
-    to_fixed(values, count, axis.weights.data() + static_cast<size_t>(o) * axis.taps + (low - start));
+    to_fixed(values, count, axis.bits, low - start, std::min(axis.taps, r.in_size - start),
+             axis.weights.data() + static_cast<size_t>(o) * axis.taps);
     axis.low = std::min(axis.low, start);
     axis.high = std::max(axis.high, std::min(start + axis.taps, r.in_size));
   }

@@ -1,27 +1,29 @@
-// Single planes resampled to 8 bits: what fast mode is made of. Weights have 14 bits; not Pillow's to the last bit.
+// Single planes resampled to 8 bits: what fast mode is made of. Weights have 7 bits, so that bytes times bytes add up
+// in 16: near Pillow's result, not equal to it.
 #pragma once
 
 #include "resample.h"
 
 namespace penstock {
 
-constexpr int kPlaneBits = 14;
-constexpr int kPlaneTaps = 4;     // rows of weights are a multiple
-constexpr int kPlaneGroup = 4;    // outputs that one 16-byte load serves
-constexpr size_t kPlanePad = 64;  // bytes behind every row that kernels may read and write
-constexpr int kPlaneReach = 12;   // the most that the last output of such a group may start after the first
+constexpr int kPlaneTaps = 4;                   // taps are a multiple
+constexpr int kPlaneGroup = 4;                  // outputs that one 16-byte load serves
+constexpr int kPlaneOutputs = 4 * kPlaneGroup;  // tables have room for a multiple
+constexpr int kPlaneReach = 12;                 // the most that the last output of a group may start after the first
+constexpr size_t kPlanePad = 64;                // bytes behind every row that kernels may read and write
 
 // One axis: output o is made of inputs [first[o], first[o] + taps). Where the plane has fewer inputs than that, the
 // weights behind the last are zero and the row's padding is read.
 struct PlaneAxis {
   int out_size = 0, taps = 0, low = 0, high = 0;  // inputs [low, high) are read
+  int bits = 7;  // of the weights: each output's sum to 1 << bits; 6 where some are negative
   std::vector<int32_t> first;
-  std::vector<int16_t> weights;  // out_size (rounded up to 8) x taps; each output's sum to 1 << kPlaneBits
+  std::vector<int8_t> weights;  // taps an output
   // For the kernels: whether groups of four share a load; then, a group, the bytes of it that each tap takes, and the
   // weights in that order.
   bool grouped = false;
   std::vector<uint8_t> masks;
-  std::vector<int16_t> packed;
+  std::vector<int8_t> packed;
 };
 
 struct PlaneRequest {
@@ -45,10 +47,12 @@ class PlaneAxisCache {
 // Every one equal to the portable one, bit for bit. Rows have kPlanePad bytes behind their end.
 struct PlaneKernels {
   const char* name;
-  void (*vertical)(const uint8_t* const* rows, const int16_t* weights, int count, int bytes, uint8_t* out);
+  void (*vertical)(const uint8_t* const* rows, const int8_t* weights, int count, int bits, int bytes, uint8_t* out);
   void (*horizontal)(const PlaneAxis& axis, const uint8_t* in, uint8_t* out);  // in: input `low` comes first
-  // Y, Cb, Cr of the full range (JFIF) to interleaved RGB.
-  void (*colours)(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, uint8_t* out);
+  // Y, Cb, Cr of the full range (JFIF) to interleaved RGB; luma_lift and colour_lift, in 1/32, are added to the
+  // samples.
+  void (*colours)(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, int luma_lift,
+                  int colour_lift, uint8_t* out);
 };
 const PlaneKernels& plane_kernels();  // the best for this CPU, under the same rule as kernels()
 const PlaneKernels& portable_plane_kernels();
