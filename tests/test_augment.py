@@ -14,7 +14,7 @@ from penstock._reference.color import Color
 from penstock._reference.random import Draws
 from penstock.errors import PlanError
 from penstock.recipe import Recipe
-from penstock.transform import RandAugment, StepError, TrivialAugment
+from penstock.transform import RandAugment, TrivialAugment
 from penstock.transform.augment import NARROW, OPERATIONS, WIDE, augment_steps, drawn
 from penstock.types import Spec
 
@@ -48,6 +48,7 @@ def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 @pytest.mark.parametrize(("space", "name"), SPACES)
 @pytest.mark.parametrize("bins", [2, 9, 10, 31])
 def test_operations_and_magnitudes_are_torchvisions(torchvision: Any, space: Any, name: str, bins: int) -> None:
+    import torch
     from torchvision.transforms import v2
 
     table = getattr(v2, name)._AUGMENTATION_SPACE
@@ -62,12 +63,10 @@ def test_operations_and_magnitudes_are_torchvisions(torchvision: Any, space: Any
             assert most == {0.0}
             continue
         ours = [space.magnitude(operation, 224, 333, bins, place) for place in range(bins)]
-        # One unit of float32, of the greatest: torch may fuse a multiplication and an addition.
-        np.testing.assert_allclose(ours, values.double().numpy(), rtol=2e-7, atol=1.2e-7 * max(ours))
-        if operation == "posterize":
+        if operation == "posterize" or torch.backends.cpu.get_cpu_capability() != "DEFAULT":
             assert ours == values.tolist()
-        elif operation.startswith("translate"):
-            assert [int(value) for value in ours] == [int(value) for value in values.tolist()]
+        # One unit of float32 where the processor fuses nothing.
+        np.testing.assert_allclose(ours, values.double().numpy(), rtol=2e-7, atol=1.2e-7 * max(ours))
 
 
 @pytest.mark.parametrize("filter", ["nearest", "bilinear"])
@@ -87,9 +86,8 @@ def test_pixels_are_torchvisions(torchvision: Any, space: Any, name: str, filter
                 magnitude = space.magnitude(operation, *size, 31, place)
                 if operation in OPERATIONS[1:10]:
                     magnitude *= sign
-                expected = apply(
-                    Image.fromarray(image), NAMES[operation], magnitude, theirs.interpolation, theirs._fill
-                )
+                given = Image.fromarray(image)
+                expected = apply(given, NAMES[operation], magnitude, theirs.interpolation, theirs._fill)
                 found = image
                 for step in augment_steps("rand_augment", operation, magnitude, *size, filter, (10, 20, 30)):
                     found = step.apply(found)
@@ -174,8 +172,3 @@ def test_only_three_channels(verb: Any) -> None:
     assert verb.spec(Spec("image")) == Spec("image")
     with pytest.raises(PlanError, match="expected 3 channels, found 4"):
         verb.spec(Spec("image", channels=4))
-
-
-def test_an_operation_that_leaves_nothing_fails() -> None:
-    with pytest.raises(StepError, match="a smaller shear avoids it"):
-        augment_steps("rand_augment", "shear_x", float("inf"), 5, 5, "nearest", 0)
