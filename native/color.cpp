@@ -35,25 +35,43 @@ Table blend_table(int degenerate, float factor) {
   return table;
 }
 
+// Results are gathered a few at a time before they are stored: a store might change the table, for all the compiler
+// knows, and each look-up would wait for the one before it.
+constexpr int kTogether = 8;
+
 void map_all(const Table& table, const Frame& in, const Frame& out) {
   const size_t samples = static_cast<size_t>(in.size.width) * kChannels;
   for (int y = 0; y < in.size.height; ++y) {
     const uint8_t* from = in.row(y);
     uint8_t* to = out.row(y);
-    for (size_t i = 0; i < samples; ++i) to[i] = table[from[i]];
+    size_t i = 0;
+    for (; i + kTogether <= samples; i += kTogether) {
+      uint8_t levels[kTogether];
+      for (size_t k = 0; k < kTogether; ++k) levels[k] = table[from[i + k]];
+      std::memcpy(to + i, levels, kTogether);
+    }
+    for (; i < samples; ++i) to[i] = table[from[i]];
   }
 }
 
 void map_each(const std::array<Table, kChannels>& tables, const Frame& in, const Frame& out) {
-  const Table &red = tables[0], &green = tables[1], &blue = tables[2];
+  const auto map = [&](const uint8_t* from, int pixels, uint8_t* levels) {
+    for (int i = 0; i < pixels * kChannels; i += kChannels) {
+      levels[i] = tables[0][from[i]];
+      levels[i + 1] = tables[1][from[i + 1]];
+      levels[i + 2] = tables[2][from[i + 2]];
+    }
+  };
   for (int y = 0; y < in.size.height; ++y) {
     const uint8_t* from = in.row(y);
     uint8_t* to = out.row(y);
-    for (int x = 0; x < in.size.width; ++x, from += kChannels, to += kChannels) {
-      to[0] = red[from[0]];
-      to[1] = green[from[1]];
-      to[2] = blue[from[2]];
+    int left = in.size.width;
+    for (; left >= kTogether; left -= kTogether, from += kTogether * kChannels, to += kTogether * kChannels) {
+      uint8_t levels[kTogether * kChannels];
+      map(from, kTogether, levels);
+      std::memcpy(to, levels, sizeof levels);
     }
+    map(from, left, to);
   }
 }
 
@@ -135,32 +153,24 @@ void greyscale(const Frame& in, const Frame& out) {
 
 // ImageOps.autocontrast without cutoff: the least and greatest level of each channel become 0 and 255.
 std::array<Table, kChannels> stretched(const Frame& in) {
-  // Sixteen pixels side by side, one lane a sample: the compiler makes vectors of it.
-  constexpr size_t kLanes = 16 * kChannels;
-  uint8_t lows[kLanes], highs[kLanes];
-  std::memset(lows, 255, kLanes);
-  std::memset(highs, 0, kLanes);
+  // Of each column first, so that the compiler makes vectors of it.
   const size_t samples = static_cast<size_t>(in.size.width) * kChannels;
+  std::vector<uint8_t> lows(samples, 255), highs(samples, 0);
   for (int y = 0; y < in.size.height; ++y) {
     const uint8_t* from = in.row(y);
-    size_t i = 0;
-    for (; i + kLanes <= samples; i += kLanes) {
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        lows[lane] = std::min(lows[lane], from[i + lane]);
-        highs[lane] = std::max(highs[lane], from[i + lane]);
-      }
-    }
-    for (size_t lane = 0; i < samples; ++i, ++lane) {
-      lows[lane] = std::min(lows[lane], from[i]);
-      highs[lane] = std::max(highs[lane], from[i]);
+    uint8_t* least = lows.data();
+    uint8_t* greatest = highs.data();
+    for (size_t i = 0; i < samples; ++i) {
+      least[i] = from[i] < least[i] ? from[i] : least[i];
+      greatest[i] = from[i] > greatest[i] ? from[i] : greatest[i];
     }
   }
   std::array<Table, kChannels> tables;
   for (size_t channel = 0; channel < kChannels; ++channel) {
     int low = 255, high = 0;
-    for (size_t lane = channel; lane < kLanes; lane += kChannels) {
-      low = std::min<int>(low, lows[lane]);
-      high = std::max<int>(high, highs[lane]);
+    for (size_t i = channel; i < samples; i += kChannels) {
+      low = std::min<int>(low, lows[i]);
+      high = std::max<int>(high, highs[i]);
     }
     const double scale = 255.0 / (high - low), offset = -low * scale;  // not read where high == low
     for (int value = 0; value < 256; ++value) {

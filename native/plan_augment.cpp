@@ -98,11 +98,14 @@ struct Space {
   double shear, translate_x, translate_y, rotate, enhance, bits;
 };
 
-// torch.linspace(start, stop, bins)[bin] in float32, each operation rounded: from the nearer end.
+// torch.linspace(start, stop, bins)[bin] in float32, from the nearer end; where the processor can, torch fuses the
+// multiplication with the addition, so here they are rounded once.
 double linspace(double start, double stop, int bins, int bin) {
   const float first = static_cast<float>(start), last = static_cast<float>(stop);
   const float step = (last - first) / static_cast<float>(bins - 1);
-  return bin < bins / 2 ? first + step * static_cast<float>(bin) : last - step * static_cast<float>(bins - 1 - bin);
+  const double from_first = static_cast<double>(first) + static_cast<double>(step) * bin;
+  const double from_last = static_cast<double>(last) - static_cast<double>(step) * (bins - 1 - bin);
+  return static_cast<float>(bin < bins / 2 ? from_first : from_last);
 }
 
 double magnitude_of(Operation operation, const Space& space, int bins, int bin) {

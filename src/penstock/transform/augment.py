@@ -74,13 +74,15 @@ WIDE = Space(shear=0.99, translate=32.0, rotate=135.0, enhance=0.99, bits=6, of_
 
 
 def _linspace(start: float, stop: float, bins: int, place: int) -> float:
-    """torch.linspace(start, stop, bins)[place] in float32, each operation rounded: from the nearer end.
+    """torch.linspace(start, stop, bins)[place] in float32, from the nearer end.
 
-    torch's own may fuse a multiplication and an addition, by the processor, and then differs by one unit of float32.
+    Where the processor can, torch fuses the multiplication with the addition, so here they are rounded once.
     """
     first, last = np.float32(start), np.float32(stop)
-    step = (last - first) / np.float32(bins - 1)
-    return float(first + step * np.float32(place) if place < bins // 2 else last - step * np.float32(bins - 1 - place))
+    step = float((last - first) / np.float32(bins - 1))
+    if place < bins // 2:
+        return float(np.float32(float(first) + step * place))
+    return float(np.float32(float(last) - step * (bins - 1 - place)))
 
 
 def drawn(space: Space, height: int, width: int, bins: int, place: int | None, draws: Draws) -> tuple[str, float]:
