@@ -145,7 +145,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
   Way way;
   if (resolved) {
     way = way_of(plan, header, scratch.steps);
-    working += chain_bytes(way.incoming, way.fast.possible ? way.rest : scratch.steps);
+    working += way.fast.working_bytes + chain_bytes(way.incoming, way.fast.possible ? way.rest : scratch.steps);
   }
   result.times.decode_ns += now_ns() - start;
   if (!holding.take(working, cancel)) {

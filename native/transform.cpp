@@ -327,6 +327,18 @@ Size final_size(Size upright, const std::vector<Step>& steps) {
   return size;
 }
 
+namespace {
+
+// Of the rows between the passes of a resize in float32.
+uint64_t float_rows_bytes(Size in, Size out, int channels) {
+  const uint64_t samples = out.height <= in.height
+                               ? static_cast<uint64_t>(in.width) * static_cast<uint64_t>(out.height)
+                               : static_cast<uint64_t>(out.width) * static_cast<uint64_t>(in.height);
+  return samples * static_cast<uint64_t>(channels) * sizeof(float);
+}
+
+}  // namespace
+
 uint64_t chain_bytes(const Incoming& incoming, const std::vector<Step>& steps) {
   constexpr uint64_t kSlack = 256;  // padding and alignment of a row
   bool transposed = incoming.orientation >= 5;
@@ -360,9 +372,11 @@ uint64_t chain_bytes(const Incoming& incoming, const std::vector<Step>& steps) {
     transposed = false;
     if (!segment.frame_steps.empty()) bytes += frame(size);
     for (const Step& step : segment.frame_steps) {
+      const Size before = size;
       size = size_after(step, size);
       format = format_after(step, format);
       if (!in_place(step)) bytes += frame(size);
+      if (step.float32) bytes += float_rows_bytes(before, size, format.channels);
     }
     bytes += row(size.width);
   }

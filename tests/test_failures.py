@@ -457,8 +457,10 @@ def test_sentences_of_transform(engine: str) -> None:
         (
             "transform",
             "crop outside the image",
-            "transform of 'small': crop: expected a box inside the image, found bottom=41 right=52 in an image of H=40 "
-            "W=52.",
+            (
+                "transform of 'small': crop: expected a box inside the image, found bottom=41 right=52 in an image of "
+                "H=40 W=52."
+            ),
         )
     ]
     arrays = ps.arrays([np.zeros((40, 52, 3), np.uint8)], keys=["small"]).crop((0, 0, 52, 41))

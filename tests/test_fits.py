@@ -257,8 +257,10 @@ def test_specs_know_sizes_where_they_can() -> None:
     [
         (
             lambda: Resize(3, 4, long_side=5, short_side=5),
-            "resize(3, 4, short_side=5, long_side=5): expected (height, width), short_side=, long_side= or max_patches=, "
-            "found several.",
+            (
+                "resize(3, 4, short_side=5, long_side=5): expected (height, width), short_side=, long_side= or "
+                "max_patches=, found several."
+            ),
         ),
         (
             lambda: Resize(long_side=5, fit="inside"),

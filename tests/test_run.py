@@ -21,9 +21,9 @@ import pytest
 from PIL import Image
 
 import penstock as ps
-from penstock.decode import Decode
 from penstock import engine as engine_module
 from penstock import loader as loader_module
+from penstock.decode import Decode
 from penstock.types import BATCH_FIELDS
 
 

@@ -84,7 +84,7 @@ def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC") -> _native.Plan:
     """The native plan of a recipe: its verbs as data, resolved for each image once its size is known."""
     spec = recipe.spec()
     decode = recipe.decoding or Decode()
-    normalize = recipe.normalization
+    statistics = recipe.statistics
     return _native.make_plan(
         verbs=recipe.native(),
         decode=decode.native(),
@@ -95,8 +95,8 @@ def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC") -> _native.Plan:
         layout=layout,
         patch=spec.patch or 0,
         max_patches=spec.max_patches or 0,
-        mean=[] if normalize is None else list(normalize.mean),
-        std=[] if normalize is None else list(normalize.std),
+        mean=[] if statistics is None else list(statistics.mean),
+        std=[] if statistics is None else list(statistics.std),
         max_pixels=decode.max_pixels,
         max_working_bytes=decode.max_working_bytes,
         max_scans=decode.max_scans,

@@ -47,13 +47,12 @@ class Run:
         self._steps = self._grid.steps
         self.threads = options.threads or default_threads()
         self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
-        normalize = line.recipe.normalization
         self._delivery = Delivery(
             source=line.source,
             options=options,
             items=_items_of(self._grid),
             layout=self._layout,
-            statistics=None if normalize is None else (normalize.mean, normalize.std),
+            statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
             ragged=None if batching is None else batching.ragged,
         )

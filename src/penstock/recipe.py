@@ -12,7 +12,7 @@ from penstock.decode import Decode
 from penstock.errors import ItemError, PenstockError, PlanError
 from penstock.geometry import Matrix, compose, matrix
 from penstock.transform.chain import VERBS, Chain
-from penstock.transform.normalize import Normalize
+from penstock.transform.normalize import NormalizationStats, Normalize
 from penstock.transform.patchify import Patchify
 from penstock.transform.verb import Spatial, StepError, Verb, call, unusual, written
 from penstock.transform.warp import Warp
@@ -110,6 +110,12 @@ class Recipe(Chain):
     def normalization(self) -> Normalize | None:
         """The normalize at the end, if any."""
         return next((verb for verb in self.verbs if isinstance(verb, Normalize)), None)
+
+    @property
+    def statistics(self) -> NormalizationStats | None:
+        """The mean and the standard deviation of each channel that comes out; None where nothing is normalised."""
+        normalize = self.normalization
+        return None if normalize is None else normalize.statistics(self.spec().channels)
 
     @property
     def input(self) -> Spec:

@@ -67,13 +67,13 @@ def finish(
         raise StageError("transform", error.cause, error.message) from None
     for step in resolved.steps:
         pixels = step.apply(pixels)
-    normalize = recipe.normalization
+    statistics = recipe.statistics
     image = pack(
         pixels,
         dtype=recipe.spec().dtype,
         layout=layout,
-        mean=None if normalize is None else normalize.mean,
-        std=None if normalize is None else normalize.std,
+        mean=None if statistics is None else statistics.mean,
+        std=None if statistics is None else statistics.std,
     )
     spec = recipe.spec()
     if spec.patch is not None and spec.max_patches is not None:

@@ -149,7 +149,6 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
     recipe = line.recipe if upto is None else line.recipe.upto(upto)
     layout = "NHWC" if line.batching is None or upto is not None else line.batching.layout
     item = line.source[index]
-    normalize = recipe.normalization
     failure: Failure | None = None
     made: _Made | None = None
     try:
@@ -176,7 +175,7 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         geometry=geometry[0],
         fields=item.fields,
         layout=layout,
-        statistics=None if normalize is None else (normalize.mean, normalize.std),
+        statistics=recipe.statistics,
     )
 
 
@@ -229,13 +228,12 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         sizes[row] = made.size
         notes[row] = made.notes
     columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
-    normalize = line.recipe.normalization
     delivery = Delivery(
         source=line.source,
         options=options,
         items=len(positions),
         layout=layout,
-        statistics=None if normalize is None else (normalize.mean, normalize.std),
+        statistics=line.recipe.statistics,
         spec=spec,
         ragged=None if line.batching is None else line.batching.ragged,
     )

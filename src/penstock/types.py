@@ -134,7 +134,8 @@ def numpy_dtype(name: DtypeName) -> np.dtype[Any]:
         return np.dtype(name)
     import ml_dtypes  # only where bfloat16 is asked for; normalize says how to install it where it is missing
 
-    return np.dtype(ml_dtypes.bfloat16)
+    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return bfloat16
 
 
 def named(array: Any, name: DtypeName) -> Any:

@@ -44,6 +44,12 @@ def resize_fast(image: UInt8Image, height: int, width: int, filter: FilterName, 
     planes = []
     for plane, own in zip(picture.split(), (step, max(step, 2), max(step, 2)), strict=True):
         small = plane.reduce(own) if own > 1 else plane
-        part = tuple(min(at / own, side) for at, side in zip((left, top, right, bottom), small.size * 2, strict=True))
+        x_limit, y_limit = small.size
+        part = (
+            min(left / own, x_limit),
+            min(top / own, y_limit),
+            min(right / own, x_limit),
+            min(bottom / own, y_limit),
+        )
         planes.append(small.resize((width, height), resample, box=part))
     return np.array(Image.merge("YCbCr", planes).convert("RGB"), dtype=np.uint8)

@@ -158,7 +158,7 @@ def pixels_of_deep_rgba(rgba: npt.NDArray[np.uint16], orientation: int, decode: 
         ground = np.array(decode.background, dtype=np.uint64) * 257
         rgb = (rgb * alpha + ground * (65535 - alpha) + 32767) // 65535
     if decode.mode == "L":
-        rgb = (rgb @ np.array([[19595], [38470], [7471]], dtype=np.uint64) + 0x8000) >> 16
+        rgb = (rgb @ np.array([[19595], [38470], [7471]], dtype=np.uint64) + np.uint64(0x8000)) >> np.uint64(16)
     return rgb.astype(np.uint16)
 
 

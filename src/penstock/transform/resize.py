@@ -49,8 +49,8 @@ class Resize(Spatial):
     ``fit="fill"`` stretches. ``fit="cover"`` fills the size from a centred part of the image with its aspect, in one
     resize (PIL.ImageOps.fit). ``fit="contain"`` keeps the whole image and lays it in the middle of the colour ``fill``
     (PIL.ImageOps.pad). ``fit="inside"`` only keeps the aspect: the largest size inside (height, width)
-    (PIL.ImageOps.contain), or with ``rounding="even"`` both sides divided by the larger of the two ratios and rounded, as
-    timm and OpenCLIP do.
+    (PIL.ImageOps.contain), or with ``rounding="even"`` both sides divided by the larger of the two ratios and rounded,
+    as timm and OpenCLIP do.
 
     With ``short_side=n`` the long side is ``int(n * long / short)``, and with ``long_side=n`` the short one is
     ``int(n * short / long)``, as in torchvision; ``fit="inside"`` is the same with rounding. ``max_side`` caps the long
@@ -301,7 +301,7 @@ def contained(height: int, width: int, most_height: int, most_width: int) -> tup
 
 
 def divided(height: int, width: int, most_height: int, most_width: int) -> tuple[int, int]:
-    """The same up to a pixel, as timm's and OpenCLIP's ResizeKeepRatio have it; they differ where a side ends in a half."""
+    """The same up to a pixel, as ResizeKeepRatio of timm and OpenCLIP has it: they differ where a side ends in a half."""
     ratio = max(height / most_height, width / most_width)
     return round(height / ratio), round(width / ratio)
 

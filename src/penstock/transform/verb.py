@@ -136,7 +136,7 @@ def expect_image(
     if spec.channels not in channels:
         raise PlanError(
             f"{call(verb)}: expected {' or '.join(str(count) for count in channels)} channels, found {spec.channels}; "
-            f"{'decode(mode=...) says how many there are' if spec.channels != 3 else 'call .decode(mode=...) for others'}."
+            f"decode(mode=) says how many there are."
         )
 
 
