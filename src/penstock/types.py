@@ -170,7 +170,7 @@ class Row:
     grid: tuple[int, int] | None = None  # (rows, columns) of its patches
 
     def show(self) -> Image:
-        """This row as a Pillow picture (RGB uint8), normalisation undone; a notebook displays it."""
+        """This row as a Pillow picture (L, RGB or RGBA of 8 bits), normalisation undone; a notebook displays it."""
         from penstock.sheet import joined, picture
 
         if self.patch is not None and self.grid is not None:

@@ -25,7 +25,7 @@ _TRIES = 10  # before the central crop: torchvision's number
 class RandomResizedCrop(Spatial):
     """Cuts out a random part and resizes it to (height, width).
 
-    uint8 [H, W, 3] in and out; pixels outside the part are never read. The part has ``scale`` = (least, most) of the
+    uint8 [H, W, C] in, [height, width, C] out; pixels outside the part are never read. The part has ``scale`` = (least, most) of the
     area, uniformly, and an aspect width / height in ``ratio``, uniformly in its logarithm: torchvision's distribution.
     Drawn from (seed, epoch, source index, the step's number among the random ones). Raises PlanError for arguments
     that cannot be.
@@ -58,7 +58,7 @@ class RandomResizedCrop(Spatial):
         word(self, "filter", FILTERS)
 
     def spec(self, spec: Spec) -> Spec:
-        """uint8 [height, width, 3]."""
+        """uint8 of height x width."""
         expect_image(self, spec)
         return spec.with_(height=self.height, width=self.width)
 
@@ -76,6 +76,11 @@ class RandomResizedCrop(Spatial):
             crop,
             resize_step(self.name, crop.height, crop.width, self.height, self.width, None, self.filter),
         ]
+
+    @property
+    def whole_image(self) -> bool:
+        """No: it runs on strips of rows."""
+        return False
 
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""

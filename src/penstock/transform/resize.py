@@ -168,6 +168,11 @@ class Resize(Spatial):
             steps += pad_steps("resize", new_height, new_width, around, "constant", self.fill)
         return steps
 
+    @property
+    def whole_image(self) -> bool:
+        """Only to lay the image on a colour, and in float32."""
+        return self.fit == "contain" or self.precision == "float32"
+
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         common = {"filter": self.filter, "enlarge": self.enlarge, "precision": self.precision}
