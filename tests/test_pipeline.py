@@ -41,14 +41,6 @@ def test_print_says_each_stage_and_opens_nothing() -> None:
     assert html.startswith("<table>") and html.count("<tr>") == 5
 
 
-def test_print_says_which_verbs_hold_the_whole_image_and_what_fast_mode_does() -> None:
-    drawn = recipe().decode(fidelity="fast").random_resized_crop(8, 8).random_grayscale().random_erasing()
-    rows = str(blobs(BYTES).apply(drawn).batch(2)).splitlines()
-    assert rows[-2].endswith("a strip of rows at a time; random_grayscale and random_erasing on the whole image")
-    assert rows[-1].startswith("fast: 8-bit JPEGs that the first resize makes smaller")
-    assert "fast: 8-bit" in blobs(BYTES).apply(drawn)._repr_html_()
-
-
 def test_a_line_is_a_value() -> None:
     made = line().batch(2)
     assert made == line().batch(2) and hash(made) == hash(line().batch(2)) and made != line().batch(3)

@@ -321,18 +321,3 @@ def test_one_image_that_cannot_be(given: Any, kind: type[Exception], sentence: s
 def test_encoded_bytes_need_a_decode() -> None:
     with pytest.raises(ps.ItemError, match="expected an image, found encoded bytes"):
         ps.resize(blobs()["bmp"], 4, 4)
-
-
-@pytest.mark.parametrize("options", [{"mode": "L"}, {"mode": "RGBA"}, {"depth": 16}, {"mode": "L", "depth": 16}])
-@pytest.mark.parametrize("flip", [False, True])
-def test_rows_of_any_format_can_be_looked_at(options, flip):
-    stream = io.BytesIO()
-    Image.new("RGB", (12, 8), (200, 200, 200)).save(stream, "PNG")
-    line = ps.blobs({"a.png": stream.getvalue()}).decode(**options).center_crop(8, 12)
-    if flip:
-        line = line.random_horizontal_flip(1.0)
-    with line.batch(1, layout="NCHW").run() as run:
-        batch = next(run)
-    picture = batch[0].show()
-    assert picture.size == (12, 8) and picture.convert("RGB").getpixel((3, 3)) == (200, 200, 200)
-    assert batch.sheet().size[0] > 12

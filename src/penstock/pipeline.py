@@ -203,23 +203,12 @@ class Pipeline(Chain):
             words.append("batch")
         if len(words) < 2:
             return ""
-        text = f"fused: {_listed(words)} run as one native loop, a strip of rows at a time"
-        whole = [verb.name for verb in self.recipe.spatial if verb.whole_image]
-        return f"{text}; {_listed(whole)} on the whole image" if whole else text
-
-    def near(self) -> str:
-        """What ``decode(fidelity="fast")`` does in this line, in a sentence; empty where everything is exact."""
-        decoding = self.recipe.decoding
-        if decoding is None or decoding.fidelity == "exact":
-            return ""
-        return (
-            "fast: 8-bit JPEGs that the first resize makes smaller are decoded at a fraction of their size and resized "
-            "plane by plane, near Pillow's pixels; everything else is exact"
-        )
+        return f"fused: {', '.join(words[:-1])} and {words[-1]} run as one native loop, a strip of rows at a time"
 
     def __str__(self) -> str:
         text = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
-        return "\n".join(line for line in (text, self.fused(), self.near()) if line)
+        fused = self.fused()
+        return f"{text}\n{fused}" if fused else text
 
     def _repr_html_(self) -> str:
         import html
@@ -230,8 +219,7 @@ class Pipeline(Chain):
             f"<td style='text-align:left'><code>{html.escape(str(stage.spec))}</code></td></tr>"
             for stage in self.stages()
         )
-        notes = "".join(f"<p>{html.escape(text)}</p>" for text in (self.fused(), self.near()) if text)
-        return f"<table>{rows}</table>{notes}"
+        return f"<table>{rows}</table><p>{html.escape(self.fused())}</p>"
 
     def __len__(self) -> int:
         items = len(self.source)
@@ -413,11 +401,6 @@ class Pipeline(Chain):
         if self.batching is None:
             raise PlanError(f"{text}: expected a line with batches, found none; call .batch(n) before it.")
         return self.batching
-
-
-def _listed(words: list[str]) -> str:
-    """Words as a sentence lists them."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:

@@ -22,18 +22,14 @@ _MAX_SIDE = 256
 def picture(
     image: npt.NDArray[Any], layout: str, statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
 ) -> Image.Image:
-    """An image array as an 8-bit picture; normalisation is undone with its statistics (mean, std), then clipped."""
+    """An image array as an RGB picture; normalisation is undone with its statistics (mean, std), then clipped."""
     pixels = image if layout == "NHWC" else np.moveaxis(image, 0, -1)
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    elif pixels.dtype != np.uint8:
+    if pixels.dtype != np.uint8:
         values = pixels.astype(np.float64)
         if statistics is not None:
             mean, std = statistics
             values = (values * np.asarray(std) + np.asarray(mean)) * 255.0
         pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    if pixels.shape[-1] == 1:
-        pixels = pixels[..., 0]  # Pillow's grey has no axis of channels
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 

@@ -151,8 +151,8 @@ def named(array: Any, name: DtypeName) -> Any:
 class Row:
     """One finished image with everything that belongs to it.
 
-    ``image`` is [H, W, C] or [C, H, W] (``layout``), or [P, D] after patchify, in the line's dtype; ``statistics`` is what
-    normalised it, so that ``show()`` can turn it back into a picture.
+    ``image`` is [H, W, 3] or [3, H, W] (``layout``), uint8 or float32; ``statistics`` is what normalised it, so that
+    ``show()`` can turn it back into a picture.
     """
 
     image: npt.NDArray[Any]
@@ -170,7 +170,7 @@ class Row:
     grid: tuple[int, int] | None = None  # (rows, columns) of its patches
 
     def show(self) -> Image:
-        """This row as a Pillow picture (L, RGB or RGBA of 8 bits), normalisation undone; a notebook displays it."""
+        """This row as a Pillow picture (RGB uint8), normalisation undone; a notebook displays it."""
         from penstock.sheet import joined, picture
 
         if self.patch is not None and self.grid is not None:
@@ -194,9 +194,8 @@ class Row:
 class Batch:
     """N finished images and what belongs to them; position i of every column is the same item.
 
-    ``images`` is writable, 64-byte aligned, [N, H, W, C] or [N, C, H, W] (``layout``) with C 1, 3 or 4, in the line's
-    dtype: uint8, uint16, float32, float16 or bfloat16 (of the package ml_dtypes). ``labels`` is int64 [N], -1 where
-    there is none. ``index`` is int64 [N], the position in the source (-1: a blank row that pads the last batch).
+    ``images`` is writable, 64-byte aligned, [N, H, W, 3] or [N, 3, H, W], uint8 or float32. ``labels`` is int64 [N], -1
+    where there is none. ``index`` is int64 [N], the position in the source (-1: a blank row that pads the last batch).
     ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch. ``step`` counts the batches of this
     pass from where it began, so from 0 again after a state was loaded: that batch is
     ``line.batch_at(step, start=state["position"])``.

@@ -75,11 +75,6 @@ class CenterCrop(Spatial):
         top, left = self._start(height + down - self.height), self._start(width + across - self.width)
         return [*steps, reference.Crop(top, left, self.height, self.width)]
 
-    @property
-    def whole_image(self) -> bool:
-        """No, but for an image that has to be padded first."""
-        return False
-
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         return {

@@ -67,11 +67,6 @@ class Crop(Spatial):
             )
         return [reference.Crop(top, left, bottom - top, right - left)]
 
-    @property
-    def whole_image(self) -> bool:
-        """No: it runs on strips of rows."""
-        return False
-
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         left, top, right, bottom = self.box

@@ -99,11 +99,6 @@ class RandomCrop(Spatial):
         left = draws.integer(width - self.width + 1)
         return [*steps, reference.Crop(top, left, self.height, self.width)]
 
-    @property
-    def whole_image(self) -> bool:
-        """Only to pad."""
-        return bool(self.padding) or self.pad_if_needed
-
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         return {

@@ -50,11 +50,6 @@ class RandomHorizontalFlip(Spatial):
         assert draws is not None  # the recipe makes them for every random step
         return [reference.FlipX()] if draws.uniform() < self.p else []
 
-    @property
-    def whole_image(self) -> bool:
-        """No: it runs on strips of rows."""
-        return False
-
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         return {"kind": "random_horizontal_flip", "p": (self.p,)}

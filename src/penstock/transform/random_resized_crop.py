@@ -77,11 +77,6 @@ class RandomResizedCrop(Spatial):
             resize_step(self.name, crop.height, crop.width, self.height, self.width, None, self.filter),
         ]
 
-    @property
-    def whole_image(self) -> bool:
-        """No: it runs on strips of rows."""
-        return False
-
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         return {

@@ -168,11 +168,6 @@ class Resize(Spatial):
             steps += pad_steps("resize", new_height, new_width, around, "constant", self.fill)
         return steps
 
-    @property
-    def whole_image(self) -> bool:
-        """Only to lay the image on a colour, and in float32."""
-        return self.fit == "contain" or self.precision == "float32"
-
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         common = {"filter": self.filter, "enlarge": self.enlarge, "precision": self.precision}
@@ -306,7 +301,7 @@ def contained(height: int, width: int, most_height: int, most_width: int) -> tup
 
 
 def divided(height: int, width: int, most_height: int, most_width: int) -> tuple[int, int]:
-    """The same up to a pixel, as ResizeKeepRatio of timm and OpenCLIP: they differ where a side ends in a half."""
+    """The same up to a pixel, as ResizeKeepRatio of timm and OpenCLIP has it: they differ where a side ends in a half."""
     ratio = max(height / most_height, width / most_width)
     return round(height / ratio), round(width / ratio)
 

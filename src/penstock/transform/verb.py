@@ -83,11 +83,6 @@ class Spatial(Verb):
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb that this verb sets."""
 
-    @property
-    def whole_image(self) -> bool:
-        """Whether the native core holds the whole image for it; verbs that say no run on strips of rows."""
-        return True
-
 
 def written(name: str, arguments: Iterable[tuple[str, Any, bool]]) -> str:
     """A call as a user would write it, from (name, value, keyword only) of what differs from the defaults."""
