@@ -15,6 +15,7 @@ from penstock.errors import ItemError, PlanError
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.recipe import Recipe, Stage, table, written_decode
+from penstock.signatures import checked
 from penstock.sources import arrays_source, blobs_source, files_source, folder_source
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
@@ -92,6 +93,7 @@ class Pipeline(Chain):
             line = line._then(step)
         return line
 
+    @checked
     def batch(
         self,
         n: int,
@@ -236,6 +238,7 @@ class Pipeline(Chain):
 
     # -- running -----------------------------------------------------------------------------------------------------
 
+    @checked
     def run(
         self,
         *,
@@ -275,6 +278,7 @@ class Pipeline(Chain):
             ),
         )
 
+    @checked
     def loader(
         self,
         *,
@@ -317,9 +321,8 @@ class Pipeline(Chain):
     def __iter__(self) -> Iterator[Any]:
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
-            words = [
-                stage.word for stage in self.stages() if stage.word == "shuffle" or stage.word.startswith("random_")
-            ]
+            words = ["shuffle"] if self.order.shuffle else []
+            words += [verb.name for verb in self.recipe.verbs if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
                 f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."

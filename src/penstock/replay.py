@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
-from penstock.decode import DecodeError, decode_pillow
+from penstock.decode import Decode, DecodeError, decode_picture, decode_pillow
 from penstock.delivery import (
     CLEAN,
     DAMAGED,
@@ -35,7 +35,7 @@ from penstock.read import ReadError, read_file, read_item
 from penstock.recipe import Recipe
 from penstock.reference import StageError, finish, run_native
 from penstock.transform.verb import StepError
-from penstock.types import Batch, Failure, Row, StageName, UInt8Image, named, numpy_dtype
+from penstock.types import Batch, Failure, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -58,7 +58,11 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
     notes: tuple[str, ...] = ()
     if isinstance(data, bytes):
         if recipe.decoding is None:
-            raise StageError("decode", "not decoded", "expected an image, found encoded bytes")
+            raise StageError(
+                "decode",
+                "not decoded",
+                "expected an image, found encoded bytes; a recipe for them begins with .decode()",
+            )
         result = _run_bytes(plan, recipe, data, seed, epoch, index)
         if result["outcome"] == "referee":
             damage = result["damage"]
@@ -109,7 +113,7 @@ def _run_pixels(
 
 
 def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
-    """One image through a recipe: a path, bytes, uint8 [H, W, 3] or a Pillow image in, [H, W, 3] out; ItemError."""
+    """One image through a recipe: a path, bytes, an array as decode makes it or a Pillow image; ItemError."""
     name = "image"
     try:
         if isinstance(data, (str, os.PathLike)):
@@ -118,30 +122,44 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
         elif isinstance(data, (bytearray, memoryview)):
             data = bytes(data)
         elif not isinstance(data, (bytes, np.ndarray)):
-            data = _array_of_picture(data)
+            data = _array_of_picture(data, recipe.decoding or Decode())
         if isinstance(data, np.ndarray):
-            if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3 or data.size == 0:
-                raise PlanError(
-                    f"recipe: expected a uint8 image of shape [H, W, 3], found {data.dtype} {list(data.shape)}."
-                )
-            if recipe.decoding is not None:  # an image already: what decode would have made of its bytes
-                recipe = Recipe(None, recipe.verbs)
+            recipe, data = _undecoded(recipe, data)
         return _make(compile_plan(recipe), recipe, data, seed, epoch, index).image
     except ReadError as error:
         raise ItemError(sentence("read", name, error.message)) from None
+    except DecodeError as error:
+        raise ItemError(sentence("decode", name, error.message)) from None
     except StageError as error:
         raise ItemError(sentence(error.stage, name, error.message)) from None
 
 
-def _array_of_picture(picture: Any) -> UInt8Image:
+def _undecoded(recipe: Recipe, pixels: npt.NDArray[Any]) -> tuple[Recipe, npt.NDArray[Any]]:
+    """The recipe for an image that is decoded already, and the image as [H, W, C]; PlanError where they do not fit."""
+    decode = recipe.decoding
+    if decode is None:  # whatever decode can make
+        channels = pixels.shape[2] if pixels.ndim == 3 else 3
+        mode: ModeName = "L" if channels == 1 else "RGBA" if channels == 4 else "RGB"
+        decode = Decode(mode=mode, depth=16 if pixels.dtype == np.uint16 else 8)
+    elif pixels.ndim == 2 and decode.channels == 1:
+        pixels = pixels[:, :, np.newaxis]
+    if pixels.dtype != decode.dtype or pixels.ndim != 3 or pixels.shape[2] != decode.channels or pixels.size == 0:
+        hint = "; image[..., np.newaxis] has one channel" if pixels.ndim == 2 and recipe.decoding is None else ""
+        raise PlanError(
+            f"recipe: expected a {decode.dtype} image of shape [H, W, {decode.channels}], found {pixels.dtype} "
+            f"{list(pixels.shape)}{hint}."
+        )
+    usual = decode.channels == 3 and decode.dtype == "uint8"
+    return Recipe(None if usual else Decode(mode=decode.mode, depth=decode.depth), recipe.verbs), pixels
+
+
+def _array_of_picture(picture: Any, decode: Decode) -> npt.NDArray[Any]:
     if not hasattr(picture, "convert"):
         raise PlanError(
             "recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, "
             f"found {type(picture).__name__}."
         )
-    from PIL import ImageOps
-
-    return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    return decode_picture(picture, decode)
 
 
 def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Row:
@@ -157,8 +175,8 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         failure = _failure(item.key, index, "read", error.cause, error.message)
     except StageError as error:
         failure = _failure(item.key, index, error.stage, error.cause, error.message)
+    spec = recipe.spec()
     if made is None:
-        spec = recipe.spec()
         blank = np.zeros(spec.shape(layout), dtype=numpy_dtype(spec.dtype))
         return Row(blank, -1, item.key, index, valid=False, failure=failure, layout=layout)
     geometry = Geometry(
@@ -176,6 +194,8 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         fields=item.fields,
         layout=layout,
         statistics=recipe.statistics,
+        patch=spec.patch,
+        grid=None if spec.patch is None else (made.size[0] // spec.patch, made.size[1] // spec.patch),
     )
 
 
