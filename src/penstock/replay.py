@@ -178,7 +178,10 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
     spec = recipe.spec()
     if made is None:
         blank = np.zeros(spec.shape(layout), dtype=numpy_dtype(spec.dtype))
-        return Row(blank, -1, item.key, index, valid=False, failure=failure, layout=layout)
+        grid = None if spec.patch is None else (0, 0)
+        return Row(
+            blank, -1, item.key, index, valid=False, failure=failure, layout=layout, patch=spec.patch, grid=grid
+        )
     geometry = Geometry(
         made.matrix[np.newaxis],
         np.array([made.stored], dtype=np.int32),
