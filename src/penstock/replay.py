@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
 
 
+DECODERS = {"jpeg": "libjpeg-turbo", "png": "libpng", "webp": "libwebp", "pillow": "Pillow"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Made:
     """One image by the native path, Pillow asked where the native decoder hands on."""
@@ -52,10 +55,12 @@ class _Made:
     size: tuple[int, int]
     damage: str
     notes: tuple[str, ...]
+    by_pillow: bool = False
 
 
 def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> _Made:
     notes: tuple[str, ...] = ()
+    by_pillow = False
     if isinstance(data, bytes):
         if recipe.decoding is None:
             raise StageError(
@@ -74,6 +79,7 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
             stored = (decoded.stored_height, decoded.stored_width)
             result = _run_pixels(plan, recipe, decoded.pixels, stored, decoded.orientation, seed, epoch, index)
             result["damage"] = damage
+            by_pillow = True
         else:
             notes = names_of_notes(result["notes"])
     else:
@@ -84,7 +90,14 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
         raise StageError(stage, cause, decode_text(message))
     image = named(result["image"], recipe.spec().dtype)
     return _Made(
-        image, result["geometry"], result["stored"], result["orientation"], result["size"], result["damage"], notes
+        image,
+        result["geometry"],
+        result["stored"],
+        result["orientation"],
+        result["size"],
+        result["damage"],
+        notes,
+        by_pillow,
     )
 
 
@@ -179,9 +192,7 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
     if made is None:
         blank = np.zeros(spec.shape(layout), dtype=numpy_dtype(spec.dtype))
         grid = None if spec.patch is None else (0, 0)
-        return Row(
-            blank, -1, item.key, index, valid=False, failure=failure, layout=layout, patch=spec.patch, grid=grid
-        )
+        return Row(blank, -1, item.key, index, valid=False, failure=failure, layout=layout, patch=spec.patch, grid=grid)
     geometry = Geometry(
         made.matrix[np.newaxis],
         np.array([made.stored], dtype=np.int32),
@@ -265,7 +276,10 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """One stage of an explained item: what flows out of it and how long it took, natively and by the twins."""
+    """One stage of an explained item: what flows out of it and how long it took, natively and by the twins.
+
+    ``difference`` is the mean of how far the two are apart, in the units of the range.
+    """
 
     stage: str
     result: str
@@ -273,6 +287,7 @@ class StageReport:
     native_ms: float | None
     reference_ms: float | None
     identical: bool | None
+    difference: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +299,7 @@ class Explanation:
     stages: tuple[StageReport, ...]
     failure: str | None = None
     decoder: str = ""
+    fast: bool = False
 
     def __str__(self) -> str:
         lines = [f"item {self.index}, {self.key!r}{f', decoded by {self.decoder}' if self.decoder else ''}"]
@@ -292,7 +308,7 @@ class Explanation:
             times = ""
             if stage.native_ms is not None and stage.reference_ms is not None:
                 times = f"{stage.native_ms:8.2f} ms native {stage.reference_ms:8.2f} ms reference"
-                times += "  identical" if stage.identical else "  DIFFERENT"
+                times += "  identical" if stage.identical else f"  {self._apart(stage)}"
             elif stage.native_ms is not None:
                 times = f"{stage.native_ms:8.2f} ms"
             padded = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
@@ -302,6 +318,9 @@ class Explanation:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _apart(self, stage: StageReport) -> str:
+        return f"{'fast' if self.fast else 'DIFFERENT'}: {stage.difference:.2g} apart on average"
 
     def _cells(self) -> list[tuple[str, str, str]]:
         return [(stage.stage, stage.result, stage.range) for stage in self.stages]
@@ -315,6 +334,7 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
     key = line.source.key(index)
     stages: list[StageReport] = []
     decoder = ""
+    found: dict[str, Any] = {}
     begun = time.perf_counter()
     try:
         data = _data_of(line, index)
@@ -323,7 +343,7 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
     if isinstance(data, bytes):
         stages.append(StageReport("read", f"{len(data):,} bytes", "", _ms_since(begun), None, None))
         found = _native.inspect(data)
-        decoder = "libjpeg-turbo" if found["backend"] == "jpeg" else f"Pillow ({found['reason']})"
+        decoder = DECODERS[found["backend"]]
     texts = [text for text, _ in line.recipe.specs()]
     seed = line.order.seed
     before = (0.0, 0.0)
@@ -336,6 +356,8 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
             reference_ms, twin = _timed(twins)
         except StageError as error:
             return Explanation(key, index, tuple(stages), sentence(error.stage, key, error.message), decoder)
+        if made.by_pillow:
+            decoder = f"Pillow ({found.get('reason') or 'for what decode asks'})"
         if made.damage:
             decoder = f"Pillow, since the codec recovered from damage: {made.damage}"
         image = made.image
@@ -347,10 +369,19 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
                 native_ms=max(0.0, native_ms - before[0]),
                 reference_ms=max(0.0, reference_ms - before[1]),
                 identical=bool(np.array_equal(image, twin.image)),
+                difference=_apart(image, twin.image),
             )
         )
         before = (native_ms, reference_ms)
-    return Explanation(key, index, tuple(stages), None, decoder)
+    fast = line.recipe.decoding is not None and line.recipe.decoding.fidelity == "fast"
+    return Explanation(key, index, tuple(stages), None, decoder, fast)
+
+
+def _apart(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """The mean absolute difference of two images; infinite where their shapes differ."""
+    if one.shape != other.shape:
+        return float("inf")
+    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).mean())
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:

@@ -296,18 +296,19 @@ class Batch:
 
     def _images_text(self) -> str:
         """The images' dtype and shape; as ranges of sides where each has its own."""
-        if not isinstance(self.images, list):
-            text = f"{self.images.dtype} {list(self.images.shape)}"
-            if self.sizes is None or self.images.ndim != 4:
+        images: Any = self.images
+        if not isinstance(images, list):
+            text = f"{images.dtype} {list(images.shape)}"
+            if self.sizes is None or images.ndim != 4:
                 return text
-            most = self.images.shape[1:3] if self.layout == "NHWC" else self.images.shape[2:]
+            most = images.shape[1:3] if self.layout == "NHWC" else images.shape[2:]
             return text if (self.sizes[self.valid] == most).all() else f"{text} padded"
-        made = [image for image in self.images if image is not None]
+        made = [image for image in images if image is not None]
         if not made:
-            return f"list of {len(self.images)} without an image"
+            return f"list of {len(images)} without an image"
         spans = [f"{min(sides)}..{max(sides)}" for sides in zip(*(image.shape for image in made), strict=True)]
         spans = [low if low == high else span for span in spans for low, high in [span.split("..")]]
-        return f"list of {len(self.images)} {made[0].dtype} [{', '.join(spans)}]"
+        return f"list of {len(images)} {made[0].dtype} [{', '.join(spans)}]"
 
 
 BATCH_FIELDS: tuple[str, ...] = (

@@ -168,6 +168,11 @@ class Resize(Spatial):
             steps += pad_steps("resize", new_height, new_width, around, "constant", self.fill)
         return steps
 
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through, unless they are framed or stay floats."""
+        return self.precision == "uint8" and self.fit != "contain"
+
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         common = {"filter": self.filter, "enlarge": self.enlarge, "precision": self.precision}

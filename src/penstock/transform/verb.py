@@ -83,6 +83,11 @@ class Spatial(Verb):
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb that this verb sets."""
 
+    @property
+    def by_strips(self) -> bool:
+        """Whether rows flow through it a strip at a time; else the whole image is held. For ``print(line)``."""
+        return False
+
 
 def written(name: str, arguments: Iterable[tuple[str, Any, bool]]) -> str:
     """A call as a user would write it, from (name, value, keyword only) of what differs from the defaults."""
