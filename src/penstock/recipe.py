@@ -308,7 +308,7 @@ class Recipe(Chain):
         return result
 
     def __call__(self, data: Any, *, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
-        """One image (path, bytes, uint8 [H, W, 3] or a Pillow image) to the finished [H, W, 3] array.
+        """One image (a path, bytes, an array as decode makes it or a Pillow image) to the finished [H, W, C] array.
 
         ``seed``, ``epoch`` and ``index`` key the random steps. Raises ItemError when the image fails.
         """
