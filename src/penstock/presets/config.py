@@ -22,7 +22,10 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
     """The JSON object in a file; raises PlanError where there is none."""
     try:
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        found = (error.strerror or type(error).__name__).lower()
+        raise PlanError(f"{where}: expected a JSON file, found {path}: {found}.") from None
+    except ValueError as error:
         raise PlanError(f"{where}: expected a JSON file, found {path}: {error}.") from None
     if not isinstance(document, dict):
         raise PlanError(f"{where}: expected a JSON object in {path}, found {type(document).__name__}.")
