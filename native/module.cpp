@@ -702,13 +702,22 @@ NB_MODULE(_native, m) {
       "paths"_a, "threads"_a);
   m.def(
       "bare_roundtrip",
-      [](nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> rgb, int quality, int count,
-         int threads) {
-        const Size size = {static_cast<int>(rgb.shape(0)), static_cast<int>(rgb.shape(1))};
+      [](const std::vector<nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>>& pictures,
+         int quality, int threads) {
+        Size size = {0, 0};
+        std::vector<const uint8_t*> pixels;
+        for (const auto& picture : pictures) {
+          const Size own = {static_cast<int>(picture.shape(0)), static_cast<int>(picture.shape(1))};
+          if (pixels.empty()) size = own;
+          if (own.height != size.height || own.width != size.width || picture.shape(2) != 3) {
+            throw nb::value_error("bare_roundtrip: expected pictures [H, W, 3] of one size.");
+          }
+          pixels.push_back(picture.data());
+        }
         nb::gil_scoped_release released;
-        return bare_roundtrip(rgb.data(), size, quality, count, threads);
+        return bare_roundtrip(pixels, size, quality, threads);
       },
-      "rgb"_a, "quality"_a, "count"_a, "threads"_a);
+      "pictures"_a, "quality"_a, "threads"_a);
   m.def(
       "jpeg_roundtrip",
       [](nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> rgb, int quality) {

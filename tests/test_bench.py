@@ -80,7 +80,7 @@ def test_pillow_by_hand_makes_the_same_bits(task):
 
 def test_the_limit_refuses_what_it_cannot_decode(tmp_path):
     (tmp_path / "text.jpg").write_bytes(b"not a picture")
-    with pytest.raises(PenstockError, match="expected JPEGs"):
+    with pytest.raises(PenstockError, match="expected JPEG, PNG or WebP files"):
         limit.bare_decode(Task(paths=(str(tmp_path / "text.jpg"),), threads=1))()
 
 
