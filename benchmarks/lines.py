@@ -1,4 +1,4 @@
-"""Penstock's lines whose cost the figures ask for, each held by a loader; its first batch is looked at before timing."""
+"""Penstock's lines whose cost the figures ask for, each held by a loader; a batch is looked at before timing."""
 
 from __future__ import annotations
 
