@@ -7,6 +7,8 @@
 namespace penstock {
 namespace {
 
+using Picture = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+
 using ImageBytes = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using BatchBytes = nb::ndarray<uint8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
@@ -38,10 +40,19 @@ auto measure_decode(const std::vector<std::string>& paths, int threads) {
   return bare_decode(paths, threads);
 }
 
-auto measure_roundtrip(ImageBytes rgb, int quality, int count, int threads) {
-  const Size size = size_of(rgb);
+double measure_roundtrip(const std::vector<Picture>& pictures, int quality, int threads) {
+  Size size = {0, 0};
+  std::vector<const uint8_t*> pixels;
+  for (const Picture& picture : pictures) {
+    const Size own = {static_cast<int>(picture.shape(0)), static_cast<int>(picture.shape(1))};
+    if (pixels.empty()) size = own;
+    if (!(own == size) || picture.shape(2) != kChannels) {
+      throw nb::value_error("bare_roundtrip: expected pictures [H, W, 3] of one size.");
+    }
+    pixels.push_back(picture.data());
+  }
   nb::gil_scoped_release released;
-  return bare_roundtrip(rgb.data(), size, quality, count, threads);
+  return bare_roundtrip(pixels, size, quality, threads);
 }
 
 auto roundtrip_in_place(nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> rgb, int quality) {
@@ -57,7 +68,7 @@ auto roundtrip_in_place(nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::devi
 void bind_measurement(nb::module_& m) {
   m.def("pad_images", &pad_images, "images"_a, "out"_a);
   m.def("bare_decode", &measure_decode, "paths"_a, "threads"_a);
-  m.def("bare_roundtrip", &measure_roundtrip, "rgb"_a, "quality"_a, "count"_a, "threads"_a);
+  m.def("bare_roundtrip", &measure_roundtrip, "pictures"_a, "quality"_a, "threads"_a);
   m.def("jpeg_roundtrip", &roundtrip_in_place, "rgb"_a, "quality"_a);
   m.def("simd_name", [] { return kernels().name; });
   m.def("jpeg_version", &jpeg_version);
