@@ -7,8 +7,6 @@
 namespace penstock {
 namespace {
 
-using Picture = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-
 using ImageBytes = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using BatchBytes = nb::ndarray<uint8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
@@ -40,11 +38,11 @@ auto measure_decode(const std::vector<std::string>& paths, int threads) {
   return bare_decode(paths, threads);
 }
 
-double measure_roundtrip(const std::vector<Picture>& pictures, int quality, int threads) {
+double measure_roundtrip(const std::vector<ImageBytes>& pictures, int quality, int threads) {
   Size size = {0, 0};
   std::vector<const uint8_t*> pixels;
-  for (const Picture& picture : pictures) {
-    const Size own = {static_cast<int>(picture.shape(0)), static_cast<int>(picture.shape(1))};
+  for (const ImageBytes& picture : pictures) {
+    const Size own = size_of(picture);
     if (pixels.empty()) size = own;
     if (!(own == size) || picture.shape(2) != kChannels) {
       throw nb::value_error("bare_roundtrip: expected pictures [H, W, 3] of one size.");

@@ -21,7 +21,7 @@ from penstock.options import RunOptions, whole
 from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
-from penstock.types import Batch, LayoutName, Row
+from penstock.types import Batch, LayoutName, Row, numpy_dtype
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -372,7 +372,8 @@ def _row_of(batch: Batch, line: Pipeline) -> Row:
     if batch.images[0] is not None:
         return row
     # Blank where each image has its own size: there is none to fill with zeros.
-    return replace(row, image=np.zeros((0, 0, 3), dtype=line.recipe.spec().dtype))
+    spec = line.spec
+    return replace(row, image=np.zeros((0, 0, spec.channels), dtype=numpy_dtype(spec.dtype)))
 
 
 def _items_of(grid: Grid | Buckets) -> int:

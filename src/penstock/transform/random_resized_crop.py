@@ -77,6 +77,11 @@ class RandomResizedCrop(Spatial):
             resize_step(self.name, crop.height, crop.width, self.height, self.width, None, self.filter),
         ]
 
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through."""
+        return True
+
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         return {
