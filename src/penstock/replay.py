@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
-from penstock.decode import DecodeError, decode_pillow
+from penstock.decode import Decode, DecodeError, decode_pillow
 from penstock.delivery import (
     CLEAN,
     DAMAGED,
@@ -88,6 +88,10 @@ def _run_bytes(plan: _native.Plan, recipe: Recipe, data: bytes, seed: int, epoch
     try:
         return run_native(recipe, plan, data, seed, epoch, index)
     except StepError as error:
+        try:  # a broken file is a broken file first
+            decode_pillow(data, recipe.decoding or Decode())
+        except DecodeError as broken:
+            raise StageError("decode", broken.cause, broken.message) from None
         raise StageError("transform", error.cause, error.message) from None
 
 
