@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
-from penstock.decode import Decode, DecodeError, decode_pillow
+from penstock.decode import Decode, DecodeError, decode_pillow, pixels_of_picture
 from penstock.delivery import (
     CLEAN,
     DAMAGED,
@@ -54,7 +54,7 @@ class _Made:
     notes: tuple[str, ...]
 
 
-def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> _Made:
+def _make(plan: _native.Plan, recipe: Recipe, data: bytes | npt.NDArray[Any], seed: int, epoch: int, index: int) -> _Made:
     notes: tuple[str, ...] = ()
     if isinstance(data, bytes):
         if recipe.decoding is None:
@@ -121,15 +121,8 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
             data = read_file(os.fsencode(name))
         elif isinstance(data, (bytearray, memoryview)):
             data = bytes(data)
-        elif not isinstance(data, (bytes, np.ndarray)):
-            data = _array_of_picture(data)
-        if isinstance(data, np.ndarray):
-            if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3 or data.size == 0:
-                raise PlanError(
-                    f"recipe: expected a uint8 image of shape [H, W, 3], found {data.dtype} {list(data.shape)}."
-                )
-            if recipe.decoding is not None:  # an image already: what decode would have made of its bytes
-                recipe = Recipe(None, recipe.verbs)
+        elif not isinstance(data, bytes):
+            data = _pixels_of(data, recipe.decoding)
         return _make(compile_plan(recipe), recipe, data, seed, epoch, index).image
     except ReadError as error:
         raise ItemError(sentence("read", name, error.message)) from None
@@ -137,15 +130,27 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
         raise ItemError(sentence(error.stage, name, error.message)) from None
 
 
-def _array_of_picture(picture: Any) -> UInt8Image:
-    if not hasattr(picture, "convert"):
+def _pixels_of(image: Any, decoding: Decode | None) -> npt.NDArray[Any]:
+    """An array or a Pillow image as ``decoding`` would have made it of a file that holds it; RGB where there is none."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise PlanError(
+                f"recipe: expected a uint8 image of shape [H, W, 3], found {image.dtype} {list(image.shape)}."
+            )
+        if decoding is None or (decoding.mode == "RGB" and decoding.depth != 16):
+            return image
+        from PIL import Image
+
+        image = Image.fromarray(np.ascontiguousarray(image))
+    elif not hasattr(image, "convert"):
         raise PlanError(
             "recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, "
-            f"found {type(picture).__name__}."
+            f"found {type(image).__name__}."
         )
-    from PIL import ImageOps
-
-    return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    try:
+        return pixels_of_picture(image, decoding or Decode())
+    except DecodeError as error:
+        raise StageError("decode", error.cause, error.message) from None
 
 
 def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Row:

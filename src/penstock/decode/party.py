@@ -20,7 +20,7 @@ from penstock.sniff import describe_bytes, plugin_format
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["DecodeError", "Decoded", "decode_pillow", "opened"]
+__all__ = ["DecodeError", "Decoded", "decode_pillow", "opened", "pixels_of_picture"]
 
 # These need another program (EPS: Ghostscript), Windows' own drawing calls (WMF, EMF), a handler that Pillow does not
 # have (BUFR, GRIB, HDF5), or cannot be decoded at all (MPEG). Documents and drawings are programs to run, not pictures
@@ -79,6 +79,23 @@ def decode_pillow(data: bytes, decode: Decode) -> Decoded:
         except Exception as error:
             raise _failure(data, error, decode) from None
     raise AssertionError("unreachable")
+
+
+def pixels_of_picture(picture: Image.Image, decode: Decode) -> npt.NDArray[Any]:
+    """The pixels that a decode makes of an image which Pillow has open already; DecodeError where it cannot."""
+    try:
+        with recorded_warnings():
+            picture.load()
+            upright = _turned(picture, _orientation(picture))
+            # What is done with the pixels may close the image, and this one is the caller's.
+            upright = upright.copy() if upright is picture else upright
+            if decode.color == "srgb":
+                upright, _ = to_srgb(upright)
+            return pixels_of(upright, decode)[0]
+    except MissingPluginError as missing:
+        raise DecodeError("missing plugin", str(missing)) from None
+    except Exception as error:
+        raise _failure(b"", error, decode) from None
 
 
 @contextmanager
