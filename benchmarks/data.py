@@ -57,6 +57,21 @@ def small() -> list[str]:
     return _kept("500x375", 256, _crop)
 
 
+def png() -> list[str]:
+    """128 PNGs of 512 x 512, as Pillow writes them: crops of the bundled photographs."""
+    return _kept("512x512", 128, _square_png, "png")
+
+
+def webp() -> list[str]:
+    """128 lossy WebPs of 512 x 512, quality 85: the same crops."""
+    return _kept("512x512", 128, _square_webp, "webp")
+
+
+def square() -> list[str]:
+    """16 JPEGs of 896 x 896: crops of the bundled photographs, to take as arrays."""
+    return _kept("896x896", 16, _square_large)
+
+
 def large() -> list[str]:
     """8 baseline JPEGs of 4000 x 3000: mosaics of the bundled photographs with a camera's noise."""
     return _kept("4000x3000", 8, _mosaic)
@@ -67,11 +82,11 @@ def tiny() -> list[str]:
     return _kept("16x16", 1000, _tile)
 
 
-def _kept(name: str, count: int, make: Callable[[int, list[Image.Image]], bytes]) -> list[str]:
+def _kept(name: str, count: int, make: Callable[[int, list[Image.Image]], bytes], suffix: str = "jpg") -> list[str]:
     """``count`` files of a kind, made where they are missing; the folder's name changes with this file."""
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
     folder = MADE / f"{name}-{version}"
-    paths = [folder / f"{number:04d}.jpg" for number in range(count)]
+    paths = [folder / f"{number:04d}.{suffix}" for number in range(count)]
     if not all(path.is_file() for path in paths):
         folder.mkdir(parents=True, exist_ok=True)
         photographs = bundled()
@@ -101,6 +116,28 @@ def _crop(number: int, photographs: list[Image.Image]) -> bytes:
     generator = np.random.default_rng(number)
     sharp = [picture for picture in photographs if picture.width >= 500 and picture.height >= 375]
     return _jpeg(_cut(generator, sharp[number % len(sharp)], 500, 375))
+
+
+def _square(number: int, photographs: list[Image.Image], side: int) -> Image.Image:
+    generator = np.random.default_rng(3000 + number)
+    sharp = [picture for picture in photographs if min(picture.size) >= 500]
+    return _cut(generator, sharp[number % len(sharp)], side, side)
+
+
+def _square_png(number: int, photographs: list[Image.Image]) -> bytes:
+    stream = io.BytesIO()
+    _square(number, photographs, 512).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _square_webp(number: int, photographs: list[Image.Image]) -> bytes:
+    stream = io.BytesIO()
+    _square(number, photographs, 512).save(stream, "WEBP", quality=85)
+    return stream.getvalue()
+
+
+def _square_large(number: int, photographs: list[Image.Image]) -> bytes:
+    return _jpeg(_square(number, photographs, 896))
 
 
 def _mosaic(number: int, photographs: list[Image.Image]) -> bytes:

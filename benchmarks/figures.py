@@ -1,4 +1,4 @@
-"""Every figure that Penstock must reach, and how it is measured.
+"""Every group of figures that Penstock must reach: how fast, against whom, with how much memory.
 
 A group is one interleaved run; it yields its figures, and the table of its contestants where people may want to see it.
 """
@@ -6,88 +6,13 @@ A group is one interleaved run; it yields its figures, and the table of its cont
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import data
 import imports
+from figure import ANEW, LIMIT, NATIVE, PILLOW, PILLOW_THREADS, Figure, Setup, Table, entrant, repeated, table
+from figures_of_verbs import augment, clip, crop_flip, formats, patches, roundtrip
 
 from penstock.bench.interleave import Result, interleave
-from penstock.bench.report import HEAD, markdown, rows
-from penstock.bench.task import Contestant, Task
-
-THREADS = 2
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How thoroughly to measure: rounds, a divisor for the longest laps, where real photographs are.
-
-    Laps of ordinary pictures are never made shorter: a batch's first page faults would weigh more than in a real run.
-    """
-
-    rounds: int
-    divisor: int
-    photos: Path | None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure: its bound, on which side of it the value must be, and how it was measured."""
-
-    name: str
-    text: str
-    value: float
-    bound: float
-    at_most: bool
-    unit: str
-    detail: str
-
-    @property
-    def met(self) -> bool:
-        """True where the value is on the right side of the bound."""
-        return self.value <= self.bound if self.at_most else self.value >= self.bound
-
-    def shown(self, value: float) -> str:
-        """A value with the figure's unit."""
-        return f"{value:.2f}{self.unit}" if self.unit in ("", "x") else f"{value:,.1f} {self.unit}"
-
-    @property
-    def must(self) -> str:
-        """The bound in words."""
-        return f"{'at most' if self.at_most else 'at least'} {self.shown(self.bound)}"
-
-
-@dataclass(frozen=True)
-class Table:
-    """The contestants of one run, as Markdown."""
-
-    name: str
-    title: str
-    text: str
-
-
-def ratio_figure(name: str, text: str, value: float, bound: float, detail: str, unit: str = "") -> Figure:
-    return Figure(name, text, value, bound, at_most=False, unit=unit, detail=detail)
-
-
-def repeated(paths: list[str], count: int) -> tuple[str, ...]:
-    return tuple(paths[i % len(paths)] for i in range(count))
-
-
-def entrant(name: str, maker: str, paths: tuple[str, ...], threads: int = THREADS, batch: int = 64) -> Contestant:
-    return Contestant(name, maker, Task(paths=paths, threads=threads, batch=batch))
-
-
-LIMIT = "penstock.bench.limit:bare_decode"
-NATIVE = "penstock.bench.penstock_runs:native"
-ANEW = "penstock.bench.penstock_runs:anew"
-PILLOW = "penstock.bench.pillow_loops:sequential"
-PILLOW_THREADS = "penstock.bench.pillow_loops:threads"
-
-
-def table(name: str, title: str, results: list[Result]) -> Table:
-    return Table(name, title, markdown(HEAD, rows(results, results[0])))
 
 
 def against_the_limit(setup: Setup, paths: tuple[str, ...]) -> list[Result]:
@@ -106,12 +31,13 @@ def photographs(setup: Setup) -> Iterator[Figure | Table]:
     found, words = data.real(setup.photos)
     results = against_the_limit(setup, repeated(found, 920))
     limit, penstock, *_ = results
-    yield ratio_figure(
-        "photographs",
-        "real photographs of 0.15 to 0.6 megapixels, against bare decode",
-        penstock.ratio(limit),
-        0.85,
-        f"{words}; to 224 x 224 bilinear float32 NCHW, batch 64",
+    yield Figure(
+        name="photographs",
+        text="real photographs of 0.15 to 0.6 megapixels, against bare decode",
+        means="the ordinary job, on what cameras and the web made",
+        value=penstock.ratio(limit),
+        bound=0.85,
+        detail=f"{words}; to 224 x 224 bilinear float32 NCHW, batch 64",
     )
     yield table("photographs", words, results)
 
@@ -122,6 +48,7 @@ def made(setup: Setup) -> Iterator[Figure | Table]:
         [
             entrant("bare decode, the limit", LIMIT, paths),
             entrant("Penstock", NATIVE, paths),
+            entrant("Penstock, fast", "lines:fast", paths),
             entrant("Penstock, a new run each lap", ANEW, paths),
             entrant("Pillow + NumPy, threads", PILLOW_THREADS, paths),
             entrant("bare decode", LIMIT, paths, threads=1),
@@ -130,35 +57,87 @@ def made(setup: Setup) -> Iterator[Figure | Table]:
         ],
         setup.rounds,
     )
-    limit, penstock, _, pillow, limit_alone, penstock_alone, _ = results
+    limit, penstock, fast, _, pillow, limit_alone, penstock_alone, _ = results
     work = (
         "500 x 375 quality 92 4:2:0, crops of scikit-image's photographs, to 224 x 224 bilinear float32 NCHW, batch 64"
     )
-    yield ratio_figure(
-        "made", "made 500 x 375 JPEGs, against bare decode (goal 0.85)", penstock.ratio(limit), 0.80, work
+    yield Figure(
+        name="made",
+        text="made 500 x 375 JPEGs, against bare decode (goal 0.85)",
+        means="the ordinary job, on pictures that anyone can make again",
+        value=penstock.ratio(limit),
+        bound=0.80,
+        detail=work,
     )
-    yield ratio_figure(
-        "pillow", "against Pillow + NumPy on 2 threads, the same files", penstock.ratio(pillow), 3.0, work, unit="x"
+    yield Figure(
+        name="fast",
+        text="500 x 375 JPEGs in fast mode, against bare full decode",
+        means='`decode(fidelity="fast")`: near the exact pixels, for less than their decode costs',
+        value=fast.ratio(limit),
+        bound=1.15,
+        unit="x",
+        detail=work,
     )
-    yield ratio_figure(
-        "scaling",
-        "scaling from 1 to 2 threads, against bare decode's own",
-        penstock.ratio(penstock_alone) / limit.ratio(limit_alone),
-        0.97,
-        f"{penstock.ratio(penstock_alone):.2f}x, bare decode {limit.ratio(limit_alone):.2f}x",
+    yield Figure(
+        name="pillow",
+        text="against Pillow + NumPy on 2 threads, the same files",
+        means="what a loop written by hand would take",
+        value=penstock.ratio(pillow),
+        bound=3.0,
+        unit="x",
+        detail=work,
+    )
+    yield Figure(
+        name="scaling",
+        text="scaling from 1 to 2 threads, against bare decode's own",
+        means="whether the second thread does as much as the first",
+        value=penstock.ratio(penstock_alone) / limit.ratio(limit_alone),
+        bound=0.97,
+        detail=f"{penstock.ratio(penstock_alone):.2f}x, bare decode {limit.ratio(limit_alone):.2f}x",
     )
     yield table("made", "made JPEGs of 500 x 375", results)
 
 
 def large(setup: Setup) -> Iterator[Figure | Table]:
-    results = against_the_limit(setup, repeated(data.large(), max(8, 24 // setup.divisor)))
-    limit, penstock, *_ = results
-    yield ratio_figure(
-        "large",
-        "12-megapixel JPEGs, against bare decode",
-        penstock.ratio(limit),
-        0.85,
-        "4000 x 3000 quality 92 baseline 4:2:0, to 224 x 224 bilinear float32 NCHW, batch 64",
+    paths = repeated(data.large(), max(8, 24 // setup.divisor))
+    results = interleave(
+        [
+            entrant("bare decode, the limit", LIMIT, paths),
+            entrant("Penstock", NATIVE, paths),
+            entrant("Penstock, fast", "lines:fast", paths),
+            entrant("Penstock, a tenth of the area", "lines:tenth", paths),
+            entrant("Penstock, a new run each lap", ANEW, paths),
+            entrant("Pillow + NumPy, threads", PILLOW_THREADS, paths),
+        ],
+        setup.rounds,
+    )
+    limit, penstock, fast, tenth, *_ = results
+    work = "4000 x 3000 quality 92 baseline 4:2:0, to 224 x 224 bilinear float32 NCHW, batch 64"
+    yield Figure(
+        name="large",
+        text="12-megapixel JPEGs, against bare decode",
+        means="the ordinary job, on what a telephone takes",
+        value=penstock.ratio(limit),
+        bound=0.85,
+        detail=work,
+    )
+    yield Figure(
+        name="fast_large",
+        text="12-megapixel JPEGs in fast mode, against bare full decode",
+        means="fast mode where the picture is much larger than what the model takes",
+        value=fast.ratio(limit),
+        bound=1.5,
+        unit="x",
+        detail=work,
+    )
+    yield Figure(
+        name="crop",
+        text="a random tenth of 12-megapixel JPEGs, exact, against bare full decode",
+        means="only the rows and columns that a crop needs are decoded, with the pixels of crop-after-decode",
+        value=tenth.ratio(limit),
+        bound=1.8,
+        unit="x",
+        detail="random_resized_crop(224, 224, scale=(0.1, 0.1)) at random places; else as above",
     )
     yield table("large", "made JPEGs of 12 megapixels", results)
 
@@ -172,12 +151,13 @@ def spin(setup: Setup) -> Iterator[Figure | Table]:
         ],
         setup.rounds,
     )
-    yield ratio_figure(
-        "spin",
-        "rate beside a thread that spins in Python, against beside a process that does",
-        thread.ratio(process),
-        0.95,
-        f"made 500 x 375 JPEGs, batch 32: {thread.rate:,.0f} and {process.rate:,.0f} images/s",
+    yield Figure(
+        name="spin",
+        text="rate beside a thread that spins in Python, against beside a process that does",
+        means="a consumer that holds the GIL does not slow the loading",
+        value=thread.ratio(process),
+        bound=0.95,
+        detail=f"made 500 x 375 JPEGs, batch 32: {thread.rate:,.0f} and {process.rate:,.0f} images/s",
     )
 
 
@@ -185,10 +165,11 @@ def memory(setup: Setup) -> Iterator[Figure | Table]:
     paths = repeated(data.large(), 128 // setup.divisor)
     [result] = interleave([entrant("Penstock", NATIVE, paths, batch=32)], rounds=1)
     yield Figure(
-        "memory",
-        "peak memory above import, 12-megapixel baseline JPEGs",
-        result.memory / 1e6,
-        120.0,
+        name="memory",
+        text="peak memory above import, 12-megapixel baseline JPEGs",
+        means="large pictures are read in strips, never held whole",
+        value=result.memory / 1e6,
+        bound=120.0,
         at_most=True,
         unit="MB",
         detail="batch 32 of 224 x 224 float32, prefetch 2, 2 threads; two passes in one process",
@@ -208,10 +189,11 @@ def item(setup: Setup) -> Iterator[Figure | Table]:
     beyond_codec = (blobs.per_image("wall") - blobs.per_image("decode_s")) * 1e6
     beyond_limit = (files.per_image("wall") - limit.per_image("wall")) * 1e6
     yield Figure(
-        "item",
-        "cost of one more item beyond decode, 16 x 16 JPEG blobs",
-        max(beyond_codec, beyond_limit),
-        10.0,
+        name="item",
+        text="cost of one more item beyond decode, 16 x 16 JPEG blobs",
+        means="what the engine itself costs an image",
+        value=max(beyond_codec, beyond_limit),
+        bound=10.0,
         at_most=True,
         unit="µs",
         detail=(
@@ -224,10 +206,11 @@ def item(setup: Setup) -> Iterator[Figure | Table]:
 def importing(setup: Setup) -> Iterator[Figure | Table]:
     unwanted = imports.unwanted()
     yield Figure(
-        "import",
-        "`import penstock` beyond `import numpy`",
-        float("inf") if unwanted else imports.milliseconds(setup.rounds * 4),
-        40.0,
+        name="import",
+        text="`import penstock` beyond `import numpy`",
+        means="starting costs little, and loads nobody else's library",
+        value=float("inf") if unwanted else imports.milliseconds(setup.rounds * 4),
+        bound=40.0,
         at_most=True,
         unit="ms",
         detail=f"imports {', '.join(unwanted)}"
@@ -240,6 +223,12 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Figure | Table]]] = {
     "photographs": photographs,
     "made": made,
     "large": large,
+    "formats": formats,
+    "crop_flip": crop_flip,
+    "roundtrip": roundtrip,
+    "patches": patches,
+    "augment": augment,
+    "clip": clip,
     "spin": spin,
     "memory": memory,
     "item": item,

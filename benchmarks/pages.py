@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from figures import Figure, Table
+from figure import Figure, Table
 
 from penstock import _native
 from penstock.bench.machine import cpu_model
@@ -16,6 +16,9 @@ from penstock.bench.report import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+
+# The README's figures beside its table: where it is slower than the codec, then where it is faster than others.
+FIRST = ("photographs", "large", "png", "webp", "roundtrip", "fast", "fast_large", "crop", "augment", "clip")
 
 
 def commit() -> str:
@@ -38,14 +41,31 @@ def machine() -> str:
 
 def figure_table(figures: Sequence[Figure]) -> str:
     """All figures with what they must be, whether they are, and how they were measured."""
-    body = [(f.text, f.shown(f.value), f.must, "yes" if f.met else "**no**", f.detail) for f in figures]
+    answers = {True: "yes", False: "**no**", None: "not known"}
+    body = [(f.text, f.measured, f.must, answers[f.met], f.detail) for f in figures]
     return markdown(("figure", "measured", "must be", "met", "how"), body, text=(0, 3, 4))
+
+
+def meanings(figures: Sequence[Figure]) -> str:
+    """What each row of that table means, a line each."""
+    return "What each row means:\n\n" + "\n".join(f"- **{f.text}:** {f.means}." for f in figures)
+
+
+def short_table(figures: Sequence[Figure]) -> str:
+    """The README's figures: what was measured, without how."""
+    body = [(f.text, f.measured) for f in figures if f.name in FIRST]
+    return markdown(("", "measured"), body)
 
 
 def write_pages(figures: Sequence[Figure], tables: Sequence[Table]) -> list[str]:
     """Fills BENCHMARKS.md and the README between their marks; returns a sentence for a page that has none."""
-    every = [figure_table(figures), *(f"**{table.title}**\n\n{table.text}" for table in tables), machine()]
-    first = [*(table.text for table in tables if table.name == "made"), machine()]
+    every = [
+        figure_table(figures),
+        meanings(figures),
+        *(f"**{table.title}**\n\n{table.text}" for table in tables),
+        machine(),
+    ]
+    first = [*(table.text for table in tables if table.name == "made"), short_table(figures), machine()]
     problems = []
     for name, parts in (("BENCHMARKS.md", every), ("README.md", first)):
         page = ROOT / name
@@ -70,5 +90,7 @@ def append_history(figures: Sequence[Figure]) -> None:
     shared = {"commit": commit(), "cpu": cpu_model(), "simd": _native.simd_name(), "date": when}
     with open(ROOT / "benchmarks" / "history.jsonl", "a", encoding="utf-8") as file:
         for figure in figures:
+            if figure.value is None:
+                continue
             record = {"figure": figure.name, "value": round(figure.value, 4), "unit": figure.unit}
             file.write(json.dumps({**record, "must": figure.must, "met": figure.met, **shared}) + "\n")

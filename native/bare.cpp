@@ -169,15 +169,17 @@ double bare_decode(const std::vector<std::string>& paths, int threads) {
   return failed ? -1.0 : elapsed.count();
 }
 
-double bare_roundtrip(const uint8_t* rgb, Size size, int quality, int count, int threads) {
-  std::atomic<int> next{0};
+double bare_roundtrip(const std::vector<const uint8_t*>& pictures, Size size, int quality, int threads) {
+  std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
   auto work = [&] {
     ByteBuffer frame;
-    while (next.fetch_add(1) < count && !failed) {
+    for (size_t i; (i = next.fetch_add(1)) < pictures.size() && !failed;) {
       unsigned char* memory = nullptr;
       unsigned long bytes = 0;
-      if (!encode_from(rgb, size, quality, &memory, &bytes) || !decode_jpeg_into(memory, bytes, &frame)) failed = true;
+      if (!encode_from(pictures[i], size, quality, &memory, &bytes) || !decode_jpeg_into(memory, bytes, &frame)) {
+        failed = true;
+      }
       std::free(memory);
     }
   };

@@ -10,8 +10,8 @@ namespace penstock {
 // decoded. Nothing is resized, checked or kept: this is what the codec alone can do.
 double bare_decode(const std::vector<std::string>& paths, int threads);
 
-// Encodes `rgb` (height x width x 3, packed) at 4:2:0 and decodes it again, `count` times over `threads` threads, with
-// the library called directly; wall time in seconds, negative where the library refused.
-double bare_roundtrip(const uint8_t* rgb, Size size, int quality, int count, int threads);
+// Encodes each picture (height x width x 3, packed) once at 4:2:0 and decodes it again, on `threads` threads, with the
+// library called directly; wall time in seconds, negative where the library refused.
+double bare_roundtrip(const std::vector<const uint8_t*>& pictures, Size size, int quality, int threads);
 
 }  // namespace penstock

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from penstock import _native
 from penstock.bench import limit, machine, penstock_runs, pillow_loops
 from penstock.bench.choose import choose
 from penstock.bench.interleave import Result, interleave
@@ -45,6 +48,7 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     assert fast.ratio(slow) == 2
     assert slow.rate == 5
     assert fast.cpu_per_1000 == 100
+    assert fast.cpu_ratio(slow) == 1
     assert fast.per_image("wall") == 0.1
 
 
@@ -80,7 +84,7 @@ def test_pillow_by_hand_makes_the_same_bits(task):
 
 def test_the_limit_refuses_what_it_cannot_decode(tmp_path):
     (tmp_path / "text.jpg").write_bytes(b"not a picture")
-    with pytest.raises(PenstockError, match="expected JPEGs"):
+    with pytest.raises(PenstockError, match="expected JPEG, PNG or WebP files"):
         limit.bare_decode(Task(paths=(str(tmp_path / "text.jpg"),), threads=1))()
 
 
@@ -172,8 +176,8 @@ def benchmarks(monkeypatch):
     """The repository's own scripts, which are no package."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield importlib.import_module
-    for name in ("data", "figures", "imports", "pages", "contestants"):
-        sys.modules.pop(name, None)
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 def test_a_page_is_filled_between_its_marks_only(benchmarks):
@@ -192,14 +196,161 @@ def test_the_pages_have_their_marks(benchmarks, page):
     assert text.index(pages.START) < text.index(pages.END)
 
 
-def test_a_figure_knows_whether_it_is_met(benchmarks):
-    figures = benchmarks("figures")
-    high = figures.ratio_figure("a", "a ratio", 0.86, 0.85, "how")
-    low = figures.Figure("b", "a cost", 10.1, 10.0, at_most=True, unit="µs", detail="how")
+@pytest.fixture
+def three(benchmarks):
+    """A figure that is met, one that is missed, one that nobody could measure."""
+    figure = benchmarks("figure").Figure
+    return (
+        figure(name="a", text="a ratio", means="so much", value=0.86, bound=0.85, detail="how"),
+        figure(
+            name="b", text="a cost", means="that much", value=10.1, bound=10.0, at_most=True, unit="µs", detail="how"
+        ),
+        figure(
+            name="c", text="a race", means="no more", value=None, bound=2.5, unit="x", detail="not installed: other"
+        ),
+    )
+
+
+def test_a_figure_knows_whether_it_is_met(benchmarks, three):
+    high, low, unknown = three
     assert high.met and high.must == "at least 0.85"
-    assert not low.met and low.must == "at most 10.0 µs" and low.shown(low.value) == "10.1 µs"
-    table = benchmarks("pages").figure_table([high, low])
+    assert low.met is False and low.must == "at most 10.0 µs" and low.measured == "10.1 µs"
+    assert unknown.met is None and unknown.must == "at least 2.50x" and unknown.measured == "not measured"
+    table = benchmarks("pages").figure_table(three)
     assert "| a cost | 10.1 µs | at most 10.0 µs | **no** | how |" in table
+    assert "| a race | not measured | at least 2.50x | not known | not installed: other |" in table
+
+
+def test_the_pages_say_what_a_row_means_and_keep_no_value_that_is_none(benchmarks, three, tmp_path, monkeypatch):
+    pages = benchmarks("pages")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "BENCHMARKS.md").write_text(f"{pages.START}{pages.END}", "utf-8")
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    assert pages.write_pages(three, []) == [
+        f"README.md: expected the marks {pages.START} and {pages.END}, found none; left as it is."
+    ]
+    assert "- **a cost:** that much.\n" in (tmp_path / "BENCHMARKS.md").read_text("utf-8")
+    pages.append_history(three)
+    kept = [json.loads(line) for line in (tmp_path / "benchmarks" / "history.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["figure"], line["value"], line["met"]) for line in kept] == [("a", 0.86, True), ("b", 10.1, False)]
+
+
+@pytest.mark.parametrize("quick", [["one"], ["one", "none"]])
+def test_a_missed_figure_fails_and_one_not_measured_does_not(benchmarks, three, quick, monkeypatch, capsys):
+    run = benchmarks("run")
+    groups = {"one": lambda _: iter([three[0]]), "none": lambda _: iter([three[2]]), "low": lambda _: iter([three[1]])}
+    monkeypatch.setattr(run, "GROUPS", groups)
+    monkeypatch.setattr(sys, "argv", ["run.py", *quick])
+    assert run.main() == 0
+    monkeypatch.setattr(sys, "argv", ["run.py", *quick, "low"])
+    assert run.main() == 1
+    assert "a cost: 10.1 µs; must be at most 10.0 µs: NOT MET" in capsys.readouterr().out
+
+
+def test_a_library_that_is_missing_is_named(benchmarks, monkeypatch):
+    verbs, others = benchmarks("figures_of_verbs"), benchmarks("others")
+    assert others.missing("numpy") == ""
+    assert others.missing("numpy", "no_such_module", "nor_this") == "not installed: no_such_module, nor_this"
+    monkeypatch.setattr(others, "missing", lambda *names: f"not installed: {names[-1]}")
+    for group, name in ((verbs.augment, "torchvision"), (verbs.clip, "transformers")):
+        [figure] = group(benchmarks("figure").Setup(rounds=1, divisor=1, photos=None))
+        assert figure.met is None and figure.detail == f"not installed: {name}"
+
+
+LINES = ("fast", "tenth", "crop_and_flip", "whole_and_flip", "augment", "clip")
+
+
+@pytest.mark.parametrize("name", [*LINES, "roundtrip", "bare_roundtrip", "patches", "whole"])
+def test_every_line_does_the_whole_task(benchmarks, tmp_path, name):
+    side = 224 if name in LINES else 56
+    paths = [save(tmp_path / f"{number}.jpg", side, side, number) for number in range(5)]
+    task = Task(paths=tuple(paths), threads=2, height=side, width=side, batch=2)
+    once = getattr(benchmarks("lines"), name)(task)
+    assert once()["images"] == once()["images"] == 5
+
+
+def test_a_line_of_another_shape_is_refused(benchmarks, task):
+    lines = benchmarks("lines")
+    with pytest.raises(PenstockError, match=r"expected .*float32.* of \(7, 7, 3\), found float32 of \(3, 24, 32\)"):
+        lines.held(lines.fast_line(task), task, shape=(7, 7, 3))
+
+
+def images_of(line):
+    with line.run() as run:
+        return np.concatenate([batch.images for batch in run])
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_pillow_by_hand_makes_the_same_bits_of_other_formats(tmp_path, suffix):
+    paths = [save(tmp_path / f"{number}.{suffix}", 40, 50 + number, number) for number in range(3)]
+    task = Task(paths=tuple(paths), threads=2, height=24, width=32, batch=2)
+    found = images_of(penstock_runs.line_of(task))
+    expected = np.empty_like(found)
+    for row, path in enumerate(paths):
+        pillow_loops._fill(expected[row], path, task)
+    assert np.array_equal(found, expected)
+    assert limit.bare_decode(task)()["images"] == 3
+
+
+def test_the_whole_picture_is_fill_but_for_flips(benchmarks, tmp_path):
+    paths = [save(tmp_path / f"{number}.jpg", 75, 100, number) for number in range(8)]
+    task = Task(paths=tuple(paths), threads=2, height=24, width=32, batch=3)
+    found = images_of(benchmarks("lines").whole_and_flip_line(task))
+    fill = images_of(penstock_runs.line_of(task))
+    flips = 0
+    for one, other in zip(found, fill, strict=True):
+        flipped = not np.array_equal(one, other)
+        flips += flipped
+        assert np.array_equal(one, other[:, :, ::-1] if flipped else other)
+    assert 0 < flips < 8
+
+
+def test_patches_are_the_image_that_is_not_cut(benchmarks, tmp_path):
+    lines = benchmarks("lines")
+    paths = [save(tmp_path / f"{number}.jpg", 40, 50, number) for number in range(2)]
+    task = Task(paths=tuple(paths), threads=2, height=28, width=42, batch=2)
+    whole = images_of(lines.whole_line(task).batch(2))
+    cut = images_of(lines.whole_line(task).patchify(lines.PATCH).batch(2))
+    expected = whole.reshape(2, 2, 14, 3, 14, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 14 * 14 * 3)
+    assert np.array_equal(cut, expected)
+
+
+def test_the_roundtrip_is_pillows(benchmarks, tmp_path):
+    lines = benchmarks("lines")
+    path = save(tmp_path / "0.jpg", 40, 48)
+    task = Task(paths=(path, path), threads=2, height=40, width=48, batch=2)
+    assert len({id(picture) for picture in lines.pictures(task)}) == 1
+    stream = io.BytesIO()
+    Image.fromarray(lines.pictures(task)[0]).save(stream, "JPEG", quality=lines.QUALITY)
+    with Image.open(stream) as image:
+        assert np.array_equal(images_of(lines.roundtrip_line(task)), np.stack([np.asarray(image)] * 2))
+
+
+def test_bare_roundtrip_takes_pictures_of_one_size():
+    with pytest.raises(ValueError, match="of one size"):
+        _native.bare_roundtrip([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], 95, 1)
+
+
+def test_torchvision_makes_its_batches(benchmarks, torchvision, tmp_path):
+    others = benchmarks("others")
+    paths = [save(tmp_path / f"{number}.jpg", 40, 50, number) for number in range(5)]
+    task = Task(paths=tuple(paths), threads=2, height=24, width=32, batch=2)
+    assert others.torchvision_threads(task)()["images"] == 5
+    image = others.Augmented(task)[0].numpy()
+    assert image.shape == (3, 24, 32) and image.dtype == np.float32
+
+
+def test_clips_processor_makes_the_same_pixels(benchmarks, torchvision, tmp_path):
+    pytest.importorskip("transformers")
+    others, lines = benchmarks("others"), benchmarks("lines")
+    paths = [save(tmp_path / f"{number}.jpg", 240 + number, 250, number) for number in range(3)]
+    task = Task(paths=tuple(paths), threads=2, batch=2)
+    found, expected = images_of(lines.clip_line(task)), others.clip_batches(task)(range(3))
+    np.testing.assert_array_max_ulp(found, expected, maxulp=1)
+    assert others.clip_processor(task)()["images"] == 3
+    one = np.array([1.0, -0.0, -1.0], np.float32)
+    assert others.ulps_apart(one, np.array([1.0, 0.0, -1.0], np.float32)) == 0
+    assert others.ulps_apart(one, np.nextafter(one, np.float32(2))) == 1
 
 
 def test_every_group_is_explained(benchmarks):

@@ -58,7 +58,9 @@ class _Made:
     by_pillow: bool = False
 
 
-def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> _Made:
+def _make(
+    plan: _native.Plan, recipe: Recipe, data: bytes | npt.NDArray[Any], seed: int, epoch: int, index: int
+) -> _Made:
     notes: tuple[str, ...] = ()
     by_pillow = False
     if isinstance(data, bytes):
@@ -105,6 +107,10 @@ def _run_bytes(plan: _native.Plan, recipe: Recipe, data: bytes, seed: int, epoch
     try:
         return run_native(recipe, plan, data, seed, epoch, index)
     except StepError as error:
+        try:  # a broken file is a broken file first
+            decode_pillow(data, recipe.decoding or Decode())
+        except DecodeError as broken:
+            raise StageError("decode", broken.cause, broken.message) from None
         raise StageError("transform", error.cause, error.message) from None
 
 
@@ -172,7 +178,10 @@ def _array_of_picture(picture: Any, decode: Decode) -> npt.NDArray[Any]:
             "recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, "
             f"found {type(picture).__name__}."
         )
-    return decode_picture(picture, decode)
+    try:
+        return decode_picture(picture, decode)
+    except DecodeError as error:
+        raise StageError("decode", error.cause, error.message) from None
 
 
 def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Row:

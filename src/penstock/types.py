@@ -224,6 +224,7 @@ class Batch:
     patch_count: npt.NDArray[np.int64] | None = None
     grid: npt.NDArray[np.int64] | None = None
     patch: int | None = None
+    _blank: npt.NDArray[Any] | None = None  # what a row has for an image where a list holds None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -252,11 +253,10 @@ class Batch:
         )
 
     def _image(self, i: int) -> npt.NDArray[Any]:
-        """One row's image: without the padding that other rows' sizes brought; one without a pixel where a list has none."""
+        """One row's image: without the padding that other rows' sizes brought; [0, 0, C] where a list has none."""
         image: npt.NDArray[Any] | None = self.images[i]
         if image is None:
-            like = next((other for other in self.images if other is not None), np.zeros((0, 0, 3), np.uint8))
-            return np.zeros_like(like[:0, :0] if self.layout == "NHWC" else like[:, :0, :0])
+            return np.zeros((0, 0, 3), np.uint8) if self._blank is None else self._blank
         if self.sizes is None or image.ndim != 3:
             return image
         height, width = self.sizes[i].tolist()

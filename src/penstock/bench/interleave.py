@@ -51,6 +51,11 @@ class Result:
         pairs = zip(self.laps, other.laps, strict=True)
         return statistics.median((a["images"] / a["wall"]) / (b["images"] / b["wall"]) for a, b in pairs)
 
+    def cpu_ratio(self, other: Result) -> float:
+        """How many times the other's CPU time an image, over neighbouring laps as in :meth:`ratio`."""
+        pairs = zip(self.laps, other.laps, strict=True)
+        return statistics.median((a["cpu"] / a["images"]) / (b["cpu"] / b["images"]) for a, b in pairs)
+
 
 class Worker:
     """A contestant's process, asked over a pipe; a ``with`` block ends it."""
