@@ -271,8 +271,9 @@ def test_every_line_does_the_whole_task(benchmarks, tmp_path, name):
 
 def test_a_line_of_another_shape_is_refused(benchmarks, task):
     lines = benchmarks("lines")
-    with pytest.raises(PenstockError, match=r"expected .*float32.* of \(7, 7, 3\), found float32 of \(3, 24, 32\)"):
-        lines.held(lines.fast_line(task), task, shape=(7, 7, 3))
+    once = lines.held(lines.fast_line(task), task, shape=(7, 7, 3))
+    with pytest.raises(PenstockError, match=r"expected float32 \(7, 7, 3\), found float32 \(3, 24, 32\)"):
+        once()
 
 
 def images_of(line):
