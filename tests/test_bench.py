@@ -341,6 +341,14 @@ def test_torchvision_makes_its_batches(benchmarks, torchvision, tmp_path):
     assert image.shape == (3, 24, 32) and image.dtype == np.float32
 
 
+def test_other_pixels_of_clips_processor_are_not_timed(benchmarks, torchvision, task, monkeypatch):
+    others = benchmarks("others")
+    shape = (2, 3, 224, 224)
+    monkeypatch.setattr(others, "clip_batches", lambda _: lambda numbers: np.zeros(shape, np.float32)[: len(numbers)])
+    with pytest.raises(PenstockError, match=r"expected the same pixels, found some \d+ floats"):
+        others.clip_processor(task)
+
+
 def test_clips_processor_makes_the_same_pixels(benchmarks, torchvision, tmp_path):
     pytest.importorskip("transformers")
     others, lines = benchmarks("others"), benchmarks("lines")
