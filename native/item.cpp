@@ -191,6 +191,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
       result.outcome = Outcome::cancelled;
       break;
   }
+  if (result.outcome != Outcome::clean) result.own.reset();  // nobody may see what was half written
 }
 
 }  // namespace
@@ -205,6 +206,7 @@ void fail_for_memory(ItemResult& result, Stage stage) noexcept {
   result.problem.stage = stage;
   result.problem.cause = "out of memory";  // short enough to need none itself; the binding says the rest
   result.problem.message.clear();
+  result.own.reset();
 }
 
 void Scratch::trim() {

@@ -30,7 +30,7 @@ struct DecodeResult {
 // Scratch a thread keeps from image to image: the strip of rows, never codec state (tables leak between images).
 struct DecodeScratch {
   std::vector<uint8_t> strip;
-  std::vector<uint8_t> planes;  // of fast mode
+  std::vector<uint8_t> planes, lines;  // of fast mode
   PlaneAxisCache axes;
   // For threads that decode many images: room in the thread's heap that outlives each image. glibc gives the top of a
   // thread's heap back to the system after every image and faults it in again for the next, which cost a progressive

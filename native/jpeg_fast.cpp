@@ -25,11 +25,14 @@ constexpr int kScales[] = {1, 2, 4};          // of the IDCT, in eighths: those 
 struct Plane {
   uint8_t* pixels = nullptr;
   ptrdiff_t stride = 0;
-  int height = 0, width = 0, rows = 0;  // rows: as many as are written, padding included
+  int height = 0, width = 0;
+  int rows = 0;  // kept: row y is written over row y - rows
   double y_scale = 1, x_scale = 1;
   double y_origin = 0, x_origin = 0;
   int y_sampling = 1, x_sampling = 1;  // stored pixels a sample stands for
   int idct = DCTSIZE;                  // samples a block came out as
+
+  uint8_t* row(int y) const { return pixels + stride * (y % rows); }
 };
 
 ptrdiff_t padded(int width) { return (width + static_cast<ptrdiff_t>(kPlanePad) + 31) & ~ptrdiff_t{31}; }
@@ -71,70 +74,130 @@ PlaneRequest request_of(Filter filter, double start, double end, int out_size, c
 // The fast transform of whole blocks rounds down, flat ones excepted: what that takes away on average, in 1/32.
 int lift_of(const Plane& plane, int lift) { return plane.idct == DCTSIZE ? lift : 0; }
 
-// Resamples the planes to plan.size and pushes RGB rows.
-void resample(const Plane* planes, int count, bool convert, const FastPlan& plan, DecodeScratch& scratch,
-              RowSink& sink) {
-  const PlaneKernels& run = plane_kernels();
-  std::shared_ptr<const PlaneAxis> along[3], across[3];
-  int widest = plan.size.width;
+// Resamples planes to plan.size and pushes RGB rows, as soon as the rows of the planes that they need are there.
+class Resampler {
+ public:
+  Resampler(Plane* planes, int count, bool convert, const FastPlan& plan, DecodeScratch& scratch, RowSink& sink);
+  // How many blocks of rows have to stay: the one that comes next, and those that outputs not yet pushed need.
+  int kept_blocks(const int* rows_a_block) const;
+  // Rows [0, arrived[c]) of each plane have come; those past plane.height count as come with the last.
+  void push(const int* arrived);
+
+ private:
+  int taps_of(int component, int y) const;
+  bool complete(int y, const int* arrived) const;
+  void push_rows(int first, int rows);
+
+  const Plane* planes_;
+  int count_;
+  bool convert_;
+  const FastPlan& plan_;
+  RowSink& sink_;
+  const PlaneKernels& run_ = plane_kernels();
+  std::shared_ptr<const PlaneAxis> along_[3], across_[3];
+  int next_ = 0, end_ = 0;  // rows of the output: the next to push, and the end of what the sink wants
+  ptrdiff_t row_bytes_ = 0, rgb_bytes_ = 0;
+  uint8_t* narrow_ = nullptr;
+  uint8_t* lines_[3] = {};
+  uint8_t* rgb_ = nullptr;
+  std::vector<const uint8_t*> rows_;
+};
+
+Resampler::Resampler(Plane* planes, int count, bool convert, const FastPlan& plan, DecodeScratch& scratch,
+                     RowSink& sink)
+    : planes_(planes), count_(count), convert_(convert), plan_(plan), sink_(sink), end_(plan.size.height) {
+  int widest = plan.size.width, taps = 1;
   for (int c = 0; c < count; ++c) {
-    along[c] = scratch.axes.get(request_of(plan.filter, plan.box[1], plan.box[3], plan.size.width, planes[c], false));
-    across[c] = scratch.axes.get(request_of(plan.filter, plan.box[0], plan.box[2], plan.size.height, planes[c], true));
+    along_[c] = scratch.axes.get(request_of(plan.filter, plan.box[1], plan.box[3], plan.size.width, planes[c], false));
+    across_[c] = scratch.axes.get(request_of(plan.filter, plan.box[0], plan.box[2], plan.size.height, planes[c], true));
     widest = std::max(widest, planes[c].width);
+    taps = std::max(taps, across_[c]->taps);
   }
+  rows_.resize(static_cast<size_t>(taps));
   // A block of rows goes through one pass before the next: a pass that reads what was written a moment ago would wait
   // for it to reach the cache.
-  const ptrdiff_t row_bytes = padded(widest), rgb_bytes = padded(plan.size.width * kChannels);
-  const ptrdiff_t block_bytes = row_bytes * kRowsPerPush;
-  const size_t needed = static_cast<size_t>(block_bytes * 4 + rgb_bytes * kRowsPerPush);
-  if (scratch.strip.size() < needed) scratch.strip.resize(needed);
-  uint8_t* const narrow = scratch.strip.data();
-  uint8_t* const rgb = narrow + block_bytes * 4;
-  uint8_t* lines[3];
-  for (int c = 0; c < 3; ++c) lines[c] = narrow + block_bytes * (c + 1);
-  if (count == 1) std::fill(lines[1], lines[1] + 2 * block_bytes, uint8_t{128});
+  row_bytes_ = padded(widest);
+  rgb_bytes_ = padded(plan.size.width * kChannels);
+  const ptrdiff_t block_bytes = row_bytes_ * kRowsPerPush;
+  const size_t needed = static_cast<size_t>(block_bytes * 4 + rgb_bytes_ * kRowsPerPush);
+  if (scratch.lines.size() < needed) scratch.lines = std::vector<uint8_t>(needed);
+  narrow_ = scratch.lines.data();
+  rgb_ = narrow_ + block_bytes * 4;
+  for (int c = 0; c < 3; ++c) lines_[c] = narrow_ + block_bytes * (c + 1);
+  if (count == 1) std::fill(lines_[1], lines_[1] + 2 * block_bytes, uint8_t{128});
 
-  Region out = {0, 0, plan.size.height, plan.size.width};
   const Region wanted = sink.wanted();
   if (wanted.height > 0 && wanted.height < plan.size.height) {
-    out.top = wanted.top;
-    out.height = wanted.height;
-    sink.expect(out);
+    next_ = wanted.top;
+    end_ = wanted.top + wanted.height;
+    sink.expect({wanted.top, 0, wanted.height, plan.size.width});
   }
-  std::vector<const uint8_t*> rows;
-  for (int done = 0; done < out.height; done += kRowsPerPush) {
-    const int block = std::min(kRowsPerPush, out.height - done);
-    for (int c = 0; c < count; ++c) {
-      const PlaneAxis& vertical = *across[c];
-      const Plane& plane = planes[c];
-      rows.resize(static_cast<size_t>(vertical.taps));
-      for (int i = 0; i < block; ++i) {
-        const int y = out.top + done + i;
-        const int8_t* weights = vertical.weights.data() + static_cast<size_t>(y) * static_cast<size_t>(vertical.taps);
-        int taps = vertical.taps;
-        while (taps > 1 && weights[taps - 1] == 0) --taps;
-        for (int k = 0; k < taps; ++k) {
-          rows[static_cast<size_t>(k)] =
-              plane.pixels + plane.stride * std::min(vertical.first[y] + k, plane.height - 1) + along[c]->low;
-        }
-        run.vertical(rows.data(), weights, taps, vertical.bits, along[c]->high - along[c]->low, narrow + row_bytes * i);
-      }
-      for (int i = 0; i < block; ++i) run.horizontal(*along[c], narrow + row_bytes * i, lines[c] + row_bytes * i);
-    }
-    for (int i = 0; i < block; ++i) {
-      uint8_t* to = rgb + rgb_bytes * i;
-      const uint8_t* from[3] = {lines[0] + row_bytes * i, lines[1] + row_bytes * i, lines[2] + row_bytes * i};
-      if (convert) {
-        run.colours(from[0], from[1], from[2], plan.size.width, lift_of(planes[0], kLumaLift),
-                    lift_of(planes[1], kColourLift), to);
-      } else {  // stored as RGB
-        for (int x = 0; x < plan.size.width; ++x) {
-          for (int c = 0; c < 3; ++c) to[x * 3 + c] = from[c][x];
-        }
-      }
-    }
-    sink.push(rgb, rgb_bytes, block);
+}
+
+// Everything counted in blocks: the taps of an output lie within their number of rows around its center. One component
+// may still wait for a row when the center is its taps below the last; another's taps reach their number further up.
+int Resampler::kept_blocks(const int* rows_a_block) const {
+  double reach = 0;
+  for (int c = 0; c < count_; ++c) {
+    reach = std::max(reach, static_cast<double>(across_[c]->taps + 1) / rows_a_block[c]);
   }
+  return static_cast<int>(std::ceil(2.0 * reach)) + 2;
+}
+
+int Resampler::taps_of(int component, int y) const {
+  const PlaneAxis& axis = *across_[component];
+  const int8_t* weights = axis.weights.data() + static_cast<size_t>(y) * static_cast<size_t>(axis.taps);
+  int taps = axis.taps;
+  while (taps > 1 && weights[taps - 1] == 0) --taps;
+  return taps;
+}
+
+bool Resampler::complete(int y, const int* arrived) const {
+  for (int c = 0; c < count_; ++c) {
+    const int last = across_[c]->first[static_cast<size_t>(y)] + taps_of(c, y);
+    if (std::min(last, planes_[c].height) > arrived[c]) return false;
+  }
+  return true;
+}
+
+void Resampler::push(const int* arrived) {
+  while (next_ < end_) {
+    int rows = 0;
+    while (rows < kRowsPerPush && next_ + rows < end_ && complete(next_ + rows, arrived)) ++rows;
+    if (rows == 0) return;
+    push_rows(next_, rows);
+    next_ += rows;
+  }
+}
+
+void Resampler::push_rows(int first, int rows) {
+  for (int c = 0; c < count_; ++c) {
+    const PlaneAxis& vertical = *across_[c];
+    const Plane& plane = planes_[c];
+    const int low = along_[c]->low, width = along_[c]->high - low;
+    for (int i = 0; i < rows; ++i) {
+      const int y = first + i, taps = taps_of(c, y);
+      for (int k = 0; k < taps; ++k) {
+        rows_[static_cast<size_t>(k)] = plane.row(std::min(vertical.first[y] + k, plane.height - 1)) + low;
+      }
+      run_.vertical(rows_.data(), vertical.weights.data() + static_cast<size_t>(y) * vertical.taps, taps, vertical.bits,
+                    width, narrow_ + row_bytes_ * i);
+    }
+    run_.horizontal(*along_[c], narrow_, row_bytes_, rows, lines_[c]);
+  }
+  for (int i = 0; i < rows; ++i) {
+    uint8_t* to = rgb_ + rgb_bytes_ * i;
+    const uint8_t* from[3] = {lines_[0] + row_bytes_ * i, lines_[1] + row_bytes_ * i, lines_[2] + row_bytes_ * i};
+    if (convert_) {
+      run_.colours(from[0], from[1], from[2], plan_.size.width, lift_of(planes_[0], kLumaLift),
+                   lift_of(planes_[1], kColourLift), to);
+    } else {  // stored as RGB
+      for (int x = 0; x < plan_.size.width; ++x) {
+        for (int c = 0; c < 3; ++c) to[x * 3 + c] = from[c][x];
+      }
+    }
+  }
+  sink_.push(rgb_, rgb_bytes_, rows);
 }
 
 void place(Plane* planes, int count, DecodeScratch& scratch) {
@@ -148,18 +211,21 @@ void place(Plane* planes, int count, DecodeScratch& scratch) {
   }
 }
 
-// All of the file, each component at its own resolution.
-bool read_planes(Codec& codec, Plane* planes, DecodeScratch& scratch) {
+// All of the file, each component at its own resolution: of every plane only the last rows are kept.
+bool read_planes(Codec& codec, const FastPlan& plan, Plane* planes, DecodeScratch& scratch, RowSink& sink,
+                 DecodeResult& result) {
   codec.info.raw_data_out = TRUE;
   if (!codec::start(codec)) return false;
   const jpeg_decompress_struct& info = codec.info;
-  for (int c = 0; c < info.num_components; ++c) {
+  const int count = info.num_components;
+  int rows_a_block[3] = {};
+  for (int c = 0; c < count; ++c) {
     const jpeg_component_info& component = info.comp_info[c];
     const int block = idct_size(component);
     Plane& plane = planes[c];
     plane.height = static_cast<int>(component.downsampled_height);
     plane.width = static_cast<int>(component.downsampled_width);
-    plane.rows = static_cast<int>(info.total_iMCU_rows) * component.v_samp_factor * block;
+    rows_a_block[c] = component.v_samp_factor * block;
     plane.stride = padded(static_cast<int>(component.width_in_blocks) * block);
     plane.idct = block;
     plane.y_sampling = info.max_v_samp_factor / component.v_samp_factor;
@@ -167,22 +233,30 @@ bool read_planes(Codec& codec, Plane* planes, DecodeScratch& scratch) {
     plane.y_scale = static_cast<double>(component.v_samp_factor * block) / (info.max_v_samp_factor * DCTSIZE);
     plane.x_scale = static_cast<double>(component.h_samp_factor * block) / (info.max_h_samp_factor * DCTSIZE);
   }
-  place(planes, info.num_components, scratch);
+  Resampler resampler(planes, count, info.jpeg_color_space != JCS_RGB, plan, scratch, sink);
+  const int blocks = std::min(resampler.kept_blocks(rows_a_block), static_cast<int>(info.total_iMCU_rows));
+  for (int c = 0; c < count; ++c) planes[c].rows = rows_a_block[c] * blocks;
+  place(planes, count, scratch);
   const int lines = info.max_v_samp_factor * codec::block_of(info);
   JSAMPROW rows[3][kMostRows];
   JSAMPARRAY arrays[3] = {rows[0], rows[1], rows[2]};
-  for (int at = 0; info.output_scanline < info.output_height; ++at) {
-    for (int c = 0; c < info.num_components; ++c) {
-      const int count = info.comp_info[c].v_samp_factor * planes[c].idct;
-      for (int i = 0; i < count; ++i) rows[c][i] = planes[c].pixels + planes[c].stride * (at * count + i);
+  int arrived[3] = {};
+  while (info.output_scanline < info.output_height) {
+    for (int c = 0; c < count; ++c) {
+      for (int i = 0; i < rows_a_block[c]; ++i) rows[c][i] = planes[c].row(arrived[c] + i);
+      arrived[c] += rows_a_block[c];
     }
     if (!codec::read_raw(codec, arrays, lines)) return false;
+    const int64_t begin = codec::now_ns();
+    resampler.push(arrived);
+    result.transform_ns += codec::now_ns() - begin;
   }
   return codec::finish(codec);
 }
 
 // The rows and columns around the box, at the scaled size.
-bool read_part(Codec& codec, const FastPlan& plan, const uint8_t* scan, Plane* planes, DecodeScratch& scratch) {
+bool read_part(Codec& codec, const FastPlan& plan, const uint8_t* scan, Plane* planes, DecodeScratch& scratch,
+               RowSink& sink, DecodeResult& result) {
   if (!codec::start(codec)) return false;
   const jpeg_decompress_struct& info = codec.info;
   const double scale = static_cast<double>(plan.scale) / DCTSIZE;
@@ -232,7 +306,12 @@ bool read_part(Codec& codec, const FastPlan& plan, const uint8_t* scan, Plane* p
       }
     }
   }
-  return codec::read_rest(codec, scan, scratch.strip.data(), stride, mcu);
+  if (!codec::read_rest(codec, scan, scratch.strip.data(), stride, mcu)) return false;
+  const int64_t begin = codec::now_ns();
+  const int arrived[3] = {part.height, part.height, part.height};
+  Resampler(planes, count, info.jpeg_color_space != JCS_RGB, plan, scratch, sink).push(arrived);
+  result.transform_ns = codec::now_ns() - begin;
+  return true;
 }
 
 // The box of an upright image in the stored one.
@@ -303,21 +382,18 @@ DecodeResult decode_jpeg_fast(const uint8_t* data, size_t size, const Header& he
   codec::CodecOwner owner(codec);
   const int64_t start = codec::now_ns();
   Plane planes[3];
-  bool running = codec::open(codec, data, size, header, limits, cancel);
-  if (running) {
+  if (codec::open(codec, data, size, header, limits, cancel)) {
     codec.info.scale_num = static_cast<unsigned>(plan.scale);
     codec.info.scale_denom = DCTSIZE;
     codec.info.dct_method = JDCT_IFAST;
     codec.info.out_color_space = codec.info.jpeg_color_space;
-    running = plan.planar ? read_planes(codec, planes, scratch)
-                          : read_part(codec, plan, codec.source.next_input_byte, planes, scratch);
+    if (plan.planar) {
+      read_planes(codec, plan, planes, scratch, sink, result);
+    } else {
+      read_part(codec, plan, codec.source.next_input_byte, planes, scratch, sink, result);
+    }
   }
-  const int64_t decoded = codec::now_ns();
-  result.decode_ns = decoded - start;
-  if (running) {
-    resample(planes, header.components, codec.info.jpeg_color_space != JCS_RGB, plan, scratch, sink);
-    result.transform_ns = codec::now_ns() - decoded;
-  }
+  result.decode_ns = codec::now_ns() - start - result.transform_ns;
   codec::conclude(codec, limits, result);
   return result;
 }

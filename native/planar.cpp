@@ -60,6 +60,8 @@ void to_fixed(const std::vector<double>& values, int count, int bits, int at, in
 }
 
 // Four outputs a group, four taps a step: the bytes of the group's 16-byte load that each takes.
+constexpr int kLoad = 16;
+
 void pack(PlaneAxis& axis) {
   const int groups = static_cast<int>(axis.first.size()) / kPlaneGroup;
   axis.grouped = true;
@@ -71,18 +73,21 @@ void pack(PlaneAxis& axis) {
   }
   if (!axis.grouped) return;
   const int steps = axis.taps / kPlaneTaps;
-  axis.masks.resize(static_cast<size_t>(groups) * 16);
-  axis.packed.resize(static_cast<size_t>(groups) * steps * 16);
+  axis.masks.resize(static_cast<size_t>(groups) * kLoad);
+  axis.packed.resize(static_cast<size_t>(groups) * steps * kLoad);
+  axis.one_load = steps == 2;
   for (int g = 0; g < groups; ++g) {
     for (int j = 0; j < kPlaneGroup; ++j) {
       const int o = g * kPlaneGroup + j;
       for (int k = 0; k < kPlaneTaps; ++k) {
-        axis.masks[static_cast<size_t>(g) * 16 + j * kPlaneTaps + k] =
+        axis.masks[static_cast<size_t>(g) * kLoad + j * kPlaneTaps + k] =
             static_cast<uint8_t>(axis.first[o] - axis.first[g * kPlaneGroup] + k);
       }
       for (int t = 0; t < axis.taps; ++t) {
-        const size_t step = static_cast<size_t>(g) * steps + t / kPlaneTaps;
-        axis.packed[step * 16 + j * kPlaneTaps + t % kPlaneTaps] = axis.weights[static_cast<size_t>(o) * axis.taps + t];
+        const int8_t weight = axis.weights[static_cast<size_t>(o) * axis.taps + t];
+        const size_t place = (static_cast<size_t>(g / 2) * steps + t / kPlaneTaps) * 2 + g % 2;
+        axis.packed[place * kLoad + j * kPlaneTaps + t % kPlaneTaps] = weight;
+        axis.one_load = axis.one_load && (weight == 0 || axis.first[o] - axis.first[g * kPlaneGroup] + t < kLoad);
       }
     }
   }
@@ -98,13 +103,15 @@ void vertical(const uint8_t* const* rows, const int8_t* weights, int count, int 
   }
 }
 
-void horizontal(const PlaneAxis& axis, const uint8_t* in, uint8_t* out) {
-  const int8_t* weights = axis.weights.data();
-  for (int o = 0; o < axis.out_size; ++o, weights += axis.taps) {
-    const uint8_t* from = in + (axis.first[o] - axis.low);
-    int32_t sum = 1 << (axis.bits - 1);
-    for (int k = 0; k < axis.taps; ++k) sum += from[k] * weights[k];
-    out[o] = clip8(sum >> axis.bits);
+void horizontal(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out) {
+  for (int row = 0; row < rows; ++row, in += stride, out += stride) {
+    const int8_t* weights = axis.weights.data();
+    for (int o = 0; o < axis.out_size; ++o, weights += axis.taps) {
+      const uint8_t* from = in + (axis.first[o] - axis.low);
+      int32_t sum = 1 << (axis.bits - 1);
+      for (int k = 0; k < axis.taps; ++k) sum += from[k] * weights[k];
+      out[o] = clip8(sum >> axis.bits);
+    }
   }
 }
 

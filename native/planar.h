@@ -20,8 +20,8 @@ struct PlaneAxis {
   std::vector<int32_t> first;
   std::vector<int8_t> weights;  // taps an output
   // For the kernels: whether groups of four share a load; then, a group, the bytes of it that each tap takes, and the
-  // weights in that order.
-  bool grouped = false;
+  // weights in that order, two groups after another for every step of four taps. one_load: eight taps need no more.
+  bool grouped = false, one_load = false;
   std::vector<uint8_t> masks;
   std::vector<int8_t> packed;
 };
@@ -48,7 +48,8 @@ class PlaneAxisCache {
 struct PlaneKernels {
   const char* name;
   void (*vertical)(const uint8_t* const* rows, const int8_t* weights, int count, int bits, int bytes, uint8_t* out);
-  void (*horizontal)(const PlaneAxis& axis, const uint8_t* in, uint8_t* out);  // in: input `low` comes first
+  // in: input `low` comes first; `stride` bytes from row to row, of the input and of the output.
+  void (*horizontal)(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out);
   // Y, Cb, Cr of the full range (JFIF) to interleaved RGB; luma_lift and colour_lift, in 1/32, are added to the
   // samples.
   void (*colours)(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, int luma_lift,

@@ -80,50 +80,62 @@ void vertical(const uint8_t* const* rows, const int8_t* weights, int count, int 
   }
 }
 
-// The sums of two groups of four outputs, each in two halves.
-template <int kSteps>
+// The sums of two groups of four outputs, each in two halves. kOneLoad: the second step's taps are in the first's load.
+template <int kSteps, bool kOneLoad>
 inline __m256i group_sums(const uint8_t* first, const uint8_t* second, __m256i masks, const int8_t* weights,
                           int steps) {
   const int count = kSteps > 0 ? kSteps : steps;
-  __m256i sums = _mm256_setzero_si256();
-  for (int s = 0; s < count; ++s) {
-    const __m256i taps = _mm256_shuffle_epi8(load_two(first + s * kPlaneTaps, second + s * kPlaneTaps), masks);
-    const uint8_t* own = reinterpret_cast<const uint8_t*>(weights) + s * 16;
-    sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(taps, load_two(own, own + 16 * count)));
+  __m256i pixels = load_two(first, second);
+  __m256i sums = _mm256_maddubs_epi16(_mm256_shuffle_epi8(pixels, masks), load32(weights));
+  for (int s = 1; s < count; ++s) {
+    if constexpr (kOneLoad) {
+      // A tap past the load wraps around in it; its weight is zero.
+      masks = _mm256_and_si256(_mm256_add_epi8(masks, _mm256_set1_epi8(kPlaneTaps)), _mm256_set1_epi8(15));
+    } else {
+      pixels = load_two(first + s * kPlaneTaps, second + s * kPlaneTaps);
+    }
+    sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_shuffle_epi8(pixels, masks), load32(weights + s * 32)));
   }
   return sums;
 }
 
-template <int kSteps>
-void horizontal_steps(const PlaneAxis& axis, const uint8_t* in, uint8_t* out) {
+// Two rows share the weights; the last of an odd number goes with itself.
+template <int kSteps, bool kOneLoad>
+void horizontal_steps(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out) {
   const int steps = axis.taps / kPlaneTaps;
-  const uint8_t* masks = axis.masks.data();
-  const int8_t* weights = axis.packed.data();
-  const int32_t* first = axis.first.data();
+  const ptrdiff_t half = static_cast<ptrdiff_t>(steps) * 32;
   in -= axis.low;
-  for (int o = 0; o < axis.out_size; o += kPlaneOutputs, first += kPlaneOutputs, masks += 64, weights += 64 * steps) {
-    const __m256i a = group_sums<kSteps>(in + first[0], in + first[4], load32(masks), weights, steps);
-    const __m256i b =
-        group_sums<kSteps>(in + first[8], in + first[12], load32(masks + 32), weights + 32 * steps, steps);
-    // Each half: a group of `a`, then one of `b`.
-    const __m256i sums = settled(_mm256_hadd_epi16(a, b), axis.bits);
-    const __m256i bytes = _mm256_packus_epi16(sums, sums);
-    const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
-    // low: groups 0 and 2; high: 1 and 3.
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + o), _mm_unpacklo_epi32(low, high));
+  for (int row = 0; row < rows; row += 2, in += 2 * stride, out += 2 * stride) {
+    const uint8_t* masks = axis.masks.data();
+    const int8_t* weights = axis.packed.data();
+    const int32_t* first = axis.first.data();
+    const ptrdiff_t next = row + 1 < rows ? stride : 0;
+    for (int o = 0; o < axis.out_size; o += kPlaneOutputs, first += kPlaneOutputs, masks += 64, weights += 2 * half) {
+      const __m256i mask0 = load32(masks), mask1 = load32(masks + 32);
+      __m256i sums[2];
+      for (int r = 0; r < 2; ++r) {
+        const uint8_t* from = in + r * next;
+        const __m256i a = group_sums<kSteps, kOneLoad>(from + first[0], from + first[4], mask0, weights, steps);
+        const __m256i b = group_sums<kSteps, kOneLoad>(from + first[8], from + first[12], mask1, weights + half, steps);
+        // Each half: a group of `a`, then one of `b`.
+        sums[r] = settled(_mm256_hadd_epi16(a, b), axis.bits);
+      }
+      const __m256i bytes = _mm256_packus_epi16(sums[0], sums[1]);
+      const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+      // low: groups 0 and 2 of both rows; high: 1 and 3.
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + next + o), _mm_unpackhi_epi32(low, high));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + o), _mm_unpacklo_epi32(low, high));
+    }
   }
 }
 
-void horizontal(const PlaneAxis& axis, const uint8_t* in, uint8_t* out) {
-  if (!axis.grouped) {
-    portable_plane_kernels().horizontal(axis, in, out);
-  } else if (axis.taps == kPlaneTaps) {
-    horizontal_steps<1>(axis, in, out);
-  } else if (axis.taps == 2 * kPlaneTaps) {
-    horizontal_steps<2>(axis, in, out);
-  } else {
-    horizontal_steps<0>(axis, in, out);
-  }
+void horizontal(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out) {
+  const auto run = !axis.grouped                 ? portable_plane_kernels().horizontal
+                   : axis.taps == kPlaneTaps     ? horizontal_steps<1, false>
+                   : axis.one_load               ? horizontal_steps<2, true>
+                   : axis.taps == 2 * kPlaneTaps ? horizontal_steps<2, false>
+                                                 : horizontal_steps<0, false>;
+  run(axis, in, stride, rows, out);
 }
 
 inline __m128i bytes_of(__m256i words) {

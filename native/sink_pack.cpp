@@ -30,7 +30,12 @@ PackSink::PackSink(Size size, Format format, bool rows_reversed, bool columns_re
       element_(element_bytes(output.dtype)) {
   const size_t width = static_cast<size_t>(size.width);
   if (columns_reversed) turned_ = pool.take(width * format.pixel_bytes());
-  line_ = pool.take(width * static_cast<size_t>(format.channels) * element_);
+  pixels_ = width;
+  if (output.layout == Layout::patches) {
+    pixels_ *= static_cast<size_t>(output.patch);
+    patches_ = pool.take(pixels_ * format.pixel_bytes());
+  }
+  line_ = pool.take(pixels_ * static_cast<size_t>(format.channels) * element_);
 }
 
 void PackSink::push(const Strip& strip) {
@@ -52,12 +57,32 @@ void PackSink::push(const Strip& strip) {
 }
 
 void PackSink::pack(const uint8_t* row, int y) {
-  if (!pack_rgb(row, y)) place(convert(row), y);
+  if (output_.layout == Layout::patches) {
+    if (gather(row, y)) write(patches_, y / output_.patch);
+  } else {
+    write(row, y);
+  }
 }
 
-bool PackSink::pack_rgb(const uint8_t* row, int y) {
-  if (!(format_ == Format{}) || output_.layout == Layout::patches) return false;
-  const int width = size_.width;
+// A row of patches is one run of the slot: its rows are put into the patches' order first, where they are in the cache,
+// and written in one go. True where that row of patches is whole.
+bool PackSink::gather(const uint8_t* row, int y) {
+  const size_t side = static_cast<size_t>(output_.patch), run = side * format_.pixel_bytes(), patch = side * run;
+  uint8_t* to = patches_ + static_cast<size_t>(y) % side * run;
+  for (size_t column = static_cast<size_t>(size_.width) / side; column > 0; --column, to += patch, row += run) {
+    std::memcpy(to, row, run);
+  }
+  gathered_ = gathered_ + 1 == output_.patch ? 0 : gathered_ + 1;
+  return gathered_ == 0;
+}
+
+void PackSink::write(const uint8_t* row, int y) {
+  if (!write_rgb(row, y)) place(convert(row), y);
+}
+
+bool PackSink::write_rgb(const uint8_t* row, int y) {
+  if (!(format_ == Format{})) return false;
+  const int width = static_cast<int>(pixels_);
   const ptrdiff_t plane = static_cast<ptrdiff_t>(size_.height) * width;
   const bool planar = output_.layout == Layout::nchw;
   const ptrdiff_t start = static_cast<ptrdiff_t>(y) * width * (planar ? 1 : kChannels);
@@ -66,7 +91,7 @@ bool PackSink::pack_rgb(const uint8_t* row, int y) {
     if (planar) {
       kernels_.split_planar(row, width, out, plane);
     } else {
-      std::memcpy(out, row, static_cast<size_t>(width) * kChannels);
+      std::memcpy(out, row, pixels_ * kChannels);
     }
     return true;
   }
@@ -116,7 +141,7 @@ void store(float value, Dtype dtype, uint8_t* out, int i) {
 }  // namespace
 
 const uint8_t* PackSink::convert(const uint8_t* row) {
-  const int channels = format_.channels, samples = size_.width * channels;
+  const int channels = format_.channels, samples = static_cast<int>(pixels_) * channels;
   const Normalizer* n = output_.normalizer.get();
   if (n == nullptr) {
     const bool same = (output_.dtype == Dtype::uint8 && format_.sample == Sample::uint8) ||
@@ -124,10 +149,6 @@ const uint8_t* PackSink::convert(const uint8_t* row) {
                       (output_.dtype == Dtype::float32 && format_.sample == Sample::float32);
     if (same) return row;
     for (int i = 0; i < samples; ++i) store(sample_at(row, format_.sample, i), output_.dtype, line_, i);
-    return line_;
-  }
-  if (format_ == Format{} && output_.dtype == Dtype::float32) {
-    kernels_.normalize_interleaved(row, size_.width, *n, reinterpret_cast<float*>(line_));
     return line_;
   }
   if (format_.sample == Sample::uint8) {
@@ -151,27 +172,16 @@ const uint8_t* PackSink::convert(const uint8_t* row) {
 }
 
 void PackSink::place(const uint8_t* converted, int y) {
-  const size_t width = static_cast<size_t>(size_.width), channels = static_cast<size_t>(format_.channels);
+  const size_t channels = static_cast<size_t>(format_.channels);
   uint8_t* slot = static_cast<uint8_t*>(slot_);
-  if (output_.layout == Layout::nhwc) {
-    const size_t bytes = width * channels * element_;
+  if (output_.layout != Layout::nchw) {
+    const size_t bytes = pixels_ * channels * element_;
     std::memcpy(slot + static_cast<size_t>(y) * bytes, converted, bytes);
     return;
   }
-  if (output_.layout == Layout::patches) {
-    const size_t side = static_cast<size_t>(output_.patch), columns = width / side;
-    const size_t run = side * channels * element_, patch = side * run;
-    const size_t row = static_cast<size_t>(y) / side, inside = static_cast<size_t>(y) % side;
-    uint8_t* to = slot + row * columns * patch + inside * run;
-    for (size_t column = 0; column < columns; ++column, to += patch, converted += run) {
-      std::memcpy(to, converted, run);
-    }
-    return;
-  }
-  const size_t plane = static_cast<size_t>(size_.height) * width;
-  const size_t start = static_cast<size_t>(y) * width;
+  const size_t plane = static_cast<size_t>(size_.height) * pixels_, start = static_cast<size_t>(y) * pixels_;
   const auto split_row = element_ == 1 ? split<1> : element_ == 2 ? split<2> : split<4>;
-  split_row(converted, width, channels, slot + start * element_, plane * element_);
+  split_row(converted, pixels_, channels, slot + start * element_, plane * element_);
 }
 
 }  // namespace penstock

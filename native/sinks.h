@@ -170,9 +170,13 @@ class PackSink final : public Sink {
   int64_t elapsed_ns() const { return elapsed_ns_; }
 
  private:
+  // Row y of the image, upright, into the slot.
   void pack(const uint8_t* row, int y);
-  bool pack_rgb(const uint8_t* row, int y);     // straight into the slot, by the kernels; false: not one of theirs
-  const uint8_t* convert(const uint8_t* row);   // one row in the output's dtype, interleaved
+  bool gather(const uint8_t* row, int y);
+  // What lies together in the slot, pixels_ pixels: row y of the image, or row y of the patches.
+  void write(const uint8_t* row, int y);
+  bool write_rgb(const uint8_t* row, int y);    // straight into the slot, by the kernels; false: not one of theirs
+  const uint8_t* convert(const uint8_t* row);   // in the output's dtype, interleaved
   void place(const uint8_t* converted, int y);  // where the layout wants it
 
   Size size_;
@@ -180,9 +184,12 @@ class PackSink final : public Sink {
   bool rows_reversed_, columns_reversed_;
   const Output& output_;
   void* slot_;
-  size_t element_;             // bytes of a sample in the slot
-  uint8_t* turned_ = nullptr;  // one row, mirrored
-  uint8_t* line_ = nullptr;    // one row, converted
+  size_t element_;  // bytes of a sample in the slot
+  size_t pixels_;
+  uint8_t* turned_ = nullptr;   // one row, mirrored
+  uint8_t* patches_ = nullptr;  // one row of patches, one patch after another
+  int gathered_ = 0;            // rows of it
+  uint8_t* line_ = nullptr;     // pixels_, converted
   const Kernels& kernels_ = kernels();
   int arrived_ = 0;
   int64_t elapsed_ns_ = 0;

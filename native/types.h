@@ -1,4 +1,4 @@
-// Words every part of the core shares. No Python.h anywhere but in module.cpp.
+// Words every part of the core shares. No Python.h anywhere but in module.cpp and module/.
 #pragma once
 
 #include <cstddef>

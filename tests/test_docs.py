@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 
 import penstock
+from penstock.decode import Decode
+from penstock.transform.chain import VERBS
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(
@@ -63,6 +66,30 @@ def test_docstring_examples(name, photos):
 @pytest.mark.parametrize("source", EXAMPLES)
 def test_page_examples(source, photos):
     exec(compile(source, "example", "exec"), {"__name__": "__example__"})
+
+
+def rows_of(page: str, word: str) -> str:
+    """A verb's rows in the table: its own, and those below it with an empty first column."""
+    found = re.search(rf"^\| `{word}` \|.*\n(?:\| \|.*\n)*", page, re.MULTILINE)
+    return found.group() if found else ""
+
+
+@pytest.mark.parametrize(("word", "kind"), [("decode", Decode), *VERBS.items()])
+def test_the_table_of_verbs_has_every_argument(word, kind):
+    rows = rows_of((ROOT / "docs" / "reference" / "verbs.md").read_text("utf-8"), word)
+    missing = [name for name in inspect.signature(kind).parameters if not re.search(rf"\b{name}\b", rows)]
+    assert rows and not missing
+
+
+@pytest.mark.parametrize("name", [name for name in penstock.__all__ if name != "__version__"])
+def test_the_reference_has_every_public_name(name):
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    value = getattr(penstock, name)
+    if isinstance(value, penstock.NormalizationStats):  # a value has no page of its own
+        assert f"`ps.{name}`" in pages
+        return
+    documented = re.findall(r"\.\. automodule:: (\S+)", pages)
+    assert any(value.__module__ == module or value.__module__.startswith(f"{module}.") for module in documented)
 
 
 def test_readme_has_an_example():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from penstock._reference.random import Draws
 from penstock.errors import PlanError
 from penstock.recipe import Recipe, recipe
 from penstock.transform import CenterCrop, Crop, Resize, StepError
+from penstock.transform.verb import MAX_PIXELS
 from penstock.types import Spec
 
 SIZES = [(37, 53), (53, 37), (1, 9), (9, 1), (64, 64), (480, 640), (3, 1000)]
@@ -176,7 +178,11 @@ def test_short_side_with_an_even_cap_is_hugging_faces(
 def test_short_side_is_hugging_faces(transforms: Any, height: int, width: int, n: int) -> None:
     image = np.broadcast_to(np.uint8(0), (3, height, width))
     expected = transforms.get_resize_output_image_size(image, n, default_to_square=False)
-    assert final(Resize(short_side=n), height, width) == tuple(expected)
+    if math.prod(expected) > MAX_PIXELS:
+        with pytest.raises(StepError, match="expected at most"):
+            final(Resize(short_side=n), height, width)
+    else:
+        assert final(Resize(short_side=n), height, width) == tuple(expected)
 
 
 # -- crops -----------------------------------------------------------------------------------------------------------
@@ -279,7 +285,7 @@ def test_specs_know_sizes_where_they_can() -> None:
         ),
         (
             lambda: Resize(short_side=9, rounding="even"),
-            "resize(short_side=9, rounding='even'): expected rounding= with max_side=, found no max_side=.",
+            "resize(short_side=9, rounding='even'): expected rounding= with max_side= or fit='inside', found neither.",
         ),
         (
             lambda: Resize(short_side=9, max_side=20, rounding="up"),  # type: ignore[arg-type]

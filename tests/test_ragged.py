@@ -110,6 +110,30 @@ def test_a_batch_where_nothing_was_made() -> None:
     assert batch.images.shape == (2, 0, 0, 3) and not batch.valid.any()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_a_row_without_an_image_has_the_lines_channels_and_dtype(mode: Any, layout: Any) -> None:
+    channels = {"L": 1, "RGBA": 4}[mode]
+    shape = (0, 0, channels) if layout == "NHWC" else (channels, 0, 0)
+    line = ps.blobs({"a": b"none"}).decode(mode=mode).normalize([0.5] * channels, [0.5] * channels, dtype="float16")
+    for ragged in ("list", "pad"):
+        batched = line.batch(1, layout=layout, ragged=ragged)  # type: ignore[arg-type]
+        with batched.run(on_failure="blank") as run:
+            row = next(run)[0]
+        assert row.image.shape == shape and row.image.dtype == np.float16
+        assert batched.sample(0).image.shape == shape
+    with line.run(on_failure="blank") as run:
+        assert next(run).image.shape == (0, 0, channels)
+
+
+@pytest.mark.parametrize("ragged", ["list", "pad"])
+def test_nothing_is_seen_of_an_image_that_failed_half_way(ragged: Any) -> None:
+    cut = pictures()["1"][:-200]
+    with ps.blobs({"a": cut}).decode().batch(1, ragged=ragged).run(on_failure="blank") as run:
+        batch = next(run)
+    assert not batch.valid.any() and batch.sizes.tolist() == [[0, 0]] and batch[0].image.size == 0
+
+
 def test_a_sheet_shows_each_at_its_size() -> None:
     with ps.blobs(pictures()).decode().batch(7, ragged="pad").run() as run:
         (batch,) = run

@@ -23,6 +23,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import penstock as ps
+from penstock.decode.png_repair import without_broken_chunks
 
 SETS = ("photos", "good", "edge", "bad", "fuzz")
 LIMITS = {"too many pixels", "too much memory", "too many scans"}
@@ -215,11 +216,14 @@ def test_what_pillow_opens_we_deliver_with_its_pixels(found: dict[str, dict[str,
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_what_pillow_refuses_is_a_failure(found: dict[str, dict[str, Any]], name: str) -> None:
+def test_what_pillow_refuses_is_a_failure(found: dict[str, dict[str, Any]], name: str, shared_data: Path) -> None:
     wrong = {}
     for path, answer in of_set(found, name).items():
         theirs, ours = answer.get("pillow", {}), answer.get("penstock", {})
         if theirs.get("outcome") in ("refused", "limit") and ours["outcome"] != "failed":
+            data = (shared_data / path).read_bytes()
+            if ours["outcome"] == "damaged" and without_broken_chunks(data) != data:
+                continue  # the allowed difference: a PNG whose words beside the image have a wrong checksum
             wrong[path] = f"{ours['outcome']}, while Pillow says {theirs.get('why', 'too many pixels')}"
         if theirs.get("format") in FOREIGN and ours["outcome"] != "failed":
             wrong[path] = f"{theirs['format']} was delivered"

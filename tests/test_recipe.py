@@ -91,13 +91,16 @@ def test_a_wrong_chain_is_refused(make: Any, sentence: str) -> None:
 
 
 def test_normalize_twice_is_refused() -> None:
-    with pytest.raises(PlanError, match=r"expected uint8 or uint16 or float32 pixels, found float32 -2\.118"):
+    with pytest.raises(
+        PlanError, match=r"expected pixels that are not normalized yet, found float32 .* leave the second one out\."
+    ):
         recipe().normalize(IMAGENET).normalize(CLIP)
 
 
 def test_a_wrong_call_names_the_method() -> None:
     with pytest.raises(
-        TypeError, match=r"^center_crop\(height, width, \*, rounding='even', fill=0\): missing .* 'width'\.$"
+        TypeError,
+        match=r"^center_crop\(height, width, \*, rounding='even', fill=0\): missing .* 'width'; center_crop\(224, 224\) is a square\.$",
     ):
         recipe().center_crop(224)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^resize\(.*unexpected keyword argument 'size'\.$"):

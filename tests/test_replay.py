@@ -321,3 +321,30 @@ def test_one_image_that_cannot_be(given: Any, kind: type[Exception], sentence: s
 def test_encoded_bytes_need_a_decode() -> None:
     with pytest.raises(ps.ItemError, match="expected an image, found encoded bytes"):
         ps.resize(blobs()["bmp"], 4, 4)
+
+
+@pytest.mark.parametrize("color", ["as stored", "srgb"])
+@pytest.mark.parametrize("depth", [8, 16, "scale"])
+@pytest.mark.parametrize(("mode", "alpha"), [("RGB", "drop"), ("RGB", 200), ("L", "drop"), ("L", 9), ("RGBA", "drop")])
+def test_a_recipe_makes_of_a_pillow_image_what_it_makes_of_its_file(
+    mode: Any, alpha: Any, depth: Any, color: Any
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    chain = ps.recipe().decode(mode=mode, alpha=alpha, depth=depth, color=color).random_crop(11, 9)
+    for kind in ("RGBA", "RGB", "L", "P"):
+        file = io.BytesIO()
+        Image.fromarray(pixels).convert(kind).save(file, "PNG", exif=exif)
+        with Image.open(file) as picture:
+            found = chain(picture, index=3)
+            assert picture.getpixel((0, 0)) is not None  # still the caller's
+        assert found.dtype == chain.spec().dtype and np.array_equal(found, chain(file.getvalue(), index=3))
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., :3]).save(file, "PNG")
+    assert np.array_equal(chain(pixels[..., :3]), chain(file.getvalue()))
+
+
+def test_a_pillow_image_that_cannot_be_loaded_fails_with_a_sentence() -> None:
+    with Image.open(io.BytesIO(encoded(0)[:-300])) as picture, pytest.raises(ps.ItemError, match="truncated"):
+        ps.recipe().decode().resize(8, 8)(picture)

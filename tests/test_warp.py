@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+import penstock as ps
 from penstock._reference.random import Draws
 from penstock._reference.warp import Warp as WarpStep
 from penstock._reference.warp import inverse_affine, inverse_of, inverse_rotation
@@ -291,3 +293,49 @@ def test_refused_with_a_sentence(make: Any, sentence: str) -> None:
     with pytest.raises(PlanError) as caught:
         make()
     assert str(caught.value) == sentence
+
+
+# -- files and functions that fail -----------------------------------------------------------------------------------
+
+
+def raises(height: int, width: int) -> Any:
+    raise ValueError(f"{height} x {width}")
+
+
+def leaves(height: int, width: int) -> Any:
+    raise SystemExit(3)
+
+
+def encoded(kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(5).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_broken_file_is_a_broken_file_first(kind: str) -> None:
+    data = encoded(kind)
+    line = ps.blobs({"whole": data, "cut": data[: len(data) // 2]}).decode().warp(raises, 8, 8).batch(2)
+    found = []
+    for options in ({"threads": 1}, {"threads": 4}, {"engine": "reference"}):
+        with line.run(on_failure="blank", **options) as run:  # type: ignore[arg-type]
+            found.append(next(run).failures)
+    found.append((line.sample(0).failure, line.sample(1).failure))
+    assert [failure.stage for failure in found[0]] == ["transform", "decode"]
+    assert found.count(found[0]) == len(found)
+
+
+def test_arrays_have_nothing_to_be_broken() -> None:
+    line = ps.arrays([np.zeros((4, 6, 3), np.uint8)]).warp(raises, 8, 8).batch(1)
+    for engine in ("native", "reference"):
+        with line.run(on_failure="blank", engine=engine) as run:  # type: ignore[arg-type]
+            (failure,) = next(run).failures
+        assert (failure.stage, failure.cause) == ("transform", "matrix")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_a_function_that_leaves_fails_its_item_alone(kind: str) -> None:
+    with ps.blobs([encoded(kind)]).decode().warp(leaves, 8, 8).batch(1).run(on_failure="blank") as run:
+        (failure,) = next(run).failures
+    assert failure.message == "transform of '0': expected a matrix, found SystemExit(3)."

@@ -201,13 +201,13 @@ void never_calls_a_broken_file_clean() {
       for (size_t size = whole.size() / 2; size < whole.size() - 16; size += 97) {
         Collect sink;
         const Bytes cut(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(size));
-        CHECK(decode(cut, header, plan, sink).outcome == DecodeOutcome::referee && sink.pixels.empty());
+        CHECK(decode(cut, header, plan, sink).outcome == DecodeOutcome::referee);
       }
     }
     Bytes hole = whole;
     std::fill(hole.end() - 900, hole.end() - 600, 0);
     Collect sink;
-    CHECK(decode(hole, header, plans[0], sink).outcome == DecodeOutcome::referee && sink.pixels.empty());
+    CHECK(decode(hole, header, plans[0], sink).outcome == DecodeOutcome::referee);
   }
 }
 
@@ -230,13 +230,18 @@ void kernels_agree() {
       for (int k = 0; k < axis.taps; ++k) sum += axis.weights[static_cast<size_t>(o * axis.taps + k)];
       CHECK(sum == 1 << axis.bits && axis.first[o] >= axis.low);
     }
-    Bytes in(static_cast<size_t>(request.in_size) + 2 * kPlanePad);
+    const int rows_at_once = 1 + random_below(3);
+    const ptrdiff_t stride = std::max(request.in_size, request.out_size) + static_cast<ptrdiff_t>(2 * kPlanePad);
+    Bytes in(static_cast<size_t>(stride * rows_at_once));
     for (uint8_t& sample : in)
       sample = static_cast<uint8_t>(random_below(3) == 0 ? 255 * random_below(2) : random_below(256));
-    Bytes a(static_cast<size_t>(request.out_size) + kPlanePad), b = a;
-    plain.horizontal(axis, in.data(), a.data());
-    fast->horizontal(axis, in.data(), b.data());
-    CHECK(std::equal(a.begin(), a.begin() + request.out_size, b.begin()));
+    Bytes a(in.size()), b = a;
+    plain.horizontal(axis, in.data(), stride, rows_at_once, a.data());
+    fast->horizontal(axis, in.data(), stride, rows_at_once, b.data());
+    for (int row = 0; row < rows_at_once; ++row) {
+      CHECK(
+          std::equal(a.begin() + stride * row, a.begin() + stride * row + request.out_size, b.begin() + stride * row));
+    }
     const int bytes = 1 + random_below(100);
     std::vector<const uint8_t*> rows(static_cast<size_t>(axis.taps));
     for (const uint8_t*& row : rows) row = in.data() + random_below(static_cast<int>(in.size() - kPlanePad) / 2);

@@ -1,167 +1,270 @@
 // Chains against the plain statement of what they do: turn upright, then one step after the other on whole images.
-#include <algorithm>
-#include <cstring>
-#include <random>
-
 #include "../transform.h"
 #include "check.h"
+#include "slow_image.h"
 
-using namespace penstock;
+using namespace penstock_test;
 
 namespace {
 
-struct Image {
-  int height = 0, width = 0;
-  std::vector<uint8_t> data;
-  Image(int h, int w) : height(h), width(w), data(static_cast<size_t>(h) * w * 3) {}
-  uint8_t* at(int y, int x) { return data.data() + (static_cast<size_t>(y) * width + x) * 3; }
-  const uint8_t* at(int y, int x) const { return data.data() + (static_cast<size_t>(y) * width + x) * 3; }
+class Maker {
+ public:
+  explicit Maker(std::mt19937& random) : random_(random) {}
+
+  int below(int n) { return static_cast<int>(random_() % static_cast<unsigned>(n)); }
+
+  // Up to six steps, each of which can follow the one before it.
+  std::vector<Step> steps(Size size, Format format) {
+    std::vector<Step> steps;
+    for (int count = below(7); count > 0; --count) {
+      const Step step = any_step(size, format);
+      size = size_after(step, size);
+      format = format_after(step, format);
+      steps.push_back(step);
+    }
+    return steps;
+  }
+
+  Region part_of(Size size) {
+    Region part;
+    part.height = 1 + below(size.height);
+    part.width = 1 + below(size.width);
+    part.top = below(size.height - part.height + 1);
+    part.left = below(size.width - part.width + 1);
+    return part;
+  }
+
+  // A region of the whole that holds `part`.
+  Region around(const Region& part, Size whole) {
+    const int top = below(part.top + 1), left = below(part.left + 1);
+    const int bottom = part.top + part.height + below(whole.height - part.top - part.height + 1);
+    const int right = part.left + part.width + below(whole.width - part.left - part.width + 1);
+    return {top, left, bottom - top, right - left};
+  }
+
+ private:
+  Step any_step(Size size, Format format) {
+    Step step;
+    for (uint8_t& value : step.fill) value = static_cast<uint8_t>(below(256));
+    switch (below(9)) {
+      case 0:
+        step.kind = Step::Kind::flip_x;
+        return step;
+      case 1:
+        step.kind = Step::Kind::flip_y;
+        return step;
+      case 2:
+        step.kind = Step::Kind::rotate90;
+        step.turns = 1 + below(3);
+        return step;
+      case 3:
+        step.kind = Step::Kind::pad;
+        step.pad_mode = static_cast<PadMode>(below(4));
+        step.top = below(8);
+        step.left = below(8);
+        step.height = step.top + size.height + below(8);
+        step.width = step.left + size.width + below(8);
+        return step;
+      case 4:
+      case 5: {
+        step.kind = below(2) == 0 ? Step::Kind::erase : Step::Kind::crop;
+        const Region part = part_of(size);
+        step.top = part.top;
+        step.left = part.left;
+        step.height = part.height;
+        step.width = part.width;
+        return step;
+      }
+      default:
+        return resize(size, format);
+    }
+  }
+
+  Step resize(Size size, Format format) {
+    Step step;
+    step.kind = Step::Kind::resize;
+    step.filter = static_cast<Filter>(below(6));
+    if (below(6) == 0) {
+      const Filter filters[] = {Filter::bilinear, Filter::bicubic, Filter::lanczos};
+      step.float32 = true;
+      step.filter = filters[below(3)];
+    } else if (format.sample != Sample::uint8) {
+      step.filter = Filter::nearest;
+    }
+    step.height = below(4) == 0 ? size.height : 1 + below(60);
+    step.width = below(4) == 0 ? size.width : 1 + below(60);
+    step.box_bottom = static_cast<float>(size.height);
+    step.box_right = static_cast<float>(size.width);
+    step.adaptive_order = below(3) != 0;
+    const int box = below(4);
+    if (box == 0) {
+      // Fractions that no crop in whole pixels equals.
+      step.box_top = 0.125f * static_cast<float>(size.height);
+      step.box_left = 0.25f + 0.3f * static_cast<float>(size.width - 1);
+      step.box_right -= 0.11f;
+    } else if (box == 1) {
+      // Exactly a crop.
+      const Region part = part_of(size);
+      step.height = part.height;
+      step.width = part.width;
+      step.box_top = static_cast<float>(part.top);
+      step.box_left = static_cast<float>(part.left);
+      step.box_bottom = static_cast<float>(part.top + part.height);
+      step.box_right = static_cast<float>(part.left + part.width);
+    }
+    return step;
+  }
+
+  std::mt19937& random_;
 };
 
-Image upright(const Image& stored, int orientation) {
-  const bool transposed = orientation >= 5;
-  Image out(transposed ? stored.width : stored.height, transposed ? stored.height : stored.width);
-  const bool rows_reversed = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  const bool columns_reversed = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  for (int y = 0; y < out.height; ++y) {
-    for (int x = 0; x < out.width; ++x) {
-      const int row = transposed ? x : y, column = transposed ? y : x;
-      std::memcpy(out.at(y, x),
-                  stored.at(rows_reversed ? stored.height - 1 - row : row,
-                            columns_reversed ? stored.width - 1 - column : column),
-                  3);
+// Each strip lies in memory of its own, exactly as large, so that a sanitizer sees one byte too many.
+void push_in_strips(const Image& stored, const Region& region, int strip, Chain& chain) {
+  const size_t bytes = static_cast<size_t>(region.width) * stored.pixel_bytes();
+  for (int row = 0; row < region.height; row += strip) {
+    const int count = std::min(strip, region.height - row);
+    std::vector<uint8_t> rows;
+    for (int i = 0; i < count; ++i) {
+      const uint8_t* from = stored.at(region.top + row + i, region.left);
+      rows.insert(rows.end(), from, from + bytes);
+    }
+    chain.push(rows.data(), static_cast<ptrdiff_t>(bytes), count);
+  }
+}
+
+Dtype own_dtype(Sample sample) {
+  return sample == Sample::uint8 ? Dtype::uint8 : sample == Sample::uint16 ? Dtype::uint16 : Dtype::float32;
+}
+
+std::vector<uint8_t> laid_out(const Image& image, Layout layout) {
+  if (layout == Layout::nhwc) return image.data;
+  const size_t bytes = sample_bytes(image.format.sample), channels = static_cast<size_t>(image.format.channels);
+  const size_t plane = image.data.size() / channels;
+  std::vector<uint8_t> out(image.data.size());
+  for (size_t i = 0; i < plane / bytes; ++i) {
+    for (size_t c = 0; c < channels; ++c) {
+      std::memcpy(&out[c * plane + i * bytes], &image.data[(i * channels + c) * bytes], bytes);
     }
   }
   return out;
 }
 
-Image along_rows(const Image& in, const AxisTable& table) {
-  Image out(in.height, table.window_size);
-  portable_kernels().horizontal(table, in.data.data(), in.width * 3, in.height, static_cast<size_t>(in.width) * 3,
-                                out.data.data(), out.width * 3);
-  return out;
-}
+// One image through one chain; `part`: the decoder pushes only a part that holds what the chain wants.
+void check_chain(const Image& stored, const Incoming& incoming, const std::vector<Step>& steps, bool part, Maker& maker,
+                 TransformScratch& scratch) {
+  Image expected = upright(incoming.to_grey ? grey(stored) : stored, incoming.orientation);
+  const Size size = expected.size();
+  for (const Step& step : steps) expected = apply(expected, step);
+  CHECK(final_size(size, steps) == expected.size());
 
-Image turned(const Image& in) { return upright(in, 5); }
-
-Image apply(const Image& in, const Step& step) {
-  if (step.kind == Step::Kind::resize) {
-    const AxisRequest x{in.width, step.width, step.box_left, step.box_right, step.filter, 0, step.width, false};
-    const AxisRequest y{in.height, step.height, step.box_top, step.box_bottom, step.filter, 0, step.height, false};
-    Image out = in;
-    const bool vertical_first =
-        step.adaptive_order && vertical_pass_first({in.height, in.width}, {step.height, step.width});
-    for (int pass = 0; pass < 2; ++pass) {
-      const bool horizontal = (pass == 0) != vertical_first;
-      if (axis_is_identity(horizontal ? x : y)) continue;
-      out = horizontal ? along_rows(out, build_axis(x)) : turned(along_rows(turned(out), build_axis(y)));
-    }
-    return out;
+  Output output;
+  output.layout = maker.below(2) == 0 ? Layout::nhwc : Layout::nchw;
+  output.dtype = own_dtype(expected.format.sample);
+  std::vector<uint8_t> slot(expected.data.size());
+  CHECK(slot.size() == slot_bytes(expected.size(), expected.format.channels, output));
+  Chain chain(incoming, steps, output, slot.data(), scratch);
+  Region pushed{0, 0, stored.height, stored.width};
+  const Region wanted = chain.wanted();
+  if (part && wanted.height > 0) {
+    pushed = maker.around(wanted, stored.size());
+    chain.expect(pushed);
   }
-  const bool flip = step.kind == Step::Kind::flip_x;
-  Image out(flip ? in.height : step.height, flip ? in.width : step.width);
-  for (int row = 0; row < out.height; ++row) {
-    for (int column = 0; column < out.width; ++column) {
-      std::memcpy(out.at(row, column),
-                  flip ? in.at(row, in.width - 1 - column) : in.at(step.top + row, step.left + column), 3);
-    }
-  }
-  return out;
-}
-
-std::vector<Step> random_steps(Size size, std::mt19937& random) {
-  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
-  std::vector<Step> steps;
-  for (int count = below(5); count > 0; --count) {
-    Step step;
-    const int kind = below(4);
-    if (kind == 0) {
-      step.kind = Step::Kind::crop;
-      step.height = 1 + below(size.height);
-      step.width = 1 + below(size.width);
-      step.top = below(size.height - step.height + 1);
-      step.left = below(size.width - step.width + 1);
-      size = {step.height, step.width};
-    } else if (kind == 1) {
-      step.kind = Step::Kind::flip_x;
-    } else {
-      step.kind = Step::Kind::resize;
-      step.filter = static_cast<Filter>(below(6));
-      step.height = below(4) == 0 ? size.height : 1 + below(60);
-      step.width = below(4) == 0 ? size.width : 1 + below(60);
-      step.box_bottom = static_cast<float>(size.height);
-      step.box_right = static_cast<float>(size.width);
-      step.adaptive_order = below(3) != 0;
-      if (below(2) == 0) {
-        // Fractions that no integer crop equals.
-        step.box_top = 0.125f * static_cast<float>(size.height);
-        step.box_left = 0.25f + 0.3f * static_cast<float>(size.width - 1);
-        step.box_right -= 0.11f;
-      }
-      size = {step.height, step.width};
-    }
-    steps.push_back(step);
-  }
-  return steps;
+  push_in_strips(stored, pushed, 1 + maker.below(20), chain);
+  chain.finish();
+  CHECK(slot == laid_out(expected, output.layout));
 }
 
 void test_chains(std::mt19937& random, TransformScratch& scratch) {
-  for (int round = 0; round < 3000; ++round) {
-    Image stored(1 + static_cast<int>(random() % 90), 1 + static_cast<int>(random() % 90));
-    for (uint8_t& value : stored.data) value = static_cast<uint8_t>(random());
-    const int orientation = 1 + static_cast<int>(random() % 8);
-    Image expected = upright(stored, orientation);
-    const Size size{expected.height, expected.width};
-    const std::vector<Step> steps = random_steps(size, random);
-    for (const Step& step : steps) expected = apply(expected, step);
-    CHECK(final_size(size, steps) == (Size{expected.height, expected.width}));
-
-    Output output;
-    output.layout = random() % 2 == 0 ? Layout::nhwc : Layout::nchw;
-    std::vector<uint8_t> slot(expected.data.size());
-    Chain chain({stored.height, stored.width}, orientation, steps, output, slot.data(), scratch);
-    const int strip = 1 + static_cast<int>(random() % 20);
-    for (int row = 0; row < stored.height; row += strip) {
-      // Each strip in memory of its own, exactly as large, so that a sanitizer sees one byte too many.
-      const int count = std::min(strip, stored.height - row);
-      const std::vector<uint8_t> rows(stored.at(row, 0),
-                                      stored.at(row, 0) + static_cast<size_t>(count) * stored.width * 3);
-      chain.push(rows.data(), stored.width * 3, count);
-    }
-    chain.finish();
-    bool equal = true;
-    const size_t plane = expected.data.size() / 3;
-    for (size_t i = 0; i < expected.data.size(); ++i) {
-      const uint8_t found = output.layout == Layout::nhwc ? slot[i] : slot[i % 3 * plane + i / 3];
-      equal = equal && found == expected.data[i];
-    }
-    CHECK(equal);
+  Maker maker(random);
+  const Format formats[] = {{3, Sample::uint8},  {4, Sample::uint8},  {1, Sample::uint8},
+                            {3, Sample::uint16}, {4, Sample::uint16}, {1, Sample::uint16}};
+  for (int round = 0; round < 6000; ++round) {
+    Incoming incoming;
+    incoming.pushed = formats[round % 6];
+    incoming.orientation = 1 + maker.below(8);
+    incoming.to_grey = incoming.pushed.channels == 3 && maker.below(4) == 0;
+    incoming.stored = {1 + maker.below(90), 1 + maker.below(90)};
+    const Image stored = noise(incoming.stored.height, incoming.stored.width, incoming.pushed, random);
+    const Size size = incoming.orientation >= 5 ? Size{incoming.stored.width, incoming.stored.height} : incoming.stored;
+    const Format format{incoming.to_grey ? 1 : incoming.pushed.channels, incoming.pushed.sample};
+    check_chain(stored, incoming, maker.steps(size, format), maker.below(2) == 0, maker, scratch);
   }
 }
 
-void test_working_memory_is_strips() {
+// A crop, alone or under a resize, is asked of the decoder, whichever way the file is turned.
+void test_what_a_crop_wants(std::mt19937& random, TransformScratch& scratch) {
+  Maker maker(random);
+  int asked = 0;
+  for (int round = 0; round < 800; ++round) {
+    Incoming incoming;
+    incoming.orientation = 1 + round % 8;
+    incoming.stored = {20 + maker.below(60), 20 + maker.below(60)};
+    const Image stored = noise(incoming.stored.height, incoming.stored.width, incoming.pushed, random);
+    const Size size = incoming.orientation >= 5 ? Size{incoming.stored.width, incoming.stored.height} : incoming.stored;
+    Step crop;
+    crop.kind = Step::Kind::crop;
+    crop.height = size.height / 3;
+    crop.width = size.width / 3;
+    crop.top = maker.below(size.height - crop.height + 1);
+    crop.left = maker.below(size.width - crop.width + 1);
+    std::vector<Step> steps{crop};
+    if (round % 2 == 1) {
+      Step resize;
+      resize.kind = Step::Kind::resize;
+      resize.height = 5;
+      resize.width = 9;
+      resize.box_bottom = static_cast<float>(crop.height);
+      resize.box_right = static_cast<float>(crop.width);
+      steps.push_back(resize);
+    }
+    std::vector<uint8_t> slot(slot_bytes(final_size(size, steps), 3, Output()));
+    const Output output;
+    const Region wanted = Chain(incoming, steps, output, slot.data(), scratch).wanted();
+    asked += wanted.height > 0 && int64_t{wanted.height} * wanted.width * 9 <= int64_t{size.height} * size.width;
+    check_chain(stored, incoming, steps, true, maker, scratch);
+  }
+  CHECK(asked == 800);
+}
+
+Step to_224(int height, int width) {
   Step step;
   step.kind = Step::Kind::resize;
   step.height = step.width = 224;
-  step.box_bottom = 3000;
-  step.box_right = 4000;
-  CHECK(chain_bytes({3000, 4000}, 1, {step}) < 200'000);
-  step.box_bottom = 4000;
-  step.box_right = 3000;
-  CHECK(chain_bytes({3000, 4000}, 6, {step}) < 1'000'000);
+  step.box_bottom = static_cast<float>(height);
+  step.box_right = static_cast<float>(width);
+  return step;
 }
 
-void test_bottom_up_input(TransformScratch& scratch) {
-  Image image(20, 10);
-  for (size_t i = 0; i < image.data.size(); ++i) image.data[i] = static_cast<uint8_t>(i * 31);
-  Step step;
-  step.kind = Step::Kind::resize;
+void test_working_memory_is_strips() {
+  Incoming incoming;
+  incoming.stored = {3000, 4000};
+  CHECK(chain_bytes(incoming, {to_224(3000, 4000)}) < 200'000);
+  incoming.orientation = 6;
+  CHECK(chain_bytes(incoming, {to_224(4000, 3000)}) < 1'000'000);
+}
+
+// A frame step keeps the frame it works on, and no more than that: after the resize, the small one.
+void test_working_memory_of_frame_steps() {
+  Incoming incoming;
+  incoming.stored = {3000, 4000};
+  Step pad;
+  pad.kind = Step::Kind::pad;
+  pad.height = pad.width = 256;
+  CHECK(chain_bytes(incoming, {to_224(3000, 4000), pad}) < 800'000);
+  pad.height = 3000;
+  pad.width = 4000;
+  CHECK(chain_bytes(incoming, {pad}) >= uint64_t{2} * 3000 * 4000 * 3);
+}
+
+void test_bottom_up_input(std::mt19937& random, TransformScratch& scratch) {
+  const Image image = noise(20, 10, {}, random);
+  Step step = to_224(20, 10);
   step.height = step.width = 7;
-  step.box_bottom = 20;
-  step.box_right = 10;
   const Image expected = apply(upright(image, 4), step);
   std::vector<uint8_t> slot(expected.data.size());
-  Chain chain({20, 10}, 1, {step}, Output(), slot.data(), scratch);
+  Incoming incoming;
+  incoming.stored = {20, 10};
+  Chain chain(incoming, {step}, Output(), slot.data(), scratch);
   chain.push(image.at(19, 0), -30, 20);
   chain.finish();
   CHECK(slot == expected.data);
@@ -173,7 +276,9 @@ int main() {
   std::mt19937 random(7);
   TransformScratch scratch;
   test_chains(random, scratch);
+  test_what_a_crop_wants(random, scratch);
   test_working_memory_is_strips();
-  test_bottom_up_input(scratch);
+  test_working_memory_of_frame_steps();
+  test_bottom_up_input(random, scratch);
   return penstock_test::report("test_transform");
 }

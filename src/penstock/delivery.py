@@ -228,7 +228,12 @@ class Delivery:
             patch_count=patches and patches.patch_count,
             grid=patches and patches.grid,
             patch=self.spec.patch,
+            _blank=self._blank() if isinstance(images, list) else None,
         )
+
+    def _blank(self) -> npt.NDArray[Any]:
+        """What stands for an image that was not made, where each has its own size: one without a pixel."""
+        return np.zeros(self.spec.shape(self.layout), numpy_dtype(self.spec.dtype))
 
     def _expect_size(self, columns: Columns, size: tuple[int, int]) -> None:
         """Fails the images that are not as large as their headers said when the run began."""

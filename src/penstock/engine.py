@@ -28,7 +28,7 @@ from penstock.errors import EngineError
 from penstock.recipe import Recipe
 from penstock.sources.source import Locations, Source
 from penstock.transform.verb import StepError
-from penstock.types import LayoutName
+from penstock.types import LayoutName, StageName
 
 logger = logging.getLogger("penstock")
 
@@ -312,15 +312,18 @@ def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) 
         return True
     notes: tuple[str, ...] = ()
     answer: Callable[[], None]
+    doing: tuple[StageName, str] = ("decode", "pixels")
     try:
         decoded = decode_pillow(referral.encoded(), decode)
+        doing = ("transform", "a matrix")
         matrices = _matrices(referral, engine, decoded.pixels.shape[0], decoded.pixels.shape[1])
     except DecodeError as error:
         answer = partial(pool.return_failure, referral, "decode", error.cause, error.message)
     except StepError as error:
         answer = partial(pool.return_failure, referral, "transform", error.cause, error.message)
     except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
-        answer = partial(pool.return_failure, referral, "decode", "unexpected", f"expected pixels, found {error!r}")
+        stage, what = doing
+        answer = partial(pool.return_failure, referral, stage, "unexpected", f"expected {what}, found {error!r}")
     else:
         stored = (decoded.stored_height, decoded.stored_width)
         answer = partial(pool.return_pixels, referral, decoded.pixels, stored, decoded.orientation, matrices)
@@ -341,12 +344,24 @@ def _answer_with_matrices(pool: _native.Pool, referral: _native.Referral, engine
     try:
         matrices = _matrices(referral, engine, height, width)
     except StepError as error:
-        pool.return_failure(referral, "transform", error.cause, error.message)
-        return True
-    except BaseException as error:
-        pool.return_failure(referral, "transform", "unexpected", f"expected a matrix, found {error!r}")
-        return True
-    return pool.return_matrices(referral, matrices)
+        problem = _first_problem(referral, engine, error)
+    except BaseException as error:  # as above
+        problem = ("transform", "unexpected", f"expected a matrix, found {error!r}")
+    else:
+        return pool.return_matrices(referral, matrices)
+    pool.return_failure(referral, *problem)
+    return True
+
+
+def _first_problem(referral: _native.Referral, engine: Engine | None, error: StepError) -> tuple[StageName, str, str]:
+    """Stage, cause and message of an item that has no matrix, and nothing of which has been decoded yet."""
+    asked = None if engine is None else engine.asked(referral)
+    if asked is not None and asked.recipe.decoding is not None:
+        try:  # a broken file is a broken file first
+            decode_pillow(referral.encoded(), asked.recipe.decoding)
+        except DecodeError as broken:
+            return "decode", broken.cause, broken.message
+    return "transform", error.cause, error.message
 
 
 def _matrices(referral: _native.Referral, engine: Engine | None, height: int, width: int) -> list[list[float]]:

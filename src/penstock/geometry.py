@@ -211,7 +211,7 @@ class RowGeometry:
         return restore(mask, affine, height, width, interpolation, outside)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Geometry:
     """Where the pixels of each row of a batch went.
 
@@ -234,6 +234,10 @@ class Geometry:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def __repr__(self) -> str:
+        known = int(np.count_nonzero(self.sizes.all(axis=-1)))
+        return f"Geometry({len(self)} rows, {known} with an image)"
 
     def __getitem__(self, row: int) -> RowGeometry:
         affine = self.matrices[row]

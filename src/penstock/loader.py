@@ -21,7 +21,7 @@ from penstock.options import RunOptions, whole
 from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
-from penstock.types import Batch, LayoutName, Row
+from penstock.types import Batch, LayoutName
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -357,7 +357,7 @@ class Run:
 
     def _hand_out(self, batch: Batch) -> Any:
         if self.line.batching is None:
-            return _row_of(batch, self.line)
+            return batch[0]
         return batch if self.line.selection is None else self.line.selection.take(batch)
 
     def _finish(self) -> None:
@@ -365,14 +365,6 @@ class Run:
             self._ended = time.perf_counter()
             self._delivery.check_accounts(finished=True)
             self.close()
-
-
-def _row_of(batch: Batch, line: Pipeline) -> Row:
-    row = batch[0]
-    if batch.images[0] is not None:
-        return row
-    # Blank where each image has its own size: there is none to fill with zeros.
-    return replace(row, image=np.zeros((0, 0, 3), dtype=line.recipe.spec().dtype))
 
 
 def _items_of(grid: Grid | Buckets) -> int:

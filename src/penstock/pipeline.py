@@ -15,6 +15,7 @@ from penstock.errors import ItemError, PlanError
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.recipe import Recipe, Stage, table, written_decode
+from penstock.signatures import checked
 from penstock.sources import arrays_source, blobs_source, files_source, folder_source
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
@@ -33,7 +34,7 @@ __all__ = ["Pipeline", "arrays", "blobs", "files", "folder"]
 P = ParamSpec("P")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pipeline(Chain):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
@@ -92,6 +93,7 @@ class Pipeline(Chain):
             line = line._then(step)
         return line
 
+    @checked
     def batch(
         self,
         n: int,
@@ -156,6 +158,11 @@ class Pipeline(Chain):
             )
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The words that labels count, in order; None where there are none. ``folder(root, classes=train.classes)``."""
+        return self.source.classes
+
+    @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a shuffle, or a random step."""
         return self.order.shuffle or self.recipe.random
@@ -197,18 +204,21 @@ class Pipeline(Chain):
         return rows
 
     def fused(self) -> str:
-        """Which stages run as one loop, in a sentence; empty where there is nothing to fuse."""
+        """Which stages run as one loop, and which of them hold a whole image; empty where there is nothing to fuse."""
         words = [stage.word for stage in self.recipe.stages(self._input)]
         if self.batching is not None:
             words.append("batch")
         if len(words) < 2:
             return ""
-        return f"fused: {', '.join(words[:-1])} and {words[-1]} run as one native loop, a strip of rows at a time"
+        held = self.recipe.held()
+        whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
+        return f"fused: {_listed(words)} run as one native loop, a strip of rows at a time{whole}"
 
     def __str__(self) -> str:
         text = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
-        fused = self.fused()
-        return f"{text}\n{fused}" if fused else text
+        return "\n".join(filter(None, [text, self.fused(), self.recipe.fast()]))
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         import html
@@ -219,7 +229,8 @@ class Pipeline(Chain):
             f"<td style='text-align:left'><code>{html.escape(str(stage.spec))}</code></td></tr>"
             for stage in self.stages()
         )
-        return f"<table>{rows}</table><p>{html.escape(self.fused())}</p>"
+        notes = "".join(f"<p>{html.escape(text)}</p>" for text in (self.fused(), self.recipe.fast()) if text)
+        return f"<table>{rows}</table>{notes}"
 
     def __len__(self) -> int:
         items = len(self.source)
@@ -236,6 +247,7 @@ class Pipeline(Chain):
 
     # -- running -----------------------------------------------------------------------------------------------------
 
+    @checked
     def run(
         self,
         *,
@@ -275,6 +287,7 @@ class Pipeline(Chain):
             ),
         )
 
+    @checked
     def loader(
         self,
         *,
@@ -317,9 +330,8 @@ class Pipeline(Chain):
     def __iter__(self) -> Iterator[Any]:
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
-            words = [
-                stage.word for stage in self.stages() if stage.word == "shuffle" or stage.word.startswith("random_")
-            ]
+            words = ["shuffle"] if self.order.shuffle else []
+            words += [verb.name for verb in self.recipe.verbs if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
                 f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
@@ -401,6 +413,10 @@ class Pipeline(Chain):
         if self.batching is None:
             raise PlanError(f"{text}: expected a line with batches, found none; call .batch(n) before it.")
         return self.batching
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
 
 
 def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:

@@ -11,9 +11,14 @@ import numpy.typing as npt
 from penstock.decode import Decode
 from penstock.errors import ItemError, PenstockError, PlanError
 from penstock.geometry import Matrix, compose, matrix
+from penstock.transform.center_crop import CenterCrop
 from penstock.transform.chain import VERBS, Chain
+from penstock.transform.crop import Crop
 from penstock.transform.normalize import NormalizationStats, Normalize
 from penstock.transform.patchify import Patchify
+from penstock.transform.random_crop import RandomCrop
+from penstock.transform.random_resized_crop import RandomResizedCrop
+from penstock.transform.resize import Resize
 from penstock.transform.verb import Spatial, StepError, Verb, call, unusual, written
 from penstock.transform.warp import Warp
 from penstock.types import Spec
@@ -62,7 +67,7 @@ class Stage(NamedTuple):
     spec: Spec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Recipe(Chain):
     """An immutable chain of decode and verbs, without a source.
 
@@ -142,6 +147,28 @@ class Recipe(Chain):
     def specs(self) -> list[tuple[str, Spec]]:
         """Each step's text with what flows out of it."""
         return [(f"{stage.word} {stage.arguments}".rstrip(), stage.spec) for stage in self.stages()]
+
+    def held(self) -> list[str]:
+        """The verbs that hold a whole image; rows flow through the others a strip at a time."""
+        return list(dict.fromkeys(verb.name for verb in self.spatial if not verb.by_strips))
+
+    def fast(self) -> str:
+        """What ``decode(fidelity="fast")`` does for this recipe, in a sentence; empty where it was not asked for."""
+        decode = self.decoding
+        if decode is None or decode.fidelity != "fast":
+            return ""
+        resize = next((verb for verb in self.spatial if not isinstance(verb, (Crop, CenterCrop, RandomCrop))), None)
+        native = {} if resize is None or not resize.by_strips else resize.native()
+        resizes = isinstance(resize, (Resize, RandomResizedCrop)) and native.get("filter", "nearest") != "nearest"
+        if resize is None or not resizes or decode.dtype != "uint8":
+            return (
+                "fast: nothing, the pixels are exact; it needs crops, if any, and one uint8 resize (not nearest) right "
+                "after decode"
+            )
+        return (
+            f"fast: JPEGs that {resize.name} makes smaller are decoded by the scaled IDCT, to at least 1.5 times the size "
+            f"needed, and resampled plane by plane as stored; near Pillow's pixels, not equal to them"
+        )
 
     def native(self) -> list[dict[str, Any]]:
         """The spatial verbs as native/plan.h's Verb: a dict each, with the ordinal of the random ones."""
@@ -290,7 +317,10 @@ class Recipe(Chain):
         return _process[0](self, data, seed, epoch, index)
 
     def __str__(self) -> str:
-        return table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
+        rows = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
+        return "\n".join(filter(None, [rows, self.fast()])) or "no step yet"
+
+    __repr__ = __str__
 
 
 def recipe() -> Recipe:

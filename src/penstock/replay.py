@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
-from penstock.decode import DecodeError, decode_pillow
+from penstock.decode import Decode, DecodeError, decode_picture, decode_pillow
 from penstock.delivery import (
     CLEAN,
     DAMAGED,
@@ -35,10 +35,13 @@ from penstock.read import ReadError, read_file, read_item
 from penstock.recipe import Recipe
 from penstock.reference import StageError, finish, run_native
 from penstock.transform.verb import StepError
-from penstock.types import Batch, Failure, Row, StageName, UInt8Image, named, numpy_dtype
+from penstock.types import Batch, Failure, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
+
+
+DECODERS = {"jpeg": "libjpeg-turbo", "png": "libpng", "webp": "libwebp", "pillow": "Pillow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,21 @@ class _Made:
     size: tuple[int, int]
     damage: str
     notes: tuple[str, ...]
+    by_pillow: bool = False
 
 
-def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> _Made:
+def _make(
+    plan: _native.Plan, recipe: Recipe, data: bytes | npt.NDArray[Any], seed: int, epoch: int, index: int
+) -> _Made:
     notes: tuple[str, ...] = ()
+    by_pillow = False
     if isinstance(data, bytes):
         if recipe.decoding is None:
-            raise StageError("decode", "not decoded", "expected an image, found encoded bytes")
+            raise StageError(
+                "decode",
+                "not decoded",
+                "expected an image, found encoded bytes; a recipe for them begins with .decode()",
+            )
         result = _run_bytes(plan, recipe, data, seed, epoch, index)
         if result["outcome"] == "referee":
             damage = result["damage"]
@@ -70,6 +81,7 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
             stored = (decoded.stored_height, decoded.stored_width)
             result = _run_pixels(plan, recipe, decoded.pixels, stored, decoded.orientation, seed, epoch, index)
             result["damage"] = damage
+            by_pillow = True
         else:
             notes = names_of_notes(result["notes"])
     else:
@@ -80,7 +92,14 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
         raise StageError(stage, cause, decode_text(message))
     image = named(result["image"], recipe.spec().dtype)
     return _Made(
-        image, result["geometry"], result["stored"], result["orientation"], result["size"], result["damage"], notes
+        image,
+        result["geometry"],
+        result["stored"],
+        result["orientation"],
+        result["size"],
+        result["damage"],
+        notes,
+        by_pillow,
     )
 
 
@@ -88,6 +107,10 @@ def _run_bytes(plan: _native.Plan, recipe: Recipe, data: bytes, seed: int, epoch
     try:
         return run_native(recipe, plan, data, seed, epoch, index)
     except StepError as error:
+        try:  # a broken file is a broken file first
+            decode_pillow(data, recipe.decoding or Decode())
+        except DecodeError as broken:
+            raise StageError("decode", broken.cause, broken.message) from None
         raise StageError("transform", error.cause, error.message) from None
 
 
@@ -109,7 +132,7 @@ def _run_pixels(
 
 
 def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
-    """One image through a recipe: a path, bytes, uint8 [H, W, 3] or a Pillow image in, [H, W, 3] out; ItemError."""
+    """One image through a recipe: a path, bytes, an array as decode makes it or a Pillow image; ItemError."""
     name = "image"
     try:
         if isinstance(data, (str, os.PathLike)):
@@ -118,30 +141,47 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
         elif isinstance(data, (bytearray, memoryview)):
             data = bytes(data)
         elif not isinstance(data, (bytes, np.ndarray)):
-            data = _array_of_picture(data)
+            data = _array_of_picture(data, recipe.decoding or Decode())
         if isinstance(data, np.ndarray):
-            if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3 or data.size == 0:
-                raise PlanError(
-                    f"recipe: expected a uint8 image of shape [H, W, 3], found {data.dtype} {list(data.shape)}."
-                )
-            if recipe.decoding is not None:  # an image already: what decode would have made of its bytes
-                recipe = Recipe(None, recipe.verbs)
+            recipe, data = _undecoded(recipe, data)
         return _make(compile_plan(recipe), recipe, data, seed, epoch, index).image
     except ReadError as error:
         raise ItemError(sentence("read", name, error.message)) from None
+    except DecodeError as error:
+        raise ItemError(sentence("decode", name, error.message)) from None
     except StageError as error:
         raise ItemError(sentence(error.stage, name, error.message)) from None
 
 
-def _array_of_picture(picture: Any) -> UInt8Image:
+def _undecoded(recipe: Recipe, pixels: npt.NDArray[Any]) -> tuple[Recipe, npt.NDArray[Any]]:
+    """The recipe for an image that is decoded already, and the image as [H, W, C]; PlanError where they do not fit."""
+    decode = recipe.decoding
+    if decode is None:  # whatever decode can make
+        channels = pixels.shape[2] if pixels.ndim == 3 else 3
+        mode: ModeName = "L" if channels == 1 else "RGBA" if channels == 4 else "RGB"
+        decode = Decode(mode=mode, depth=16 if pixels.dtype == np.uint16 else 8)
+    elif pixels.ndim == 2 and decode.channels == 1:
+        pixels = pixels[:, :, np.newaxis]
+    if pixels.dtype != decode.dtype or pixels.ndim != 3 or pixels.shape[2] != decode.channels or pixels.size == 0:
+        hint = "; image[..., np.newaxis] has one channel" if pixels.ndim == 2 and recipe.decoding is None else ""
+        raise PlanError(
+            f"recipe: expected a {decode.dtype} image of shape [H, W, {decode.channels}], found {pixels.dtype} "
+            f"{list(pixels.shape)}{hint}."
+        )
+    usual = decode.channels == 3 and decode.dtype == "uint8"
+    return Recipe(None if usual else Decode(mode=decode.mode, depth=decode.depth), recipe.verbs), pixels
+
+
+def _array_of_picture(picture: Any, decode: Decode) -> npt.NDArray[Any]:
     if not hasattr(picture, "convert"):
         raise PlanError(
             "recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, "
             f"found {type(picture).__name__}."
         )
-    from PIL import ImageOps
-
-    return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    try:
+        return decode_picture(picture, decode)
+    except DecodeError as error:
+        raise StageError("decode", error.cause, error.message) from None
 
 
 def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Row:
@@ -157,10 +197,11 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         failure = _failure(item.key, index, "read", error.cause, error.message)
     except StageError as error:
         failure = _failure(item.key, index, error.stage, error.cause, error.message)
+    spec = recipe.spec()
     if made is None:
-        spec = recipe.spec()
         blank = np.zeros(spec.shape(layout), dtype=numpy_dtype(spec.dtype))
-        return Row(blank, -1, item.key, index, valid=False, failure=failure, layout=layout)
+        grid = None if spec.patch is None else (0, 0)
+        return Row(blank, -1, item.key, index, valid=False, failure=failure, layout=layout, patch=spec.patch, grid=grid)
     geometry = Geometry(
         made.matrix[np.newaxis],
         np.array([made.stored], dtype=np.int32),
@@ -176,6 +217,8 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         fields=item.fields,
         layout=layout,
         statistics=recipe.statistics,
+        patch=spec.patch,
+        grid=None if spec.patch is None else (made.size[0] // spec.patch, made.size[1] // spec.patch),
     )
 
 
@@ -242,7 +285,10 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """One stage of an explained item: what flows out of it and how long it took, natively and by the twins."""
+    """One stage of an explained item: what flows out of it and how long it took, natively and by the twins.
+
+    ``difference`` is the mean of how far the two are apart, in the units of the range.
+    """
 
     stage: str
     result: str
@@ -250,6 +296,7 @@ class StageReport:
     native_ms: float | None
     reference_ms: float | None
     identical: bool | None
+    difference: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +308,7 @@ class Explanation:
     stages: tuple[StageReport, ...]
     failure: str | None = None
     decoder: str = ""
+    fast: bool = False
 
     def __str__(self) -> str:
         lines = [f"item {self.index}, {self.key!r}{f', decoded by {self.decoder}' if self.decoder else ''}"]
@@ -269,7 +317,7 @@ class Explanation:
             times = ""
             if stage.native_ms is not None and stage.reference_ms is not None:
                 times = f"{stage.native_ms:8.2f} ms native {stage.reference_ms:8.2f} ms reference"
-                times += "  identical" if stage.identical else "  DIFFERENT"
+                times += "  identical" if stage.identical else f"  {self._apart(stage)}"
             elif stage.native_ms is not None:
                 times = f"{stage.native_ms:8.2f} ms"
             padded = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
@@ -279,6 +327,9 @@ class Explanation:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _apart(self, stage: StageReport) -> str:
+        return f"{'fast' if self.fast else 'DIFFERENT'}: {stage.difference:.2g} apart on average"
 
     def _cells(self) -> list[tuple[str, str, str]]:
         return [(stage.stage, stage.result, stage.range) for stage in self.stages]
@@ -292,6 +343,7 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
     key = line.source.key(index)
     stages: list[StageReport] = []
     decoder = ""
+    found: dict[str, Any] = {}
     begun = time.perf_counter()
     try:
         data = _data_of(line, index)
@@ -300,7 +352,7 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
     if isinstance(data, bytes):
         stages.append(StageReport("read", f"{len(data):,} bytes", "", _ms_since(begun), None, None))
         found = _native.inspect(data)
-        decoder = "libjpeg-turbo" if found["backend"] == "jpeg" else f"Pillow ({found['reason']})"
+        decoder = DECODERS[found["backend"]]
     texts = [text for text, _ in line.recipe.specs()]
     seed = line.order.seed
     before = (0.0, 0.0)
@@ -313,6 +365,8 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
             reference_ms, twin = _timed(twins)
         except StageError as error:
             return Explanation(key, index, tuple(stages), sentence(error.stage, key, error.message), decoder)
+        if made.by_pillow:
+            decoder = f"Pillow ({found.get('reason') or 'for what decode asks'})"
         if made.damage:
             decoder = f"Pillow, since the codec recovered from damage: {made.damage}"
         image = made.image
@@ -324,10 +378,19 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
                 native_ms=max(0.0, native_ms - before[0]),
                 reference_ms=max(0.0, reference_ms - before[1]),
                 identical=bool(np.array_equal(image, twin.image)),
+                difference=_apart(image, twin.image),
             )
         )
         before = (native_ms, reference_ms)
-    return Explanation(key, index, tuple(stages), None, decoder)
+    fast = line.recipe.decoding is not None and line.recipe.decoding.fidelity == "fast"
+    return Explanation(key, index, tuple(stages), None, decoder, fast)
+
+
+def _apart(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """The mean absolute difference of two images; infinite where their shapes differ."""
+    if one.shape != other.shape:
+        return float("inf")
+    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).mean())
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:

@@ -17,33 +17,40 @@ if TYPE_CHECKING:
 _CAPTION_HEIGHT = 14
 _GAP = 4
 _MAX_SIDE = 256
+_BLANK_SIDE = 64
 
 
 def picture(
     image: npt.NDArray[Any], layout: str, statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
 ) -> Image.Image:
-    """An image array as an RGB picture; normalisation is undone with its statistics (mean, std), then clipped."""
+    """An image array as a Pillow picture: L, RGB or RGBA, as it has 1, 3 or 4 channels.
+
+    Normalisation is undone with its statistics (mean, std), 16 bits become 8, then what is out of range is clipped. An
+    image without a pixel, that of a failed row, is a small grey square.
+    """
     pixels = image if layout == "NHWC" else np.moveaxis(image, 0, -1)
+    if pixels.size == 0:
+        return Image.new("RGB", (_BLANK_SIDE, _BLANK_SIDE), "lightgrey")
     if pixels.dtype != np.uint8:
         values = pixels.astype(np.float64)
-        if statistics is not None:
+        if pixels.dtype == np.uint16:
+            values /= 257.0
+        elif statistics is not None:
             mean, std = statistics
             values = (values * np.asarray(std) + np.asarray(mean)) * 255.0
-        pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels))
+        pixels = np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
 def joined(patches: npt.NDArray[Any], size: int, rows: int, columns: int) -> npt.NDArray[Any]:
     """The image [H, W, C] that patches [P, size * size * C] were cut from, of a grid of rows x columns."""
     channels = patches.shape[1] // (size * size)
-    if not rows * columns:
-        return np.zeros((1, 1, channels), patches.dtype)
     squares = patches[: rows * columns].reshape(rows, columns, size, size, channels)
     return squares.transpose(0, 2, 1, 3, 4).reshape(rows * size, columns * size, channels)
 
 
 def contact_sheet(rows: Sequence[Row]) -> Image.Image:
-    """The rows in a grid as near to square as it comes, each with its key; an invalid row is crossed out in red."""
+    """The rows in a grid as near to square as it comes, each with its key and its class; an invalid row is crossed out in red."""
     if not rows:
         return Image.new("RGB", (_MAX_SIDE, _CAPTION_HEIGHT), "white")
     thumbnails = []
@@ -59,7 +66,7 @@ def contact_sheet(rows: Sequence[Row]) -> Image.Image:
     for position, (row, thumbnail) in enumerate(zip(rows, thumbnails, strict=True)):
         left = position % columns * cell_width
         top = position // columns * cell_height
-        sheet.paste(thumbnail, (left, top))
+        sheet.paste(thumbnail, (left, top), thumbnail if thumbnail.mode == "RGBA" else None)
         if not row.valid:
             corners = (left, top, left + thumbnail.width - 1, top + thumbnail.height - 1)
             draw.line(corners, fill="red", width=2)
@@ -72,7 +79,8 @@ def contact_sheet(rows: Sequence[Row]) -> Image.Image:
 def _caption(row: Row, characters: int) -> str:
     # The bitmap font knows Latin-1 only; the tail of a key tells more than its head.
     key = row.key.encode("ascii", "backslashreplace").decode("ascii")
-    text = key if row.label < 0 else f"{row.label} {key}"
+    word = row.fields.get("class") or ("" if row.label < 0 else row.label)
+    text = key if word == "" or key.startswith(f"{word}/") else f"{word} {key}"
     return text if len(text) <= characters else "..." + text[-(characters - 3) :]
 
 

@@ -151,7 +151,7 @@ def named(array: Any, name: DtypeName) -> Any:
 class Row:
     """One finished image with everything that belongs to it.
 
-    ``image`` is [H, W, 3] or [3, H, W] (``layout``), uint8 or float32; ``statistics`` is what normalised it, so that
+    ``image`` is [H, W, C] or [C, H, W] (``layout``), or patches [P, D]; ``statistics`` is what normalised it, so that
     ``show()`` can turn it back into a picture.
     """
 
@@ -170,7 +170,7 @@ class Row:
     grid: tuple[int, int] | None = None  # (rows, columns) of its patches
 
     def show(self) -> Image:
-        """This row as a Pillow picture (RGB uint8), normalisation undone; a notebook displays it."""
+        """This row as a Pillow picture (L, RGB or RGBA), normalisation undone; a notebook displays it."""
         from penstock.sheet import joined, picture
 
         if self.patch is not None and self.grid is not None:
@@ -194,8 +194,8 @@ class Row:
 class Batch:
     """N finished images and what belongs to them; position i of every column is the same item.
 
-    ``images`` is writable, 64-byte aligned, [N, H, W, 3] or [N, 3, H, W], uint8 or float32. ``labels`` is int64 [N], -1
-    where there is none. ``index`` is int64 [N], the position in the source (-1: a blank row that pads the last batch).
+    ``images`` is writable, 64-byte aligned, [N, H, W, C] or [N, C, H, W]: uint8, uint16, float16, bfloat16 or float32, 1,
+    3 or 4 channels. ``labels`` is int64 [N], -1 where there is none. ``index`` is int64 [N], the position in the source (-1: a blank row that pads the last batch).
     ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch. ``step`` counts the batches of this
     pass from where it began, so from 0 again after a state was loaded: that batch is
     ``line.batch_at(step, start=state["position"])``.
@@ -224,6 +224,7 @@ class Batch:
     patch_count: npt.NDArray[np.int64] | None = None
     grid: npt.NDArray[np.int64] | None = None
     patch: int | None = None
+    _blank: npt.NDArray[Any] | None = None  # what a row has for an image where a list holds None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -252,11 +253,10 @@ class Batch:
         )
 
     def _image(self, i: int) -> npt.NDArray[Any]:
-        """One row's image: without the padding that other rows' sizes brought; [0, 0, 3] where a list has none."""
+        """One row's image: without the padding that other rows' sizes brought; [0, 0, C] where a list has none."""
         image: npt.NDArray[Any] | None = self.images[i]
         if image is None:
-            dtype = next((other.dtype for other in self.images if other is not None), np.uint8)
-            return np.zeros((0, 0, 3), dtype)
+            return np.zeros((0, 0, 3), np.uint8) if self._blank is None else self._blank
         if self.sizes is None or image.ndim != 3:
             return image
         height, width = self.sizes[i].tolist()
@@ -278,7 +278,7 @@ class Batch:
         return int(kind), int(index)
 
     def sheet(self, n: int = 16) -> Image:
-        """A contact sheet of the first ``n`` rows: one Pillow picture, keys and labels below, failures crossed out."""
+        """A contact sheet of the first ``n`` rows: one Pillow picture, keys and classes below, failures crossed out."""
         from penstock.sheet import contact_sheet
 
         return contact_sheet([self[i] for i in range(min(n, len(self)))])
@@ -289,11 +289,26 @@ class Batch:
         return png(self.sheet())
 
     def __repr__(self) -> str:
-        images = f"{self.images.dtype} {list(self.images.shape)}" if hasattr(self.images, "shape") else "a list"
         return (
-            f"Batch(step={self.step}, epoch={self.epoch}, images={images}, "
+            f"Batch(step={self.step}, epoch={self.epoch}, images={self._images_text()}, "
             f"valid={int(self.valid.sum())}, damaged={int(self.damaged.sum())}, failures={len(self.failures)})"
         )
+
+    def _images_text(self) -> str:
+        """The images' dtype and shape; as ranges of sides where each has its own."""
+        images: Any = self.images
+        if not isinstance(images, list):
+            text = f"{images.dtype} {list(images.shape)}"
+            if self.sizes is None or images.ndim != 4:
+                return text
+            most = images.shape[1:3] if self.layout == "NHWC" else images.shape[2:]
+            return text if (self.sizes[self.valid] == most).all() else f"{text} padded"
+        made = [image for image in images if image is not None]
+        if not made:
+            return f"list of {len(images)} without an image"
+        spans = [f"{min(sides)}..{max(sides)}" for sides in zip(*(image.shape for image in made), strict=True)]
+        spans = [low if low == high else span for span in spans for low, high in [span.split("..")]]
+        return f"list of {len(images)} {made[0].dtype} [{', '.join(spans)}]"
 
 
 BATCH_FIELDS: tuple[str, ...] = (

@@ -76,8 +76,8 @@ def a_recipe_is_a_value() -> None:
 
 def one_image_needs_no_line(data: bytes) -> None:
     image = ps.decode(data)
-    assert_type(image, Image)
-    assert_type(ps.resize(image, 224, 224), Image)
+    assert_type(image, npt.NDArray[Any])
+    assert_type(ps.resize(image, 224, 224, fit="contain", precision="float32"), npt.NDArray[Any])
 
 
 def a_wrong_word_is_found(line: ps.Pipeline) -> None:

@@ -4,6 +4,6 @@
 """
 
 from penstock.decode.options import Decode
-from penstock.decode.party import Decoded, DecodeError, decode_pillow, opened
+from penstock.decode.party import Decoded, DecodeError, decode_picture, decode_pillow, opened
 
-__all__ = ["Decode", "DecodeError", "Decoded", "decode_pillow", "opened"]
+__all__ = ["Decode", "DecodeError", "Decoded", "decode_picture", "decode_pillow", "opened"]

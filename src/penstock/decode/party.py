@@ -20,7 +20,7 @@ from penstock.sniff import describe_bytes, plugin_format
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["DecodeError", "Decoded", "decode_pillow", "opened"]
+__all__ = ["DecodeError", "Decoded", "decode_picture", "decode_pillow", "opened"]
 
 # These need another program (EPS: Ghostscript), Windows' own drawing calls (WMF, EMF), a handler that Pillow does not
 # have (BUFR, GRIB, HDF5), or cannot be decoded at all (MPEG). Documents and drawings are programs to run, not pictures
@@ -79,6 +79,22 @@ def decode_pillow(data: bytes, decode: Decode) -> Decoded:
         except Exception as error:
             raise _failure(data, error, decode) from None
     raise AssertionError("unreachable")
+
+
+def decode_picture(picture: Image.Image, decode: Decode) -> npt.NDArray[Any]:
+    """The pixels that a decode makes of a Pillow image, upright; the image stays as it is. Raises DecodeError."""
+    from PIL import ImageOps
+
+    try:
+        with recorded_warnings():
+            upright = ImageOps.exif_transpose(picture)  # a copy, turned or not
+            if decode.color == "srgb":
+                upright, _ = to_srgb(upright)
+            return pixels_of(upright, decode)[0]
+    except MissingPluginError as missing:
+        raise DecodeError("missing plugin", str(missing)) from None
+    except Exception as error:
+        raise _failure(b"", error, decode) from None
 
 
 @contextmanager

@@ -75,6 +75,11 @@ class CenterCrop(Spatial):
         top, left = self._start(height + down - self.height), self._start(width + across - self.width)
         return [*steps, reference.Crop(top, left, self.height, self.width)]
 
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through, but for an image that is smaller."""
+        return True
+
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         return {

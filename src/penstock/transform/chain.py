@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 from penstock.decode import Decode
+from penstock.signatures import expect_call
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.crop import Crop
 from penstock.transform.jpeg_roundtrip import JpegRoundtrip
@@ -46,10 +47,8 @@ def _method(make: Callable[P, Decode | Verb], name: str) -> Callable[Concatenate
     readable = signature.replace(return_annotation=inspect.Signature.empty)
 
     def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> C:
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:  # the constructor's own text would name a class that the user never wrote
-            raise TypeError(f"{name}{_short(readable)}: {error}.") from None
+        # The constructor's own text would name a class that the user never wrote.
+        expect_call(name, readable, args, kwargs)
         return self._then(make(*args, **kwargs))
 
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
@@ -60,12 +59,6 @@ def _method(make: Callable[P, Decode | Verb], name: str) -> Callable[Concatenate
     # Without the examples, which speak of the verb itself and are run where it is defined.
     method.__doc__ = (inspect.getdoc(make) or "").split(">>>")[0].rstrip()
     return method
-
-
-def _short(signature: inspect.Signature) -> str:
-    """The signature without its types."""
-    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
-    return str(signature.replace(parameters=bare))
 
 
 def _verb(make: Callable[P, Verb]) -> Callable[Concatenate[C, P], C]:

@@ -67,6 +67,11 @@ class Crop(Spatial):
             )
         return [reference.Crop(top, left, bottom - top, right - left)]
 
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through."""
+        return True
+
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         left, top, right, bottom = self.box

@@ -99,6 +99,11 @@ class RandomCrop(Spatial):
         left = draws.integer(width - self.width + 1)
         return [*steps, reference.Crop(top, left, self.height, self.width)]
 
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through, unless the image is padded."""
+        return not self.padding and not self.pad_if_needed
+
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         return {

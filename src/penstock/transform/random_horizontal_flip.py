@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock.errors import PlanError
-from penstock.transform.verb import Spatial, call, expect_image, number
+from penstock.transform.verb import DTYPES, Spatial, expect_image, probability
 
 if TYPE_CHECKING:
     from penstock._reference import steps as reference
@@ -20,8 +19,8 @@ __all__ = ["RandomHorizontalFlip"]
 class RandomHorizontalFlip(Spatial):
     """Mirrors the image left to right with probability ``p``.
 
-    uint8 [H, W, 3] in and out. Drawn from (seed, epoch, source index, the step's number among the random ones).
-    Raises PlanError when ``p`` is not in [0, 1].
+    uint8, uint16 or float32 [H, W, C] in and out. Drawn from (seed, epoch, source index, the step's number among the
+    random ones). Raises PlanError when ``p`` is not in [0, 1].
 
     >>> RandomHorizontalFlip().describe()
     'random_horizontal_flip p=0.5'
@@ -33,14 +32,11 @@ class RandomHorizontalFlip(Spatial):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        p = number(self.p)
-        if p is None or not 0.0 <= p <= 1.0:
-            raise PlanError(f"{call(self)}: expected p= a probability from 0 to 1, found {self.p!r}.")
-        object.__setattr__(self, "p", p)
+        probability(self, "p")
 
     def spec(self, spec: Spec) -> Spec:
         """The same."""
-        expect_image(self, spec)
+        expect_image(self, spec, DTYPES)
         return spec
 
     def arguments(self) -> str:
@@ -53,6 +49,11 @@ class RandomHorizontalFlip(Spatial):
 
         assert draws is not None  # the recipe makes them for every random step
         return [reference.FlipX()] if draws.uniform() < self.p else []
+
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through."""
+        return True
 
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""

@@ -25,10 +25,10 @@ _TRIES = 10  # before the central crop: torchvision's number
 class RandomResizedCrop(Spatial):
     """Cuts out a random part and resizes it to (height, width).
 
-    uint8 [H, W, 3] in and out; pixels outside the part are never read. The part has ``scale`` = (least, most) of the
-    area, uniformly, and an aspect width / height in ``ratio``, uniformly in its logarithm: torchvision's distribution.
-    Drawn from (seed, epoch, source index, the step's number among the random ones). Raises PlanError for arguments
-    that cannot be.
+    uint8 [H, W, C] in, [height, width, C] out; pixels outside the part are never read. The part has ``scale`` =
+    (least, most) of the area, uniformly, and an aspect width / height in ``ratio``, uniformly in its logarithm:
+    torchvision's distribution. Drawn from (seed, epoch, source index, the step's number among the random ones). Raises
+    PlanError for arguments that cannot be.
 
     >>> RandomResizedCrop(224, 224, scale=(0.35, 1)).describe()
     'random_resized_crop H=224 W=224 scale 0.35..1 ratio 0.75..1.33333 bilinear'
@@ -58,7 +58,7 @@ class RandomResizedCrop(Spatial):
         word(self, "filter", FILTERS)
 
     def spec(self, spec: Spec) -> Spec:
-        """uint8 [height, width, 3]."""
+        """uint8 of height x width."""
         expect_image(self, spec)
         return spec.with_(height=self.height, width=self.width)
 
@@ -76,6 +76,11 @@ class RandomResizedCrop(Spatial):
             crop,
             resize_step(self.name, crop.height, crop.width, self.height, self.width, None, self.filter),
         ]
+
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through."""
+        return True
 
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""

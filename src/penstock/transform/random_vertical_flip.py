@@ -50,6 +50,11 @@ class RandomVerticalFlip(Spatial):
         assert draws is not None  # the recipe makes them for every random step
         return [reference.FlipY()] if draws.uniform() < self.p else []
 
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through."""
+        return True
+
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         return {"kind": "random_vertical_flip", "p": (self.p,)}

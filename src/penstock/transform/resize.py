@@ -168,6 +168,11 @@ class Resize(Spatial):
             steps += pad_steps("resize", new_height, new_width, around, "constant", self.fill)
         return steps
 
+    @property
+    def by_strips(self) -> bool:
+        """Rows flow through, unless they are framed or stay floats."""
+        return self.precision == "uint8" and self.fit != "contain"
+
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb."""
         common = {"filter": self.filter, "enlarge": self.enlarge, "precision": self.precision}
@@ -301,7 +306,7 @@ def contained(height: int, width: int, most_height: int, most_width: int) -> tup
 
 
 def divided(height: int, width: int, most_height: int, most_width: int) -> tuple[int, int]:
-    """The same up to a pixel, as ResizeKeepRatio of timm and OpenCLIP has it: they differ where a side ends in a half."""
+    """The same as ResizeKeepRatio of timm and OpenCLIP has it; they differ by a pixel where a side ends in a half."""
     ratio = max(height / most_height, width / most_width)
     return round(height / ratio), round(width / ratio)
 

@@ -83,6 +83,11 @@ class Spatial(Verb):
     def native(self) -> dict[str, Any]:
         """The fields of native/plan.h's Verb that this verb sets."""
 
+    @property
+    def by_strips(self) -> bool:
+        """Whether rows flow through it a strip at a time; else the whole image is held. For ``print(line)``."""
+        return False
+
 
 def written(name: str, arguments: Iterable[tuple[str, Any, bool]]) -> str:
     """A call as a user would write it, from (name, value, keyword only) of what differs from the defaults."""
@@ -128,16 +133,32 @@ def expect_image(
         raise PlanError(f"{call(verb)}: expected one image, found a batch; call it before .batch().")
     if spec.patch is not None:
         raise PlanError(f"{call(verb)}: expected an image, found patches; call it before .patchify().")
-    if spec.dtype not in dtypes or (spec.dtype == "float32" and spec.range != "0..255"):
+    normalized = spec.range not in ("0..255", "0..65535")
+    if normalized and verb.name == "normalize":
         raise PlanError(
-            f"{call(verb)}: expected {' or '.join(dtypes)} pixels, found {spec.dtype}; call it before "
-            f".normalize(), which comes last."
+            f"{call(verb)}: expected pixels that are not normalized yet, found {spec}; leave the second one out."
         )
+    if spec.dtype not in dtypes or normalized:
+        raise PlanError(f"{call(verb)}: expected {' or '.join(dtypes)} pixels, found {_unfit(verb, spec, normalized)}.")
     if spec.channels not in channels:
         raise PlanError(
             f"{call(verb)}: expected {' or '.join(str(count) for count in channels)} channels, found {spec.channels}; "
             f"decode(mode=) says how many there are."
         )
+
+
+def _unfit(verb: Verb, spec: Spec, normalized: bool) -> str:
+    """What was found in place of the pixels that a verb takes, and what to do."""
+    if normalized:
+        return f"{spec.dtype}; call it before .normalize(), which comes last"
+    if spec.dtype == "uint16" and verb.name == "resize":
+        return (
+            "uint16; decode(depth='scale') makes uint8 of 16 bits, and resize(precision='float32') takes them as they "
+            "are"
+        )
+    if spec.dtype == "uint16":
+        return "uint16; decode(depth='scale') makes uint8 of 16 bits"
+    return f"{spec.dtype}; call it before what makes {spec.dtype} of the pixels"
 
 
 def sized(verb: Spatial, spec: Spec) -> Spec:

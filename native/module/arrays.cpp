@@ -1,0 +1,73 @@
+// Arrays over native memory, and pixels and matrices that come in.
+#include "python.h"
+
+namespace penstock {
+namespace {
+
+const char* const kStageNames[] = {"source", "read", "decode", "transform", "batch"};
+
+// NumPy has no bfloat16: its bits go out as uint16, and Python names them.
+nb::dlpack::dtype array_dtype(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::uint8:
+      return nb::dtype<uint8_t>();
+    case Dtype::uint16:
+    case Dtype::bfloat16:
+      return nb::dtype<uint16_t>();
+    case Dtype::float16:
+      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
+    case Dtype::float32:
+      return nb::dtype<float>();
+  }
+  return nb::dtype<float>();
+}
+
+}  // namespace
+
+nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows) {
+  auto* holder = new std::shared_ptr<Buffer>(buffer);
+  nb::capsule owner(holder, [](void* p) noexcept { delete static_cast<std::shared_ptr<Buffer>*>(p); });
+  std::vector<size_t> shape;
+  if (rows >= 0) shape.push_back(static_cast<size_t>(rows));
+  const size_t height = static_cast<size_t>(size.height), width = static_cast<size_t>(size.width);
+  const size_t channels = static_cast<size_t>(plan.channels), side = static_cast<size_t>(plan.output.patch);
+  if (plan.output.layout == Layout::patches) {
+    shape.insert(shape.end(), {static_cast<size_t>(plan.output.max_patches), side * side * channels});
+  } else if (plan.output.layout == Layout::nchw) {
+    shape.insert(shape.end(), {channels, height, width});
+  } else {
+    shape.insert(shape.end(), {height, width, channels});
+  }
+  return nb::cast(
+      nb::ndarray<nb::numpy>(buffer->data, shape.size(), shape.data(), owner, nullptr, array_dtype(plan.output.dtype)));
+}
+
+nb::tuple problem_tuple(const Problem& problem) {
+  // The core says nothing more where memory was out: the sentence itself would have needed some.
+  const bool silent = problem.message.empty() && problem.cause == "out of memory";
+  const std::string text = silent ? "expected memory for the image, found none free" : problem.message;
+  return nb::make_tuple(kStageNames[static_cast<int>(problem.stage)], problem.cause,
+                        nb::bytes(text.data(), text.size()));
+}
+
+std::vector<Affine> affines_from(const Matrices& matrices) {
+  std::vector<Affine> affines(matrices.size());
+  for (size_t i = 0; i < affines.size(); ++i) {
+    if (matrices[i].size() != 6) throw nb::value_error("a matrix has six numbers");
+    std::copy(matrices[i].begin(), matrices[i].end(), affines[i].m);
+  }
+  return affines;
+}
+
+void check_pixels(const Plan& plan, const AnyPixels& pixels) {
+  const Format format = plan.decode.format();
+  if (pixels.shape(2) != static_cast<size_t>(format.channels) || pixels.itemsize() != sample_bytes(format.sample)) {
+    throw nb::value_error("pixels of the plan's own channels and dtype are needed");
+  }
+}
+
+ptrdiff_t row_stride(const Plan& plan, const AnyPixels& pixels) {
+  return static_cast<ptrdiff_t>(pixels.shape(1) * plan.decode.format().pixel_bytes());
+}
+
+}  // namespace penstock

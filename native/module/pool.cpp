@@ -1,0 +1,131 @@
+// The pool and the parties beside it. Waits release the GIL and wake every 100 ms for signals.
+#include "python.h"
+
+namespace penstock {
+namespace {
+
+constexpr int kSignalCheckMs = 100;
+
+const char* wait_name(Pool::Wait wait) {
+  const char* const names[] = {"timeout", "done", "referral", "closed"};
+  return names[static_cast<int>(wait)];
+}
+
+// Blocks until the job is done, a referral needs a party, or the pool closes; raises what a signal handler raises.
+const char* pool_wait(Pool& pool, const Job& job) {
+  if (job.done()) return wait_name(Pool::Wait::done);
+  for (;;) {
+    Pool::Wait result;
+    {
+      nb::gil_scoped_release released;
+      result = pool.wait(job, kSignalCheckMs);
+    }
+    if (result != Pool::Wait::timeout) return wait_name(result);
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+  }
+}
+
+nb::object pool_take_referral(Pool& pool, int timeout_ms) {
+  auto referral = std::make_unique<Referral>();
+  Pool::Wait result;
+  {
+    nb::gil_scoped_release released;
+    result = pool.take_referral(*referral, timeout_ms);
+  }
+  if (result == Pool::Wait::closed) return nb::none();
+  if (result == Pool::Wait::timeout) return nb::bool_(false);
+  return nb::cast(referral.release(), nb::rv_policy::take_ownership);
+}
+
+nb::bytes referral_encoded(const Referral& referral) {
+  const Input& input = referral.job->inputs[referral.row];
+  if (input.kind == Input::Kind::bytes) return nb::bytes(input.data, input.size);
+  return nb::bytes(referral.encoded.data(), referral.encoded.size());
+}
+
+// The size for which the warps' matrices are asked, or None where pixels are.
+nb::object referral_asked(const Referral& referral) {
+  const Size asked = referral.job->results[referral.row].asked;
+  return asked.height == 0 ? nb::none() : nb::object(nb::make_tuple(asked.height, asked.width));
+}
+
+void referral_pixels(Pool& pool, Referral& referral, AnyPixels pixels, nb::tuple stored, int orientation,
+                     const Matrices& matrices) {
+  const Plan& plan = *referral.job->plan;
+  check_pixels(plan, pixels);
+  ItemResult& result = referral.job->results[referral.row];
+  result.stored = {nb::cast<int>(stored[0]), nb::cast<int>(stored[1])};
+  result.orientation = orientation;
+  result.notes = 0;  // the party counts its own
+  referral.job->inputs[referral.row].affines = affines_from(matrices);
+  Size size{static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
+  const ptrdiff_t stride = row_stride(plan, pixels);
+  nb::gil_scoped_release released;
+  static thread_local Scratch scratch;
+  pool.return_pixels(referral, static_cast<const uint8_t*>(pixels.data()), size, stride, scratch);
+}
+
+bool referral_matrices(Pool& pool, Referral& referral, const Matrices& matrices) {
+  std::vector<Affine> affines = affines_from(matrices);
+  nb::gil_scoped_release released;
+  static thread_local Scratch scratch;
+  return pool.return_affines(referral, std::move(affines), scratch);
+}
+
+void referral_failure(Pool& pool, Referral& referral, const std::string& stage, const std::string& cause,
+                      const std::string& message) {
+  const Stage at = word<Stage>("stage", stage, {{"decode", Stage::decode}, {"transform", Stage::transform}});
+  pool.return_failure(referral, Problem{at, cause, message});
+}
+
+const char* pool_wait_briefly(Pool& pool, const Job& job, int timeout_ms) {
+  nb::gil_scoped_release released;
+  return wait_name(pool.wait(job, timeout_ms));
+}
+
+nb::tuple pool_times(const Pool& pool) {
+  const WorkerTimes t = pool.times();
+  return nb::make_tuple(t.read_ns, t.decode_ns, t.transform_ns, t.batch_ns, t.starved_ns, t.blocked_ns, t.items);
+}
+
+// The paths of the items whose threads are stuck in a system call.
+nb::list pool_close(Pool& pool, int timeout_ms) {
+  std::vector<std::string> stuck;
+  {
+    nb::gil_scoped_release released;
+    stuck = pool.close(timeout_ms);
+  }
+  nb::list paths;
+  for (const std::string& path : stuck) paths.append(nb::bytes(path.data(), path.size()));
+  return paths;
+}
+
+}  // namespace
+
+void bind_pool(nb::module_& m) {
+  nb::class_<Referral>(m, "Referral")
+      .def_prop_ro("row", [](const Referral& r) { return r.row; })
+      .def_prop_ro("job", [](const Referral& r) { return r.job; })
+      .def_prop_ro("asked", &referral_asked)
+      .def("encoded", &referral_encoded);
+
+  nb::class_<Pool>(m, "Pool")
+      .def(nb::init<int, uint64_t, size_t>(), "threads"_a, "max_memory_bytes"_a, "keep_buffers"_a)
+      .def_prop_ro("threads", &Pool::threads)
+      // Keeps the GIL: no thread that holds the pool's mutex ever waits for it, and to take it back beside a thread
+      // that spins in Python costs 5 ms.
+      .def("submit", &Pool::submit, "job"_a, "more"_a)
+      .def("wait", &pool_wait, "job"_a)
+      .def("wait_briefly", &pool_wait_briefly, "job"_a, "timeout_ms"_a)
+      .def("cancel", &Pool::cancel, "job"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("announce_parties", &Pool::announce_parties, "count"_a)
+      .def("take_referral", &pool_take_referral, "timeout_ms"_a)
+      .def("return_pixels", &referral_pixels, "referral"_a, "pixels"_a, "stored"_a, "orientation"_a,
+           "matrices"_a = Matrices())
+      .def("return_matrices", &referral_matrices, "referral"_a, "matrices"_a)
+      .def("return_failure", &referral_failure, "referral"_a, "stage"_a, "cause"_a, "message"_a)
+      .def("times", &pool_times)
+      .def("close", &pool_close, "timeout_ms"_a);
+}
+
+}  // namespace penstock

@@ -1,0 +1,57 @@
+// What the files of the extension module share. Only they and module.cpp know Python: thin bindings, no logic.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "pool.h"
+
+namespace penstock {
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+using Pixels = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
+using AnyPixels = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;  // [H, W, C], uint8 or uint16
+using Matrices = std::vector<std::vector<double>>;                                  // six numbers each, row-major
+using Indices = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// One a part of the module.
+void bind_plans(nb::module_& m);
+void bind_jobs(nb::module_& m);
+void bind_pool(nb::module_& m);
+void bind_files(nb::module_& m);
+void bind_measurement(nb::module_& m);
+
+template <typename Value>
+Value word(const char* what, const std::string& found, std::initializer_list<std::pair<const char*, Value>> known) {
+  for (const auto& entry : known) {
+    if (found == entry.first) return entry.second;
+  }
+  throw nb::value_error(("unknown " + std::string(what) + " '" + found + "'").c_str());
+}
+
+// verbs.cpp: what Python describes as dicts.
+std::vector<Verb> verbs_from(const nb::list& list);
+DecodeOptions decode_options_from(const nb::dict& dict);
+
+// arrays.cpp: memory that crosses over, and what stands beside it.
+std::vector<Affine> affines_from(const Matrices& matrices);
+// Refuses pixels that are not of the format that the plan's chain begins with.
+void check_pixels(const Plan& plan, const AnyPixels& pixels);
+ptrdiff_t row_stride(const Plan& plan, const AnyPixels& pixels);
+// An array over memory that `buffer` keeps alive; the buffer goes back to its provider when the last view has died.
+nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
+nb::tuple problem_tuple(const Problem& problem);
+
+template <typename Element>
+nb::object column(const std::vector<Element>& values, std::vector<size_t> shape) {
+  auto* copy = new std::vector<Element>(values);
+  nb::capsule owner(copy, [](void* p) noexcept { delete static_cast<std::vector<Element>*>(p); });
+  return nb::cast(nb::ndarray<nb::numpy, Element>(copy->data(), shape.size(), shape.data(), owner));
+}
+
+}  // namespace penstock
