@@ -1,4 +1,4 @@
-"""Penstock's lines whose cost the figures ask for, each held by a loader; a batch is looked at before timing."""
+"""Penstock's lines whose cost the figures ask for, each held by a loader; every batch is looked at."""
 
 from __future__ import annotations
 
@@ -133,16 +133,17 @@ def pictures(task: Task) -> list[npt.NDArray[np.uint8]]:
 
 
 def held(line: ps.Pipeline, task: Task, dtype: Any = np.float32, shape: tuple[int, ...] | None = None) -> Lap:
-    """A loader's epochs as laps; raises PenstockError where a batch is not of that dtype and shape."""
-    shape = (3, task.height, task.width) if shape is None else shape
-    images = line.batch_at(0).images
-    if images.dtype != dtype or images.shape[1:] != shape:
-        raise PenstockError(
-            f"bench of {line}: expected {dtype} of {shape}, found {images.dtype} of {images.shape[1:]}."
-        )
+    """A loader's epochs as laps; a lap raises PenstockError where a batch is not of that dtype and shape."""
+    expected = (np.dtype(dtype), (3, task.height, task.width) if shape is None else shape)
     loader = line.loader(threads=task.threads)
 
     def lap() -> dict[str, float]:
-        return {"images": float(sum(len(batch) for batch in loader))}
+        images = 0
+        for batch in loader:
+            found = (batch.images.dtype, batch.images.shape[1:])
+            if found != expected:
+                raise PenstockError(f"bench: expected {expected[0]} {expected[1]}, found {found[0]} {found[1]}.")
+            images += len(batch)
+        return {"images": float(images)}
 
     return lap

@@ -107,11 +107,16 @@ def clip_processor(task: Task) -> Lap:
 
 
 def clip_batches(task: Task) -> Callable[[range], npt.NDArray[np.float32]]:
-    """What makes float32 [N, 3, 224, 224] of the files with these numbers."""
+    """What makes float32 [N, 3, 224, 224] of files by number; raises PenstockError where transformers is too old."""
     import_torchvision()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from transformers import CLIPImageProcessorPil
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from transformers import CLIPImageProcessorPil
+    except ImportError as error:
+        raise PenstockError(
+            f"bench of CLIP's processor: expected transformers 5.20 or newer, found: {error}."
+        ) from error
     settings = {key: value for key, value in lines.CLIP.items() if key != "image_processor_type"}
     processor = CLIPImageProcessorPil(**settings)
 

@@ -271,8 +271,9 @@ def test_every_line_does_the_whole_task(benchmarks, tmp_path, name):
 
 def test_a_line_of_another_shape_is_refused(benchmarks, task):
     lines = benchmarks("lines")
-    with pytest.raises(PenstockError, match=r"expected .*float32.* of \(7, 7, 3\), found float32 of \(3, 24, 32\)"):
-        lines.held(lines.fast_line(task), task, shape=(7, 7, 3))
+    once = lines.held(lines.fast_line(task), task, shape=(7, 7, 3))
+    with pytest.raises(PenstockError, match=r"expected float32 \(7, 7, 3\), found float32 \(3, 24, 32\)"):
+        once()
 
 
 def images_of(line):
@@ -338,6 +339,14 @@ def test_torchvision_makes_its_batches(benchmarks, torchvision, tmp_path):
     assert others.torchvision_threads(task)()["images"] == 5
     image = others.Augmented(task)[0].numpy()
     assert image.shape == (3, 24, 32) and image.dtype == np.float32
+
+
+def test_other_pixels_of_clips_processor_are_not_timed(benchmarks, torchvision, task, monkeypatch):
+    others = benchmarks("others")
+    shape = (2, 3, 224, 224)
+    monkeypatch.setattr(others, "clip_batches", lambda _: lambda numbers: np.zeros(shape, np.float32)[: len(numbers)])
+    with pytest.raises(PenstockError, match=r"expected the same pixels, found some \d+ floats"):
+        others.clip_processor(task)
 
 
 def test_clips_processor_makes_the_same_pixels(benchmarks, torchvision, tmp_path):
