@@ -84,7 +84,6 @@ class Resampler {
   void push(const int* arrived);
 
  private:
-  int taps_of(int component, int y) const;
   bool complete(int y, const int* arrived) const;
   void push_rows(int first, int rows);
 
@@ -144,17 +143,9 @@ int Resampler::kept_blocks(const int* rows_a_block) const {
   return static_cast<int>(std::ceil(2.0 * reach)) + 2;
 }
 
-int Resampler::taps_of(int component, int y) const {
-  const PlaneAxis& axis = *across_[component];
-  const int8_t* weights = axis.weights.data() + static_cast<size_t>(y) * static_cast<size_t>(axis.taps);
-  int taps = axis.taps;
-  while (taps > 1 && weights[taps - 1] == 0) --taps;
-  return taps;
-}
-
 bool Resampler::complete(int y, const int* arrived) const {
   for (int c = 0; c < count_; ++c) {
-    const int last = across_[c]->first[static_cast<size_t>(y)] + taps_of(c, y);
+    const int last = across_[c]->first[y] + across_[c]->count[y];
     if (std::min(last, planes_[c].height) > arrived[c]) return false;
   }
   return true;
@@ -176,9 +167,12 @@ void Resampler::push_rows(int first, int rows) {
     const Plane& plane = planes_[c];
     const int low = along_[c]->low, width = along_[c]->high - low;
     for (int i = 0; i < rows; ++i) {
-      const int y = first + i, taps = taps_of(c, y);
+      const int y = first + i, taps = vertical.count[y];
+      int kept = vertical.first[y] % plane.rows;
       for (int k = 0; k < taps; ++k) {
-        rows_[static_cast<size_t>(k)] = plane.row(std::min(vertical.first[y] + k, plane.height - 1)) + low;
+        rows_[static_cast<size_t>(k)] = plane.pixels + plane.stride * kept + low;
+        // Where the plane has fewer rows than there are taps, the last stands for those behind it.
+        if (vertical.first[y] + k + 1 < plane.height && ++kept == plane.rows) kept = 0;
       }
       run_.vertical(rows_.data(), vertical.weights.data() + static_cast<size_t>(y) * vertical.taps, taps, vertical.bits,
                     width, narrow_ + row_bytes_ * i);

@@ -155,6 +155,7 @@ PlaneAxis build_plane_axis(const PlaneRequest& r) {
   axis.bits = r.filter == Filter::bicubic || r.filter == Filter::lanczos ? 6 : 7;
   const int outputs = (r.out_size + kPlaneOutputs - 1) / kPlaneOutputs * kPlaneOutputs;
   axis.first.resize(outputs);
+  axis.count.resize(outputs, 1);
   axis.weights.assign(static_cast<size_t>(outputs) * axis.taps, 0);
   axis.low = r.in_size;
   std::vector<double> values(static_cast<size_t>(longest) + 1);
@@ -170,6 +171,9 @@ PlaneAxis build_plane_axis(const PlaneRequest& r) {
     axis.first[o] = start;
     to_fixed(values, count, axis.bits, low - start, std::min(axis.taps, r.in_size - start),
              axis.weights.data() + static_cast<size_t>(o) * axis.taps);
+    for (int k = 0; k < axis.taps; ++k) {
+      if (axis.weights[static_cast<size_t>(o) * axis.taps + k] != 0) axis.count[o] = k + 1;
+    }
     axis.low = std::min(axis.low, start);
     axis.high = std::max(axis.high, std::min(start + axis.taps, r.in_size));
   }

@@ -18,6 +18,7 @@ struct PlaneAxis {
   int out_size = 0, taps = 0, low = 0, high = 0;  // inputs [low, high) are read
   int bits = 7;  // of the weights: each output's sum to 1 << bits; 6 where some are negative
   std::vector<int32_t> first;
+  std::vector<int32_t> count;   // taps an output really has: the weights behind them are zero
   std::vector<int8_t> weights;  // taps an output
   // For the kernels: whether groups of four share a load; then, a group, the bytes of it that each tap takes, and the
   // weights in that order, two groups after another for every step of four taps. one_load: eight taps need no more.

@@ -22,10 +22,13 @@ __m256i load_two(const uint8_t* low, const uint8_t* high) {
 }
 
 // Bytes times bytes: the sums of all weights and samples fit 16 bits, because weights sum to 1 << bits.
-__m256i settled(__m256i sum, int bits) {
-  const __m256i half = _mm256_set1_epi16(static_cast<int16_t>(1 << (bits - 1)));
-  return _mm256_sra_epi16(_mm256_add_epi16(sum, half), _mm_cvtsi32_si128(bits));
-}
+struct Settle {
+  explicit Settle(int bits)
+      : half(_mm256_set1_epi16(static_cast<int16_t>(1 << (bits - 1)))), shift(_mm_cvtsi32_si128(bits)) {}
+  __m256i operator()(__m256i sum) const { return _mm256_sra_epi16(_mm256_add_epi16(sum, half), shift); }
+  __m256i half;
+  __m128i shift;
+};
 
 __m256i pair_of(const int8_t* weights, int k, int count) {
   const int first = static_cast<uint8_t>(weights[k]);
@@ -38,6 +41,7 @@ template <int kPairs>
 void vertical_pairs(const uint8_t* const* rows, const int8_t* weights, int count, int bits, int bytes, uint8_t* out) {
   constexpr int kKept = kPairs > 0 ? kPairs : 1;
   const int pairs = kPairs > 0 ? kPairs : (count + 1) / 2;
+  const Settle settled(bits);
   const uint8_t* first[kKept];
   const uint8_t* second[kKept];
   __m256i kept[kKept];
@@ -63,8 +67,7 @@ void vertical_pairs(const uint8_t* const* rows, const int8_t* weights, int count
       low = _mm256_add_epi16(low, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(a, b), weight));
       high = _mm256_add_epi16(high, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), weight));
     }
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + at),
-                        _mm256_packus_epi16(settled(low, bits), settled(high, bits)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + at), _mm256_packus_epi16(settled(low), settled(high)));
   }
 }
 
@@ -104,13 +107,15 @@ template <int kSteps, bool kOneLoad>
 void horizontal_steps(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out) {
   const int steps = axis.taps / kPlaneTaps;
   const ptrdiff_t half = static_cast<ptrdiff_t>(steps) * 32;
+  const int out_size = axis.out_size;  // what is stored might change the table, for all the compiler knows
+  const Settle settled(axis.bits);
   in -= axis.low;
   for (int row = 0; row < rows; row += 2, in += 2 * stride, out += 2 * stride) {
     const uint8_t* masks = axis.masks.data();
     const int8_t* weights = axis.packed.data();
     const int32_t* first = axis.first.data();
     const ptrdiff_t next = row + 1 < rows ? stride : 0;
-    for (int o = 0; o < axis.out_size; o += kPlaneOutputs, first += kPlaneOutputs, masks += 64, weights += 2 * half) {
+    for (int o = 0; o < out_size; o += kPlaneOutputs, first += kPlaneOutputs, masks += 64, weights += 2 * half) {
       const __m256i mask0 = load32(masks), mask1 = load32(masks + 32);
       __m256i sums[2];
       for (int r = 0; r < 2; ++r) {
@@ -118,7 +123,7 @@ void horizontal_steps(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride
         const __m256i a = group_sums<kSteps, kOneLoad>(from + first[0], from + first[4], mask0, weights, steps);
         const __m256i b = group_sums<kSteps, kOneLoad>(from + first[8], from + first[12], mask1, weights + half, steps);
         // Each half: a group of `a`, then one of `b`.
-        sums[r] = settled(_mm256_hadd_epi16(a, b), axis.bits);
+        sums[r] = settled(_mm256_hadd_epi16(a, b));
       }
       const __m256i bytes = _mm256_packus_epi16(sums[0], sums[1]);
       const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
