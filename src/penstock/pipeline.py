@@ -23,8 +23,9 @@ from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from penstock.loader import Loader, Run
+    from penstock.loader import Loader
     from penstock.replay import Explanation
+    from penstock.run import Run
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
@@ -256,7 +257,7 @@ class Pipeline(Chain):
         Hands over batches, or rows where the line has no :meth:`batch`. Raises PlanError for options that cannot be.
         """
         self._expect_images("run()")
-        from penstock.loader import Run
+        from penstock.run import Run
 
         return Run(
             self,
