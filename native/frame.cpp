@@ -51,7 +51,7 @@ void fill_run(const uint8_t* pixel, size_t pixel_bytes, uint8_t* out, int count)
 
 void pad(const Step& step, const Frame& in, const Frame& out) {
   const size_t pixel_bytes = in.format.pixel_bytes();
-  uint8_t pixel[16];
+  uint8_t pixel[16] = {};
   fill_pixel(step, in.format, pixel);
   const int right = step.left + in.size.width;
   for (int y = 0; y < out.size.height; ++y) {
@@ -92,7 +92,7 @@ void rotate90(const Step& step, const Frame& in, const Frame& out) {
 
 void erase(const Step& step, const Frame& frame) {
   const size_t pixel_bytes = frame.format.pixel_bytes();
-  uint8_t pixel[16];
+  uint8_t pixel[16] = {};
   fill_pixel(step, frame.format, pixel);
   for (int y = step.top; y < step.top + step.height; ++y) {
     fill_run(pixel, pixel_bytes, frame.row(y) + static_cast<size_t>(step.left) * pixel_bytes, step.width);

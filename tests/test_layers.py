@@ -34,7 +34,7 @@ ROWS = [
     ],
     ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine"],
     ["deliver", "predict"],
-    ["headers", "buckets", "loader", "replay", "functions", "pipeline"],
+    ["headers", "buckets", "run", "loader", "replay", "functions", "pipeline"],
     ["__init__", "compat", "testing", "bench", "cli"],
 ]
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}

@@ -178,7 +178,7 @@ void test_chains(std::mt19937& random, TransformScratch& scratch) {
   Maker maker(random);
   const Format formats[] = {{3, Sample::uint8},  {4, Sample::uint8},  {1, Sample::uint8},
                             {3, Sample::uint16}, {4, Sample::uint16}, {1, Sample::uint16}};
-  for (int round = 0; round < 6000; ++round) {
+  for (int round = 0; round < 2400; ++round) {
     Incoming incoming;
     incoming.pushed = formats[round % 6];
     incoming.orientation = 1 + maker.below(8);
@@ -195,7 +195,7 @@ void test_chains(std::mt19937& random, TransformScratch& scratch) {
 void test_what_a_crop_wants(std::mt19937& random, TransformScratch& scratch) {
   Maker maker(random);
   int asked = 0;
-  for (int round = 0; round < 800; ++round) {
+  for (int round = 0; round < 400; ++round) {
     Incoming incoming;
     incoming.orientation = 1 + round % 8;
     incoming.stored = {20 + maker.below(60), 20 + maker.below(60)};
@@ -223,7 +223,7 @@ void test_what_a_crop_wants(std::mt19937& random, TransformScratch& scratch) {
     asked += wanted.height > 0 && int64_t{wanted.height} * wanted.width * 9 <= int64_t{size.height} * size.width;
     check_chain(stored, incoming, steps, true, maker, scratch);
   }
-  CHECK(asked == 800);
+  CHECK(asked == 400);
 }
 
 Step to_224(int height, int width) {

@@ -30,9 +30,10 @@ from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 
 if TYPE_CHECKING:
     from penstock.headers import Header, header
-    from penstock.loader import Loader, Run
+    from penstock.loader import Loader
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.replay import Explanation
+    from penstock.run import Run
     from penstock.stats import Stats
 
 __all__ = [
@@ -84,7 +85,7 @@ _LATE = {
     "Explanation": "replay",
     "Header": "headers",
     "Loader": "loader",
-    "Run": "loader",
+    "Run": "run",
     "Stats": "stats",
     "from_hf": "presets",
     "from_openclip": "presets",

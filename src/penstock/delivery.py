@@ -210,7 +210,7 @@ class Delivery:
             if self.ragged != "list":
                 images = padded(images, self.layout, self.spec.channels, numpy_dtype(self.spec.dtype), size)
         return Batch(
-            images=images,
+            images=images,  # pyright: ignore[reportArgumentType]  # a list where each image has its own size
             labels=labels,
             keys=Keys(self.source, index),
             index=index,

@@ -24,8 +24,9 @@ from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from penstock.loader import Loader, Run
+    from penstock.loader import Loader
     from penstock.replay import Explanation
+    from penstock.run import Run
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
@@ -268,7 +269,7 @@ class Pipeline(Chain):
         Hands over batches, or rows where the line has no :meth:`batch`. Raises PlanError for options that cannot be.
         """
         self._expect_images("run()")
-        from penstock.loader import Run
+        from penstock.run import Run
 
         return Run(
             self,

@@ -29,11 +29,11 @@ from penstock.delivery import (
 from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.geometry import Geometry
-from penstock.loader import Run
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_item
 from penstock.recipe import Recipe
 from penstock.reference import StageError, finish, run_native
+from penstock.run import Run
 from penstock.transform.verb import StepError
 from penstock.types import Batch, Failure, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
 

@@ -64,6 +64,7 @@ def restore(
 
 def _sample(outside: float, dtype: np.dtype[Any]) -> Any:
     """``outside`` in the map's dtype; refused where that would change it."""
+    sample: Any = None
     try:
         with np.errstate(all="ignore"):
             sample = np.array(outside).astype(dtype)

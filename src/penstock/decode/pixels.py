@@ -69,7 +69,8 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         raise MissingPluginError("expected a Pillow with LittleCMS for color='srgb', found one built without it")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        colours, alpha = _for_profile(image, source.profile.xcolor_space.strip())
+        inside: Any = source.profile  # Pillow's types do not know what is in it
+        colours, alpha = _for_profile(image, inside.xcolor_space.strip())
         target = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(colours, source, target, outputMode="RGB")
     except MemoryError:

@@ -116,7 +116,8 @@ class RandomCrop(Spatial):
         }
 
     def _around(self) -> tuple[int, int, int, int]:
-        return self.padding if isinstance(self.padding, tuple) else (self.padding,) * 4
+        padding = self.padding
+        return padding if isinstance(padding, tuple) else (padding, padding, padding, padding)
 
     def _padded(self, height: int, width: int) -> tuple[list[reference.Step], int, int]:
         """The pad, and the (height, width) after it."""

@@ -1,0 +1,377 @@
+"""What is running: one pass over a line."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from penstock.buckets import Buckets, grid_of
+from penstock.delivery import Columns, Delivery
+from penstock.engine import Engine, Ticketed, compile_plan, default_threads
+from penstock.errors import EngineError
+from penstock.failures import Damages, Failures, Notes
+from penstock.options import RunOptions
+from penstock.order import Grid
+from penstock.reference import finish_batch
+from penstock.stats import STAGES, Stats
+from penstock.types import Batch, LayoutName
+
+if TYPE_CHECKING:
+    from penstock.pipeline import Pipeline
+
+_ROWS_IN_FLIGHT_PER_THREAD = 4
+_CLOSE_TIMEOUT_S = 1.0
+_CLOSED = "run: expected an open run, found it closed; call line.run() for a new one."
+
+
+class Run:
+    """One pass over a line: iterate it inside a ``with`` block; afterwards ask stats, failures, damaged and notes.
+
+    Work starts at the first ``next``. One consumer; ``async with`` and ``async for`` work as well. Raises ItemError at
+    the first failed item (after all earlier batches) unless ``on_failure`` says otherwise.
+    """
+
+    def __init__(self, line: Pipeline, options: RunOptions, *, engine: Engine | None = None, start: int = 0) -> None:
+        self.line = line
+        self.options = options
+        batching = line.batching
+        self._layout: LayoutName = "NHWC" if batching is None else batching.layout
+        self._grid = grid_of(line, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=start)
+        self._steps = self._grid.steps
+        self.threads = options.threads or default_threads()
+        self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
+        self._delivery = Delivery(
+            source=line.source,
+            options=options,
+            items=_items_of(self._grid),
+            layout=self._layout,
+            statistics=line.recipe.statistics,
+            spec=line.recipe.spec(),
+            ragged=None if batching is None else batching.ragged,
+        )
+        self._plan = compile_plan(line.recipe, self._layout)
+        self._engine = engine
+        self._owns_engine = engine is None
+        self._flight: deque[Ticketed] = deque()
+        self._next_step = 0
+        self._submitted = 0
+        self._refused: Exception | None = None  # why the next step could not be submitted
+        self._consuming = threading.Lock()
+        self._consumer: int | None = None  # the thread inside next()
+        self._started: float | None = None
+        self._ended: float | None = None
+        self._waiting_s = 0.0
+        self._batches = 0
+        self._baseline: tuple[int, ...] = (0,) * 7
+        self._final: tuple[int, ...] | None = None
+        self._pillow_baseline = self._pillow_final = (0.0, 0)
+        self._closed = False
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._consuming.acquire(blocking=False):
+            raise EngineError("run: expected one consumer, found a second one at the same time; give each its own.")
+        self._consumer = threading.get_ident()
+        try:
+            return self._next()
+        finally:
+            self._consumer = None
+            self._consuming.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        # Closing may take its second; the loop goes on meanwhile.
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        import asyncio  # 30 ms that only asynchronous users pay
+
+        end = object()
+        batch = await asyncio.get_running_loop().run_in_executor(None, next, self, end)
+        if batch is end:
+            raise StopAsyncIteration
+        return batch
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True) is False:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the run within a second; what is in flight is dropped. Leaving the ``with`` block does this.
+
+        A ``next`` that another thread is in meanwhile raises EngineError.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._started is not None and self._ended is None:
+            self._ended = time.perf_counter()
+        deadline = time.monotonic() + _CLOSE_TIMEOUT_S
+        try:
+            given_up = list(self._flight)
+            self._abandon(given_up)
+            if self._consumer not in (None, threading.get_ident()):
+                self._await_consumer(deadline)
+                # What it began before it saw that the run is closed.
+                self._abandon([late for late in self._flight if all(late is not known for known in given_up)])
+        finally:  # a second Ctrl-C ends the wait; the pool goes all the same
+            self._let_engine_go(deadline)
+            self._delivery.failures.close()
+
+    def _abandon(self, flight: list[Ticketed]) -> None:
+        if self._engine is not None and self._engine.usable:
+            self._engine.abandon(flight)
+
+    def _await_consumer(self, deadline: float) -> None:
+        if self._consuming.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            self._consuming.release()
+
+    def _let_engine_go(self, deadline: float) -> None:
+        engine = self._engine
+        if engine is not None and engine.usable:
+            self._final, self._pillow_final = engine.times(), engine.pillow()
+            if self._owns_engine:
+                engine.close(deadline)
+        self._flight.clear()
+
+    @property
+    def steps_delivered(self) -> int:
+        """Steps of this rank that were handed out, or skipped because nothing in them was left."""
+        return self._next_step
+
+    @property
+    def epoch_used_up(self) -> bool:
+        """True once the steps delivered are all that any rank has; a rank may have a step less than the first."""
+        return self._next_step >= replace(self._grid, rank=0).steps
+
+    @property
+    def position(self) -> int:
+        """Positions of the epoch's order that all ranks have used up once this step is done: where to resume."""
+        return self._grid.reached(self._next_step)
+
+    @property
+    def failures(self) -> Failures:
+        """The items that failed: first 1,000 kept, all counted; ``by_cause()``."""
+        return self._delivery.failures
+
+    @property
+    def damaged(self) -> Damages:
+        """The items whose codec recovered from damage, each with the codec's sentence."""
+        return self._delivery.damaged
+
+    @property
+    def notes(self) -> Notes:
+        """Every legal loss, counted by name."""
+        return self._delivery.notes
+
+    @property
+    def clean(self) -> int:
+        """Items delivered without damage."""
+        return self._delivery.outcomes.clean
+
+    @property
+    def reached(self) -> int:
+        """Items that have an outcome: ``clean + len(damaged) + len(failures)``."""
+        return self._delivery.outcomes.reached
+
+    @property
+    def stats(self) -> Stats:
+        """Where the time went so far; live while the run is open."""
+        engine = self._engine
+        now = self._ended if self._ended is not None else time.perf_counter()
+        wall = 0.0 if self._started is None else now - self._started
+        if self._final is not None:
+            totals = self._final
+            pillow = self._pillow_final
+        elif engine is not None and engine.usable:
+            totals, pillow = engine.times(), engine.pillow()
+        else:
+            totals, pillow = self._baseline, self._pillow_baseline
+        spent = [(total - base) / 1e9 for total, base in zip(totals[:6], self._baseline[:6], strict=True)]
+        return Stats(
+            threads=self.threads,
+            wall_s=wall,
+            items=self.reached,
+            batches=self._batches,
+            busy_s=dict(zip(STAGES, spent[:4], strict=True)),
+            starved_s=spent[4],
+            blocked_s=spent[5],
+            pillow_s=pillow[0] - self._pillow_baseline[0],
+            pillow_items=pillow[1] - self._pillow_baseline[1],
+            waiting_s=self._waiting_s,
+        )
+
+    def __str__(self) -> str:
+        state = "closed" if self._closed else ("open" if self._started else "not started")
+        options = self.options
+        return (
+            f"Run {state}: step {self._next_step} of {self._steps}, epoch {options.epoch}, rank {options.rank} of "
+            f"{options.world_size}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
+            f"prefetch {options.prefetch}, "
+            f"engine {options.engine}; {self.clean} clean, {len(self.damaged)} damaged, {len(self.failures)} failed"
+        )
+
+    __repr__ = __str__
+
+    def _next(self) -> Any:
+        while True:
+            if self._next_step >= self._steps:
+                self._finish()
+                raise StopIteration
+            if self._closed:
+                raise EngineError(_CLOSED)
+            begun = time.perf_counter()
+            try:
+                try:
+                    if self._started is None:
+                        self._begin(begun)
+                    batch = self._step()
+                finally:
+                    self._waiting_s += time.perf_counter() - begun
+                if self._next_step >= self._steps:
+                    self._finish()
+            except BaseException:
+                # Whatever went wrong, this run is over; an interrupted wait must not leave threads behind.
+                self.close()
+                raise
+            if len(batch) == 0:
+                continue
+            self._batches += 1
+            return self._hand_out(batch)
+
+    def _begin(self, now: float) -> None:
+        self._started = now
+        if self.options.engine != "native":
+            return
+        if self._engine is None:
+            self._engine = Engine(self.threads, self.options.prefetch, self.options.max_memory, self.line.recipe)
+            if self._closed:  # by another thread, which saw no engine to close
+                self._engine.close()
+                raise EngineError(_CLOSED)
+        self._baseline = self._engine.times()
+        self._pillow_baseline = self._engine.pillow()
+        self._submit(self._engine)
+
+    def _step(self) -> Batch:
+        step = self._next_step
+        if self.options.engine == "reference":
+            positions, index = self.items_at(step)
+            columns = finish_batch(
+                self.line.recipe,
+                self.line.source,
+                positions,
+                plan=self._plan,
+                rows=len(index),
+                seed=self.line.order.seed,
+                epoch=self.options.epoch,
+                layout=self._layout,
+            )
+            labels = np.full(len(index), -1, dtype=np.int64)
+            labels[: len(positions)] = self.line.source.locate(positions).labels
+        else:
+            engine = self._engine
+            if engine is None or not engine.usable:
+                raise EngineError(
+                    "run: expected the process that started it, found a forked child; start a run of its own there."
+                )
+            if not self._flight and self._refused is not None:
+                raise self._refused
+            ticketed = self._flight[0]
+            results = engine.wait(ticketed)
+            if self._closed:  # by another thread: the batch ended because it was given up
+                raise EngineError(_CLOSED)
+            self._flight.popleft()
+            self._submit(engine)
+            columns = Columns.from_native(results, ticketed.notes, self.line.spec.dtype)
+            index, labels = ticketed.index, ticketed.labels
+        batch = self._delivery.deliver(
+            columns, index, labels, step=step, epoch=self.options.epoch, size=self.size_at(step)
+        )
+        self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
+        return batch
+
+    def _submit(self, engine: Engine) -> None:
+        """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
+        try:
+            while len(self._flight) < self._window and self._submitted < self._steps and not self._closed:
+                self._flight.append(self._submit_one(engine, self._submitted))
+                self._submitted += 1
+        except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
+            self._refused = error
+
+    def _submit_one(self, engine: Engine, step: int) -> Ticketed:
+        positions, index = self.items_at(step)
+        return engine.submit(
+            self._plan,
+            self.line.source,
+            positions,
+            rows=len(index),
+            capacity=self._grid.batch_size,
+            seed=self.line.order.seed,
+            epoch=self.options.epoch,
+            step=step,
+            more=step + 1 < self._steps,
+        )
+
+    def items_at(self, step: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Source positions of a step's items, and its rows (-1 where blank)."""
+        places = self._grid.positions(step)
+        real = places[places >= 0]
+        positions = self.line.order.indices(real, len(self.line.source), self.options.epoch)
+        index = np.full(len(places), -1, dtype=np.int64)
+        index[: len(positions)] = positions
+        return positions, index
+
+    def size_at(self, step: int) -> tuple[int, int] | None:
+        """The size that all images of a step were chosen by, where a line fills buckets."""
+        return self._grid.size(step) if isinstance(self._grid, Buckets) else None
+
+    def _hand_out(self, batch: Batch) -> Any:
+        if self.line.batching is None:
+            return batch[0]
+        return batch if self.line.selection is None else self.line.selection.take(batch)
+
+    def _finish(self) -> None:
+        if self._ended is None and not self._closed:
+            self._ended = time.perf_counter()
+            self._delivery.check_accounts(finished=True)
+            self.close()
+
+
+def _items_of(grid: Grid | Buckets) -> int:
+    """Items that this rank will reach when its run ends by itself."""
+    if isinstance(grid, Buckets):
+        return grid.items
+    if grid.steps == 0:
+        return 0
+    full = (grid.steps - 1) * grid.batch_size
+    return full + int(np.count_nonzero(grid.positions(grid.steps - 1) >= 0))

@@ -1,0 +1,142 @@
+"""The accounts of time: where a run's threads were, and which stage held it up."""
+
+from __future__ import annotations
+
+import ctypes
+import html
+import io
+import os
+import time
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import penstock as ps
+from penstock import engine as engine_module
+from penstock.decode import Decode
+from run_lines import encoded, expected_rows, mixed, pixels, plain_line, together
+
+
+def check_times(stats: ps.Stats) -> None:
+    total = stats.threads * stats.wall_s
+    terms = [*stats.busy_s.values(), stats.starved_s, stats.blocked_s, stats.engine_s, stats.waiting_s, stats.pillow_s]
+    assert all(term >= 0 for term in terms), stats
+    busy = sum(stats.busy_s.values())
+    # A thread's own clock and the consumer's differ by the few moments between two readings.
+    assert busy + stats.starved_s + stats.blocked_s <= total * 1.02 + 0.01 * stats.threads, stats
+    parts = busy + stats.starved_s + stats.blocked_s + stats.engine_s
+    assert parts == pytest.approx(total, rel=0.02, abs=0.01 * stats.threads)
+    assert stats.waiting_s <= stats.wall_s * 1.02 + 0.01
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("pause", [0.0, 0.03])
+def test_times_sum_to_threads_times_wall(threads: int, pause: float) -> None:
+    with plain_line().batch(4).run(threads=threads, prefetch=2) as run:
+        for _ in run:
+            check_times(run.stats)  # live as well
+            time.sleep(pause)
+    stats = run.stats
+    check_times(stats)
+    assert stats.threads == threads and stats.items == 48 and stats.batches == 12
+    assert stats.busy_s["decode"] > 0 and stats.pillow_items == 8
+    snapshot = stats.snapshot("train/")
+    assert snapshot["train/items"] == 48 and snapshot["train/items_per_s"] > 0
+    shares = sum(snapshot[f"train/{name}"] for name in ("starved", "blocked", "engine"))
+    shares += sum(snapshot[f"train/busy_{name}"] for name in ("read", "decode", "transform", "batch"))
+    assert shares == pytest.approx(1.0, rel=0.05)
+    assert "48 items in" in str(stats) and str(stats).endswith(stats.bottleneck)
+    assert html.escape(stats.bottleneck) in stats._repr_html_()
+
+
+def test_a_slow_consumer_is_named_the_bottleneck() -> None:
+    small = [encoded(pixels(16, 16, number), "JPEG") for number in range(30)]
+    with ps.blobs(small).decode().resize(8, 8).batch(2).run(threads=1, prefetch=1) as run:
+        for _ in run:
+            time.sleep(0.03)
+    assert run.stats.bottleneck.startswith("The consumer is the bottleneck")
+    assert run.stats.blocked_s > 0.5 * run.stats.wall_s and run.stats.waiting_s < 0.5 * run.stats.wall_s
+
+
+def test_reading_time_is_counted_for_files_only(tmp_path: Any) -> None:
+    paths = []
+    for number, blob in enumerate(mixed(12)):
+        (tmp_path / f"{number}.jpg").write_bytes(blob)
+        paths.append(tmp_path / f"{number}.jpg")
+    with ps.files(paths).decode().resize(24, 20).batch(6).run() as run:
+        assert np.array_equal(together(list(run)), expected_rows()[:12])
+    check_times(run.stats)
+    assert run.stats.busy_s["read"] > 0
+    with plain_line(12).batch(6).run() as run:
+        list(run)
+    assert run.stats.busy_s["read"] == 0
+
+
+def test_times_of_a_loaders_epochs_are_each_their_own() -> None:
+    with plain_line(12).batch(5).loader(threads=4, prefetch=1) as loader:
+        for _ in range(4):
+            for _ in loader:
+                assert loader.run is not None
+                check_times(loader.run.stats)
+            check_times(loader.run.stats)
+            assert loader.run.stats.items == 12
+            time.sleep(0.1)  # between epochs, when the pool has nothing to do
+
+
+def test_the_reference_engine_names_no_stage_as_the_bottleneck() -> None:
+    with plain_line(4).batch(2).run(engine="reference") as run:
+        list(run)
+    assert run.stats.bottleneck == 'Stages are not timed by engine="reference".'
+
+
+@pytest.mark.parametrize("data", [encoded(np.zeros((4, 4, 3), np.uint8), "BMP"), b"not an image at all"])
+def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes) -> None:
+    class Referral:
+        job, row, asked = object(), 0, None
+
+        def encoded(self) -> bytes:
+            return data
+
+    class Pool:
+        def __init__(self) -> None:
+            self.counted: list[int] = []
+
+        def take_referral(self, timeout_ms: int) -> Referral:
+            return Referral()
+
+        def answered(self, *_: Any) -> None:
+            self.counted.append(engine.pillow()[1])
+
+        return_pixels = return_failure = answered
+
+    engine = engine_module.Engine(1, 2, None, ps.recipe().decode())
+    pool: Any = Pool()
+    assert engine_module._answer_one(pool, weakref.ref(engine), Decode())
+    assert pool.counted == [1] and engine.pillow()[0] > 0
+    engine.close()
+
+
+def test_threads_follow_the_cores_and_the_local_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    cores = engine_module.usable_cores()
+    assert 1 <= cores <= len(os.sched_getaffinity(0))
+    assert engine_module.default_threads() == cores
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores * 2))
+    assert engine_module.default_threads() == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")
+    assert plain_line(4).batch(2).run().threads == cores
+
+
+def test_native_threads_work_on_while_this_thread_keeps_the_gil():
+    photo = io.BytesIO()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(photo, "JPEG")
+    line = ps.blobs({str(i): photo.getvalue() for i in range(400)}).decode().resize(32, 32).batch(100)
+    with line.run(threads=2, prefetch=3) as run:
+        next(run)
+        # PyDLL calls without letting go of the GIL; three batches are reserved, and need many changes of job.
+        ctypes.PyDLL(None).usleep(1_000_000)
+        assert run._engine.times()[6] == 400
+        assert sum(len(batch) for batch in run) == 300
