@@ -353,9 +353,7 @@ def _answer_with_matrices(pool: _native.Pool, referral: _native.Referral, engine
     return True
 
 
-def _first_problem(
-    referral: _native.Referral, engine: Engine | None, error: StepError
-) -> tuple[StageName, str, str]:
+def _first_problem(referral: _native.Referral, engine: Engine | None, error: StepError) -> tuple[StageName, str, str]:
     """Stage, cause and message of an item that has no matrix, and nothing of which has been decoded yet."""
     asked = None if engine is None else engine.asked(referral)
     if asked is not None and asked.recipe.decoding is not None:

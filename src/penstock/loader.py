@@ -21,7 +21,7 @@ from penstock.options import RunOptions, whole
 from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
-from penstock.types import Batch, LayoutName, Row
+from penstock.types import Batch, LayoutName
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline

@@ -54,7 +54,9 @@ class _Made:
     notes: tuple[str, ...]
 
 
-def _make(plan: _native.Plan, recipe: Recipe, data: bytes | npt.NDArray[Any], seed: int, epoch: int, index: int) -> _Made:
+def _make(
+    plan: _native.Plan, recipe: Recipe, data: bytes | npt.NDArray[Any], seed: int, epoch: int, index: int
+) -> _Made:
     notes: tuple[str, ...] = ()
     if isinstance(data, bytes):
         if recipe.decoding is None:
@@ -131,7 +133,7 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
 
 
 def _pixels_of(image: Any, decoding: Decode | None) -> npt.NDArray[Any]:
-    """An array or a Pillow image as ``decoding`` would have made it of a file that holds it; RGB where there is none."""
+    """An array or a Pillow image as ``decoding`` would have made it of a file of it; RGB where there is none."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise PlanError(
@@ -144,8 +146,7 @@ def _pixels_of(image: Any, decoding: Decode | None) -> npt.NDArray[Any]:
         image = Image.fromarray(np.ascontiguousarray(image))
     elif not hasattr(image, "convert"):
         raise PlanError(
-            "recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, "
-            f"found {type(image).__name__}."
+            f"recipe: expected a path, bytes, a uint8 [H, W, 3] array or a Pillow image, found {type(image).__name__}."
         )
     try:
         return pixels_of_picture(image, decoding or Decode())

@@ -301,7 +301,7 @@ def contained(height: int, width: int, most_height: int, most_width: int) -> tup
 
 
 def divided(height: int, width: int, most_height: int, most_width: int) -> tuple[int, int]:
-    """The same up to a pixel, as ResizeKeepRatio of timm and OpenCLIP has it: they differ where a side ends in a half."""
+    """The same up to a pixel, as ResizeKeepRatio of timm and OpenCLIP has it: they differ where a side ends in .5."""
     ratio = max(height / most_height, width / most_width)
     return round(height / ratio), round(width / ratio)
 
