@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -244,7 +245,7 @@ def resize_arguments(draw: Any) -> dict[str, Any]:
     return given
 
 
-def arguments(draw: Any, word: str) -> dict[str, Any]:
+def arguments(draw: Any, word: str) -> dict[str, Any]:  # noqa: C901 - a case a verb, none of them deep
     """Random arguments of one verb; most of them legal."""
     match word:
         case "resize":
@@ -454,8 +455,9 @@ def check(line: ps.Pipeline) -> None:
         json.loads(text)
 
 
+@pytest.mark.timeout(300)
 @settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     database=None,
