@@ -216,7 +216,7 @@ class Delivery:
             index=index,
             valid=valid,
             damaged=damaged,
-            geometry=Geometry(columns.geometry, columns.stored, columns.orientation),
+            geometry=Geometry(columns.geometry, columns.stored, columns.orientation, self._failed_in(failures, index)),
             fields=self._fields(labels),
             failures=tuple(failures),
             step=step,
@@ -229,6 +229,13 @@ class Delivery:
             grid=patches and patches.grid,
             patch=self.spec.patch,
         )
+
+    def _failed_in(self, failures: list[Failure], index: npt.NDArray[np.int64]) -> dict[int, str]:
+        """The stage that each failed row of the batch failed in, by row."""
+        if not failures:
+            return {}
+        stages = {failure.index: failure.stage for failure in failures}
+        return {row: stages[at] for row, at in enumerate(index.tolist()) if at in stages}
 
     def _expect_size(self, columns: Columns, size: tuple[int, int]) -> None:
         """Fails the images that are not as large as their headers said when the run began."""

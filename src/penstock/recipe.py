@@ -166,8 +166,8 @@ class Recipe(Chain):
                 "after decode"
             )
         return (
-            f"fast: JPEGs that {resize.name} makes smaller are decoded by the scaled IDCT, to at least 1.5 times the size "
-            f"needed, and resampled plane by plane as stored; near Pillow's pixels, not equal to them"
+            f"fast: JPEGs that {resize.name} makes smaller are decoded by the scaled IDCT, to at least 1.5 times the "
+            f"size needed, and resampled plane by plane as stored; near Pillow's pixels, not equal to them"
         )
 
     def native(self) -> list[dict[str, Any]]:
