@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import penstock as ps
+from penstock.engine import compile_plan
 from penstock.transform.chain import Chain
 
 RANDOM = np.random.default_rng(4)
@@ -158,3 +159,34 @@ def test_what_is_refused_says_what_to_do(call: Any, kind: type[Exception], sente
 def test_a_word_that_is_wrong_gets_the_nearest(call: Any, ending: str) -> None:
     with pytest.raises(TypeError, match=re.escape(ending) + "$"):
         call(ps.blobs([b""]))
+
+
+def test_a_recipe_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from penstock import replay
+
+    made: list[ps.Recipe] = []
+
+    def counted(recipe: ps.Recipe) -> Any:
+        made.append(recipe)
+        return compile_plan(recipe)
+
+    monkeypatch.setattr(replay, "compile_plan", counted)
+    replay._kept_plan.cache_clear()
+    recipe = ps.recipe().decode().resize(5, 6).normalize(ps.UNIT)
+    for _ in range(3):
+        recipe(png(Image.fromarray(pixels(9, 7, 3))))
+    assert len(made) == 1
+
+
+class Turn:
+    """A callable that cannot be hashed."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, height: int, width: int) -> Any:
+        return [[1, 0, 0], [0, 1, 0]]
+
+
+def test_a_function_that_cannot_be_hashed_still_warps() -> None:
+    image = pixels(6, 6, 3)
+    assert np.array_equal(ps.recipe().warp(Turn(), 6, 6, filter="nearest")(image), image)

@@ -166,9 +166,9 @@ def test_a_failed_row_is_refused_by_its_stage(engine: Any) -> None:
     assert geometry.failed_in == {1: "decode"}
     assert np.isnan(geometry.to_model(np.ones((4, 1, 2)))[[1, 3]]).all()
     for row, found in ((1, "one that failed in decode"), (3, "a blank one"), (-1, "a blank one")):
-        with pytest.raises(PlanError, match=f"^geometry of row {row}: expected a row with an image, found {found}"):
+        with pytest.raises(PlanError, match=f"^geometry of row {row}: .* an image, found {found}"):
             geometry.to_model([[1, 1]], row=row)
-        with pytest.raises(PlanError, match=f"^restore of row {row}: expected a row with an image, found {found}"):
+        with pytest.raises(PlanError, match=f"^restore of row {row}: .* an image, found {found}"):
             geometry.restore(np.ones((2, 2)), row=row)
-    with pytest.raises(PlanError, match="^geometry: expected a row with an image, found one that failed in decode"):
+    with pytest.raises(PlanError, match=r"^geometry: .* an image, found one that failed in decode\.$"):
         geometry[1].boxes_to_source([[1, 1, 2, 2]])

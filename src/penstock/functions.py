@@ -61,7 +61,7 @@ decode.__doc__ = f"""One encoded image (a path or bytes) as pixels; the options 
 """
 
 resize = _function(Resize, "resize", "image")
-resize.__doc__ = f"""One uint8 [H, W, C] image (C 1, 3 or 4) or Pillow image, resized; the options are those of the verb.
+resize.__doc__ = f"""One uint8 [H, W, C] image (C 1, 3 or 4) or Pillow image, resized; the arguments are the verb's.
 
 {(inspect.getdoc(Resize) or "").split(">>>")[0].rstrip()}
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,8 @@ def _make(plan: _native.Plan, recipe: Recipe, data: bytes | UInt8Image, seed: in
     if result["outcome"] == "failed":
         stage, cause, message = result["problem"]
         raise StageError(stage, cause, decode_text(message))
-    image = named(result["image"], recipe.spec().dtype)
+    normalize = recipe.normalization
+    image = result["image"] if normalize is None else named(result["image"], normalize.dtype)
     return _Made(
         image,
         result["geometry"],
@@ -125,6 +126,19 @@ def _run_pixels(
     return _native.run_pixels(plan, pixels, stored, orientation, seed, epoch, index, matrices)
 
 
+def _plan_of(recipe: Recipe) -> _native.Plan:
+    """The recipe's plan, made once for the recipes last used: a server asks for one image at a time."""
+    try:
+        return _kept_plan(recipe)
+    except TypeError:  # a warp whose function cannot be hashed
+        return compile_plan(recipe)
+
+
+@lru_cache(maxsize=16)
+def _kept_plan(recipe: Recipe) -> _native.Plan:
+    return compile_plan(recipe)
+
+
 def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
     """One image through a recipe: a path, bytes, an array as decode makes it or a Pillow image; ItemError."""
     name = "image"
@@ -138,7 +152,7 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
             data = _array_of_picture(data, recipe.decoding or Decode())
         if isinstance(data, np.ndarray):
             recipe, data = _undecoded(recipe, data)
-        return _make(compile_plan(recipe), recipe, data, seed, epoch, index).image
+        return _make(_plan_of(recipe), recipe, data, seed, epoch, index).image
     except ReadError as error:
         raise ItemError(sentence("read", name, error.message)) from None
     except DecodeError as error:
