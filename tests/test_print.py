@@ -163,3 +163,10 @@ def test_an_empty_list_is_a_line_of_no_items(line: ps.Pipeline) -> None:
     chain = line if line.source.kind == "arrays" else line.decode()
     assert list(chain.resize(8, 8).batch(4)) == [] and len(line) == 0
     assert "empty" in ps.files.__doc__.lower()  # type: ignore[union-attr]
+
+
+def test_colours_are_written_alike_and_patches_have_no_layout() -> None:
+    line = EMPTY.decode().resize(8, 8).rand_augment().random_affine(5).pad(1, 1, 1, 1, fill=9).crop((0, 0, 8, 8))
+    assert str(line).count("fill=0") == 2 and "fill=9" in str(line)
+    batch = str(line.patchify(4).batch(2)).splitlines()[-2]
+    assert batch.split()[:3] == ["batch", "2", "last=short"] and "NHWC" not in batch
