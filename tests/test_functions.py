@@ -166,9 +166,9 @@ def test_a_recipe_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     made: list[ps.Recipe] = []
 
-    def counted(recipe: ps.Recipe) -> Any:
+    def counted(recipe: ps.Recipe, layout: Any) -> Any:
         made.append(recipe)
-        return compile_plan(recipe)
+        return compile_plan(recipe, layout)
 
     monkeypatch.setattr(replay, "compile_plan", counted)
     replay._kept_plan.cache_clear()
@@ -190,3 +190,14 @@ class Turn:
 def test_a_function_that_cannot_be_hashed_still_warps() -> None:
     image = pixels(6, 6, 3)
     assert np.array_equal(ps.recipe().warp(Turn(), 6, 6, filter="nearest")(image), image)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_a_recipe_gives_either_layout(mode: Any) -> None:
+    recipe = ps.recipe().decode(mode=mode).resize(5, 6).normalize(ps.SIGNED)
+    data = png(Image.fromarray(pixels(9, 7, 4), "RGBA"))
+    assert np.array_equal(recipe(data, layout="NCHW"), np.moveaxis(recipe(data), -1, 0))
+    with pytest.raises(ps.PlanError, match="layout= one of 'NHWC', 'NCHW', found 'CHW'"):
+        recipe(data, layout="CHW")  # type: ignore[arg-type]
+    with pytest.raises(ps.PlanError, match="no layout= after patchify"):
+        ps.recipe().decode().resize(4, 4).patchify(2)(data, layout="NCHW")

@@ -13,6 +13,7 @@ from penstock.recipe import Recipe, processed_by
 from penstock.signatures import expect_call
 from penstock.transform.resize import Resize
 from penstock.transform.verb import Verb
+from penstock.types import LayoutName
 
 __all__ = ["decode", "resize"]
 
@@ -20,10 +21,10 @@ P = ParamSpec("P")
 
 
 @processed_by
-def _process(chain: Recipe, data: Any, seed: int, epoch: int, index: int) -> npt.NDArray[Any]:
+def _process(chain: Recipe, data: Any, seed: int, epoch: int, index: int, layout: LayoutName) -> npt.NDArray[Any]:
     from penstock.replay import process_one
 
-    return process_one(chain, data, seed, epoch, index)
+    return process_one(chain, data, seed, epoch, index, layout)
 
 
 def _function(
@@ -36,11 +37,11 @@ def _function(
         expect_call(name, signature, args, kwargs)
         step = make(*args, **kwargs)
         if isinstance(step, Decode):
-            return _process(Recipe(step), image, 0, 0, 0)
+            return _process(Recipe(step), image, 0, 0, 0, "NHWC")
         # A Pillow image of one channel, or with transparency, stays so; any other is taken as RGB.
         mode = getattr(image, "mode", None)
         before = Decode(mode=mode) if mode in ("L", "RGBA") else None
-        return _process(Recipe(before)._then(step), image, 0, 0, 0)
+        return _process(Recipe(before)._then(step), image, 0, 0, 0, "NHWC")
 
     own = inspect.Parameter(given, inspect.Parameter.POSITIONAL_ONLY)
     function.__dict__["__signature__"] = signature.replace(parameters=[own, *signature.parameters.values()])

@@ -35,7 +35,7 @@ from penstock.read import ReadError, read_file, read_item
 from penstock.recipe import Recipe
 from penstock.reference import StageError, finish, run_native
 from penstock.transform.verb import StepError
-from penstock.types import Batch, Failure, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
+from penstock.types import Batch, Failure, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -126,20 +126,22 @@ def _run_pixels(
     return _native.run_pixels(plan, pixels, stored, orientation, seed, epoch, index, matrices)
 
 
-def _plan_of(recipe: Recipe) -> _native.Plan:
+def _plan_of(recipe: Recipe, layout: LayoutName) -> _native.Plan:
     """The recipe's plan, made once for the recipes last used: a server asks for one image at a time."""
     try:
-        return _kept_plan(recipe)
+        return _kept_plan(recipe, layout)
     except TypeError:  # a warp whose function cannot be hashed
-        return compile_plan(recipe)
+        return compile_plan(recipe, layout)
 
 
 @lru_cache(maxsize=16)
-def _kept_plan(recipe: Recipe) -> _native.Plan:
-    return compile_plan(recipe)
+def _kept_plan(recipe: Recipe, layout: LayoutName) -> _native.Plan:
+    return compile_plan(recipe, layout)
 
 
-def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
+def process_one(
+    recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0, layout: LayoutName = "NHWC"
+) -> npt.NDArray[Any]:
     """One image through a recipe: a path, bytes, an array as decode makes it or a Pillow image; ItemError."""
     name = "image"
     try:
@@ -152,7 +154,7 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
             data = _array_of_picture(data, recipe.decoding or Decode())
         if isinstance(data, np.ndarray):
             recipe, data = _undecoded(recipe, data)
-        return _make(_plan_of(recipe), recipe, data, seed, epoch, index).image
+        return _make(_plan_of(recipe, layout), recipe, data, seed, epoch, index).image
     except ReadError as error:
         raise ItemError(sentence("read", name, error.message)) from None
     except DecodeError as error:
