@@ -258,3 +258,37 @@ def test_a_reader_that_leaves_is_no_traceback(photos):
         os.close(writer)
     assert answer.returncode == 1
     assert b"Traceback" not in answer.stderr and b"BrokenPipe" not in answer.stderr
+
+
+def test_python_m_penstock_is_the_command():
+    answer = subprocess.run([sys.executable, "-m", "penstock", "--version"], capture_output=True, text=True, check=True)
+    from penstock import __version__
+
+    assert answer.stdout == f"penstock {__version__}\n" and not answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["--mode", "L", "--dtype", "float16"], "float16 [64, 32, 32, 1] 0..1"),
+        (["--mode", "RGBA", "--normalize", "signed", "--layout", "NCHW"], "float32 [64, 4, 32, 32] -1..1"),
+        (["--fit", "inside", "--ragged", "pad"], "uint8 [64, H, W, 3] 0..255"),
+        (["--fidelity", "fast"], "fast: JPEGs that resize makes smaller"),
+    ],
+)
+def test_run_takes_what_decode_and_batch_take(penstock, photos, options, shown):
+    answer = penstock("run", photos, "--size", 32, *options)
+    assert answer.code == 0 and "5 items in" in answer.out
+    assert shown in answer.err
+
+
+def test_a_size_that_differs_needs_ragged(penstock, photos):
+    answer = penstock("run", photos, "--size", 32, "--fit", "inside")
+    assert answer.code == 1 and "ragged='pad', 'list' or 'bucket'" in answer.err
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_verify_in_every_mode(penstock, photos, mode):
+    Image.new("RGBA", (9, 7), (1, 2, 3, 4)).save(photos / "clear.png")
+    answer = penstock("verify", photos, "--size", 16, "--mode", mode)
+    assert answer.code == 0 and "6 images: 6 identical" in answer.out

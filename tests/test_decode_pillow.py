@@ -397,3 +397,14 @@ def test_bombs_are_refused_or_end(shared_data):
             start = time.perf_counter()
             outcome(path.read_bytes(), Decode(max_pixels=20_000_000))
             assert time.perf_counter() - start < 5, path.name
+
+
+def test_advice_that_only_one_side_gives_is_no_note() -> None:
+    image = Image.fromarray(PIXELS[..., 0] % 4, "P")
+    image.putpalette([10, 20, 30] * 4)
+    data = encoded(image, "PNG", transparency=bytes([0, 255, 128, 9]))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        Image.open(io.BytesIO(data)).convert("RGB")
+    assert any("Palette images with Transparency" in str(warning.message) for warning in said)
+    assert decode_pillow(data, Decode()).notes == ("alpha dropped",)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import penstock as ps
+from penstock.engine import compile_plan
 from penstock.transform.chain import Chain
 
 RANDOM = np.random.default_rng(4)
@@ -158,3 +159,45 @@ def test_what_is_refused_says_what_to_do(call: Any, kind: type[Exception], sente
 def test_a_word_that_is_wrong_gets_the_nearest(call: Any, ending: str) -> None:
     with pytest.raises(TypeError, match=re.escape(ending) + "$"):
         call(ps.blobs([b""]))
+
+
+def test_a_recipe_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from penstock import replay
+
+    made: list[ps.Recipe] = []
+
+    def counted(recipe: ps.Recipe, layout: Any) -> Any:
+        made.append(recipe)
+        return compile_plan(recipe, layout)
+
+    monkeypatch.setattr(replay, "compile_plan", counted)
+    replay._kept_plan.cache_clear()
+    recipe = ps.recipe().decode().resize(5, 6).normalize(ps.UNIT)
+    for _ in range(3):
+        recipe(png(Image.fromarray(pixels(9, 7, 3))))
+    assert len(made) == 1
+
+
+class Turn:
+    """A callable that cannot be hashed."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, height: int, width: int) -> Any:
+        return [[1, 0, 0], [0, 1, 0]]
+
+
+def test_a_function_that_cannot_be_hashed_still_warps() -> None:
+    image = pixels(6, 6, 3)
+    assert np.array_equal(ps.recipe().warp(Turn(), 6, 6, filter="nearest")(image), image)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_a_recipe_gives_either_layout(mode: Any) -> None:
+    recipe = ps.recipe().decode(mode=mode).resize(5, 6).normalize(ps.SIGNED)
+    data = png(Image.fromarray(pixels(9, 7, 4), "RGBA"))
+    assert np.array_equal(recipe(data, layout="NCHW"), np.moveaxis(recipe(data), -1, 0))
+    with pytest.raises(ps.PlanError, match="layout= one of 'NHWC', 'NCHW', found 'CHW'"):
+        recipe(data, layout="CHW")  # type: ignore[arg-type]
+    with pytest.raises(ps.PlanError, match="no layout= after patchify"):
+        ps.recipe().decode().resize(4, 4).patchify(2)(data, layout="NCHW")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+import penstock as ps
 from penstock.errors import PlanError
 from penstock.geometry import Geometry, RowGeometry, compose, invert, matrix, orientation_matrix, upright_size
 from penstock.recipe import Recipe, recipe
@@ -112,13 +114,15 @@ def test_a_batch_maps_a_group_for_each_row_or_all_of_one() -> None:
     assert geometry.boxes_to_model(np.ones((3, 4))).shape == (3, 4)
     assert geometry.boxes_to_source(np.ones((3, 5, 4))).shape == (3, 5, 4)
     assert len(geometry) == 3 and len(list(geometry)) == 3
-    np.testing.assert_array_equal(geometry[-1].to_model([1, 1]), geometry[2].to_model([1, 1]))
+    np.testing.assert_array_equal(geometry[-2].to_model([1, 1]), geometry[1].to_model([1, 1]))
 
 
 def test_a_blank_row_is_nan() -> None:
     geometry = batch()
     assert np.isnan(geometry.to_model(np.zeros((3, 1, 2)))[2]).all()
-    assert np.isnan(geometry.to_source([[1.0, 1.0]], row=2)).all()
+    for ask in (geometry.to_source, geometry.boxes_to_model, geometry.polygons_to_model):
+        with pytest.raises(PlanError, match=r"^geometry of row 2: expected a row with an image, found a blank one\.$"):
+            ask([[1.0, 1.0]], row=2)  # type: ignore[operator]
 
 
 @given(st.lists(st.floats(-100, 100), min_size=6, max_size=6))
@@ -144,3 +148,27 @@ def test_refusals() -> None:
         geometry.to_model([1, 2], row=0, frame="exif")  # type: ignore[arg-type]
     with pytest.raises(IndexError):
         geometry[3]
+
+
+def encoded(height: int, width: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_a_failed_row_is_refused_by_its_stage(engine: Any) -> None:
+    chain = (
+        ps.blobs([encoded(6, 4), b"", encoded(3, 9)]).decode().resize(short_side=4).center_crop(4, 4).crop((0, 0, 2, 2))
+    )
+    with chain.batch(4, last="blank").run(engine=engine, on_failure="blank") as run:
+        geometry = next(run).geometry
+    assert geometry.failed_in == {1: "decode"}
+    assert np.isnan(geometry.to_model(np.ones((4, 1, 2)))[[1, 3]]).all()
+    for row, found in ((1, "one that failed in decode"), (3, "a blank one"), (-1, "a blank one")):
+        with pytest.raises(PlanError, match=f"^geometry of row {row}: .* an image, found {found}"):
+            geometry.to_model([[1, 1]], row=row)
+        with pytest.raises(PlanError, match=f"^restore of row {row}: .* an image, found {found}"):
+            geometry.restore(np.ones((2, 2)), row=row)
+    with pytest.raises(PlanError, match=r"^geometry: .* an image, found one that failed in decode\.$"):
+        geometry[1].boxes_to_source([[1, 1, 2, 2]])

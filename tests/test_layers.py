@@ -35,7 +35,7 @@ ROWS = [
     ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine"],
     ["deliver", "predict"],
     ["headers", "buckets", "run", "loader", "replay", "functions", "pipeline"],
-    ["__init__", "compat", "testing", "bench", "cli"],
+    ["__init__", "compat", "testing", "bench", "cli", "__main__"],
 ]
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
 

@@ -533,3 +533,10 @@ def test_select_refuses_what_the_line_does_not_have() -> None:
         line(recipe, layout="NCHW").select(hf={"image_processor_type": "Siglip2ImageProcessor"})
     with pytest.raises(ps.PlanError, match="'pixel_values' twice"):
         line(recipe, layout="NCHW").select(hf=recipe, pixel_values="images")
+
+
+def test_a_name_that_is_nearly_one_and_a_model_that_is_not_here() -> None:
+    with pytest.raises(ps.PlanError, match="found 'CLIPImageProcesor'; the nearest is 'CLIPImageProcessor'"):
+        ps.from_hf({"image_processor_type": "CLIPImageProcesor"})
+    with pytest.raises(ps.PlanError, match="found nothing at 'openai/clip'; nothing is downloaded"):
+        ps.from_hf("openai/clip")

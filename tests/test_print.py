@@ -145,3 +145,28 @@ def test_a_random_line_names_its_random_stages(line: ps.Pipeline, words: str) ->
 def test_a_line_has_the_classes_of_its_source() -> None:
     assert ps.blobs([b"", b""], labels=["x", "y"]).classes == ("x", "y")
     assert EMPTY.classes is None
+
+
+def test_a_batch_that_memory_cannot_hold_names_the_bytes() -> None:
+    line = ps.blobs([encoded("PNG")]).decode().resize(13_000, 13_000).normalize(ps.UNIT).batch(1 << 20)
+    needed = (1 << 20) * 13_000 * 13_000 * 3 * 4
+    with pytest.raises(ps.EngineError, match=f"batch of 1048576 rows: expected {needed:,} bytes of memory"):
+        next(iter(line))
+    from penstock.ragged import aligned_empty
+
+    with pytest.raises(ps.EngineError, match=f"expected {needed:,} bytes of memory for float32"):
+        aligned_empty((1 << 20, 13_000, 13_000, 3), np.float32)
+
+
+@pytest.mark.parametrize("line", [ps.files([]), ps.blobs([]), ps.blobs({}), ps.arrays([])])
+def test_an_empty_list_is_a_line_of_no_items(line: ps.Pipeline) -> None:
+    chain = line if line.source.kind == "arrays" else line.decode()
+    assert list(chain.resize(8, 8).batch(4)) == [] and len(line) == 0
+    assert "empty" in ps.files.__doc__.lower()  # type: ignore[union-attr]
+
+
+def test_colours_are_written_alike_and_patches_have_no_layout() -> None:
+    line = EMPTY.decode().resize(8, 8).rand_augment().random_affine(5).pad(1, 1, 1, 1, fill=9).crop((0, 0, 8, 8))
+    assert str(line).count("fill=0") == 2 and "fill=9" in str(line)
+    batch = str(line.patchify(4).batch(2)).splitlines()[-2]
+    assert batch.split()[:3] == ["batch", "2", "last=short"] and "NHWC" not in batch

@@ -100,7 +100,7 @@ def test_normalize_twice_is_refused() -> None:
 def test_a_wrong_call_names_the_method() -> None:
     with pytest.raises(
         TypeError,
-        match=r"^center_crop\(height, width, \*, rounding='even', fill=0\): missing .* 'width'; center_crop\(224, 224\) is a square\.$",
+        match=r"^center_crop\(height, width, \*, .*\): missing .* 'width'; center_crop\(224, 224\) is a square\.$",
     ):
         recipe().center_crop(224)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^resize\(.*unexpected keyword argument 'size'\.$"):

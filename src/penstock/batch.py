@@ -94,10 +94,11 @@ class Batching:
             kind="batch", count=self.size, layout=self.layout, ragged_as=self.ragged if spec.ragged else None
         )
 
-    def arguments(self) -> str:
-        """The arguments as ``print(line)`` shows them."""
+    def arguments(self, spec: Spec | None = None) -> str:
+        """The arguments as ``print(line)`` shows them; patches (``spec``) have no layout."""
+        layout = "" if spec is not None and spec.patch is not None else f" {self.layout}"
         ragged = "" if self.ragged is None else f" ragged={self.ragged}"
-        return f"{self.size} last={self.last} {self.layout}{ragged}"
+        return f"{self.size} last={self.last}{layout}{ragged}"
 
     def describe(self) -> str:
         """The stage and its arguments in one short text."""

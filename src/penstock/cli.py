@@ -1,4 +1,4 @@
-"""The command line: ``penstock run``, ``bench``, ``verify`` and ``--versions``.
+"""The command line: ``penstock run``, ``bench``, ``verify``, ``--version`` and ``--versions``.
 
 Progress and errors go to standard error, results to standard output. Exit codes: 0; 1 when Penstock raised (one
 sentence, no traceback), when ``run --on-failure raise`` met a failed item or ``--max-failures`` was exceeded, and when
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from penstock.errors import PenstockError
-from penstock.types import DtypeName, FilterName, FitName, LastName, LayoutName, OnDamage, OnFailure
+from penstock.types import FilterName, FitName, LastName, LayoutName, ModeName, OnDamage, OnFailure, RaggedName
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -67,6 +67,17 @@ _FILTER = click.option(
 )
 
 
+_MODE = click.option("--mode", type=_words(ModeName), default="RGB", show_default=True, help="Channels to decode to.")
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from penstock import __version__
+
+        click.echo(f"penstock {__version__}")
+        ctx.exit()
+
+
 def _show_versions(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         click.echo("\n".join(f"{name:<14} {version}" for name, version in versions().items()))
@@ -96,6 +107,14 @@ def versions() -> dict[str, str]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Penstock's version alone.",
+)
+@click.option(
     "--versions",
     is_flag=True,
     is_eager=True,
@@ -112,13 +131,26 @@ def penstock() -> None:
 @_SIZE
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Rows a batch.")
 @_FILTER
-@click.option("--fit", type=_words(FitName), default="fill", show_default=True, help="fill stretches, cover crops.")
+@click.option(
+    "--fit",
+    type=_words(FitName),
+    default="fill",
+    show_default=True,
+    help="fill stretches, cover crops, contain adds black bars, inside only keeps the aspect (with --ragged).",
+)
+@_MODE
+@click.option("--fidelity", type=click.Choice(["exact", "fast"]), default="exact", show_default=True, help="Of JPEGs.")
 @click.option("--layout", type=_words(LayoutName), default="NHWC", show_default=True)
-@click.option("--dtype", type=_words(DtypeName), help="Default: uint8; float32 with --normalize.")
+@click.option("--ragged", type=_words(RaggedName), help="How a batch holds images of different sizes.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["uint8", "float16", "bfloat16", "float32"]),
+    help="Default: uint8; float32 with --normalize.",
+)
 @click.option(
     "--normalize",
     type=click.Choice(["imagenet", "clip", "signed", "unit"]),
-    help="Statistics for float32; unit, which is [0, 1], when only --dtype float32 is given.",
+    help="Statistics for floats; unit, which is [0, 1], when only a --dtype of floats is given.",
 )
 @click.option("--last", type=_words(LastName), default="short", show_default=True, help="A last batch not full.")
 @click.option("--shuffle/--no-shuffle", default=False, help="A full permutation, from --seed.")
@@ -168,10 +200,11 @@ def _line(folder: str, options: dict[str, Any]) -> Pipeline:
     if options["shuffle"]:
         line = line.seed(options["seed"]).shuffle()
     height, width = options["size"]
-    line = line.decode().resize(height, width, fit=options["fit"], filter=options["filter"])
-    if normalize is not None or dtype == "float32":
-        line = line.normalize(getattr(ps, (normalize or "unit").upper()))
-    return line.batch(options["batch"], last=options["last"], layout=options["layout"])
+    line = line.decode(mode=options["mode"], fidelity=options["fidelity"])
+    line = line.resize(height, width, fit=options["fit"], filter=options["filter"])
+    if normalize is not None or dtype not in (None, "uint8"):
+        line = line.normalize(getattr(ps, (normalize or "unit").upper()), dtype=dtype or "float32")
+    return line.batch(options["batch"], last=options["last"], layout=options["layout"], ragged=options["ragged"])
 
 
 def _progress(unit: str = "images/s") -> Progress:
@@ -258,7 +291,8 @@ def bench(
 @_FOLDER
 @_SIZE
 @_FILTER
-def verify(folder: str, size: tuple[int, int], filter: FilterName) -> None:
+@_MODE
+def verify(folder: str, size: tuple[int, int], filter: FilterName, mode: ModeName) -> None:
     """Compare every picture in FOLDER with Pillow, pixel by pixel: as decoded, and resized.
 
     Exit code 1 when one differs, or only one of the two has pixels.
@@ -273,7 +307,7 @@ def verify(folder: str, size: tuple[int, int], filter: FilterName) -> None:
     wrong: list[Verdict] = []
     with _progress() as progress:
         bar = progress.add_task("images", total=len(line))
-        for verdict in verdicts(line, folder, *size, filter):
+        for verdict in verdicts(line, folder, *size, filter, mode):
             counts[verdict.answer] += 1
             if verdict.answer not in ("identical", "neither", "limit"):
                 wrong.append(verdict)

@@ -216,7 +216,7 @@ class Delivery:
             index=index,
             valid=valid,
             damaged=damaged,
-            geometry=Geometry(columns.geometry, columns.stored, columns.orientation),
+            geometry=Geometry(columns.geometry, columns.stored, columns.orientation, self._failed_in(failures, index)),
             fields=self._fields(labels),
             failures=tuple(failures),
             step=step,
@@ -234,6 +234,13 @@ class Delivery:
     def _blank(self) -> npt.NDArray[Any]:
         """What stands for an image that was not made, where each has its own size: one without a pixel."""
         return np.zeros(self.spec.shape(self.layout), numpy_dtype(self.spec.dtype))
+
+    def _failed_in(self, failures: list[Failure], index: npt.NDArray[np.int64]) -> dict[int, str]:
+        """The stage that each failed row of the batch failed in, by row."""
+        if not failures:
+            return {}
+        stages = {failure.index: failure.stage for failure in failures}
+        return {row: stages[at] for row, at in enumerate(index.tolist()) if at in stages}
 
     def _expect_size(self, columns: Columns, size: tuple[int, int]) -> None:
         """Fails the images that are not as large as their headers said when the run began."""

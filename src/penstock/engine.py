@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import sys
 import threading
@@ -28,7 +29,7 @@ from penstock.errors import EngineError
 from penstock.recipe import Recipe
 from penstock.sources.source import Locations, Source
 from penstock.transform.verb import StepError
-from penstock.types import LayoutName, StageName
+from penstock.types import LayoutName, StageName, numpy_dtype
 
 logger = logging.getLogger("penstock")
 
@@ -191,11 +192,17 @@ class Engine:
         if not self._pool.submit(job, more):
             with self._lock:
                 self._asked.pop(id(job), None)
-            raise EngineError(
-                f"The engine could not take a batch of {rows} rows: expected an open pool and free memory for it, "
-                f"found {'a closed pool' if self._closed else 'too little memory'}."
-            )
+            raise EngineError(self._refusal(capacity))
         return Ticketed(job, index, labels, step, held, notes)
+
+    def _refusal(self, capacity: int) -> str:
+        """Why the pool did not take a batch: it is closed, or the memory of a full batch cannot be had."""
+        text = f"The engine could not take a batch of {capacity} rows: expected"
+        spec = self._recipe.spec()
+        if self._closed or spec.ragged:
+            return f"{text} an open pool and memory for it, found {'a closed pool' if self._closed else 'too little'}."
+        needed = capacity * math.prod(spec.shape()) * numpy_dtype(spec.dtype).itemsize
+        return f"{text} {needed:,} bytes of memory for {spec} each, found too little; take smaller batches."
 
     def wait(self, ticketed: Ticketed) -> dict[str, Any]:
         """Blocks until the batch is done and returns its columns; signals are served every 100 ms."""

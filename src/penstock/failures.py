@@ -17,10 +17,10 @@ _NOTE_KINDS = 100
 _Entry = TypeVar("_Entry", Failure, Damage)
 
 NOTE_SENTENCES: dict[str, str] = {
-    "alpha dropped": "transparency was dropped, as convert('RGB') does",
-    "16 bit clipped": "values above 255 of 16-bit pictures became white, as Pillow's convert('RGB') does",
+    "alpha dropped": "transparency was dropped, as in Pillow; decode(alpha=255) lays it over white",
+    "16 bit clipped": "16-bit values above 255 became white, as in Pillow; decode(depth='scale') keeps them",
     "16 bit reduced": "16-bit colours were cut to their high byte, as Pillow opens them",
-    "icc ignored": "an embedded colour profile was ignored; the pixels are as stored",
+    "icc ignored": "an embedded colour profile was ignored; decode(color='srgb') applies it",
     "icc broken": "an embedded colour profile could not be applied; the pixels are as stored",
     "colour dropped": "a picture of a colour mode became grey, as decode(mode='L') asks",
     "first frame taken": "only the first frame of several was taken",

@@ -13,6 +13,7 @@ from penstock.recipe import Recipe, processed_by
 from penstock.signatures import expect_call
 from penstock.transform.resize import Resize
 from penstock.transform.verb import Verb
+from penstock.types import LayoutName
 
 __all__ = ["decode", "resize"]
 
@@ -20,10 +21,10 @@ P = ParamSpec("P")
 
 
 @processed_by
-def _process(chain: Recipe, data: Any, seed: int, epoch: int, index: int) -> npt.NDArray[Any]:
+def _process(chain: Recipe, data: Any, seed: int, epoch: int, index: int, layout: LayoutName) -> npt.NDArray[Any]:
     from penstock.replay import process_one
 
-    return process_one(chain, data, seed, epoch, index)
+    return process_one(chain, data, seed, epoch, index, layout)
 
 
 def _function(
@@ -36,11 +37,11 @@ def _function(
         expect_call(name, signature, args, kwargs)
         step = make(*args, **kwargs)
         if isinstance(step, Decode):
-            return _process(Recipe(step), image, 0, 0, 0)
+            return _process(Recipe(step), image, 0, 0, 0, "NHWC")
         # A Pillow image of one channel, or with transparency, stays so; any other is taken as RGB.
         mode = getattr(image, "mode", None)
         before = Decode(mode=mode) if mode in ("L", "RGBA") else None
-        return _process(Recipe(before)._then(step), image, 0, 0, 0)
+        return _process(Recipe(before)._then(step), image, 0, 0, 0, "NHWC")
 
     own = inspect.Parameter(given, inspect.Parameter.POSITIONAL_ONLY)
     function.__dict__["__signature__"] = signature.replace(parameters=[own, *signature.parameters.values()])
@@ -61,7 +62,7 @@ decode.__doc__ = f"""One encoded image (a path or bytes) as pixels; the options 
 """
 
 resize = _function(Resize, "resize", "image")
-resize.__doc__ = f"""One image (uint8 [H, W, C] with C 1, 3 or 4, or a Pillow image) resized; the options are those of the verb.
+resize.__doc__ = f"""One uint8 [H, W, C] image (C 1, 3 or 4) or Pillow image, resized; the arguments are the verb's.
 
 {(inspect.getdoc(Resize) or "").split(">>>")[0].rstrip()}
 

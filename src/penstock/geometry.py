@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -132,7 +132,8 @@ class RowGeometry:
 
     ``matrix`` float64 [2, 3] takes stored pixels (before the EXIF orientation) to model pixels; ``height`` and
     ``width`` are the stored image's. Points are (x, y), a pixel's centre at +0.5; ``frame`` says what the source side
-    means: "upright" (what viewers and annotation tools show) or "stored" (as in the file).
+    means: "upright" (what viewers and annotation tools show) or "stored" (as in the file). A row without an image went
+    nowhere: each method refuses it with a PlanError that names the stage, ``failed_in``, where there was one.
 
     >>> row = RowGeometry(matrix(0.5, 0.0, 0.0, 0.0, 0.5, 0.0), height=100, width=200)
     >>> row.to_model([[20, 10]])
@@ -145,6 +146,7 @@ class RowGeometry:
     height: int
     width: int
     orientation: int = 1
+    failed_in: str | None = None
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -153,6 +155,12 @@ class RowGeometry:
 
     def source_to_model(self, frame: FrameName = "upright") -> Matrix:
         """The affine from source pixels in ``frame`` to model pixels, float64 [2, 3]."""
+        if self.height < 1 or self.width < 1:
+            found = "a blank one" if self.failed_in is None else f"one that failed in {self.failed_in}"
+            raise PlanError(f"geometry: expected a row with an image, found {found}.")
+        return self._affine(frame)
+
+    def _affine(self, frame: FrameName) -> Matrix:
         _check_frame(frame)
         if frame == "stored" or self.orientation == 1:
             return self.matrix
@@ -203,10 +211,8 @@ class RowGeometry:
                [9, 9, 1, 1, 2, 2]])
         """
         affine = self.source_to_model(frame)
-        if self.height < 1 or self.width < 1:
-            raise PlanError("restore: expected a row with an image, found a blank one.")
         if not np.isfinite(affine).all():
-            raise PlanError("restore: expected to know where the pixels went, found a matrix that is not finite.")
+            raise PlanError("geometry: expected to know where the pixels went, found a matrix that is not finite.")
         height, width = self.upright_size if frame == "upright" else (self.height, self.width)
         return restore(mask, affine, height, width, interpolation, outside)
 
@@ -216,8 +222,9 @@ class Geometry:
     """Where the pixels of each row of a batch went.
 
     ``matrices`` float64 [N, 2, 3] take stored pixels (before the EXIF orientation) to model pixels, ``sizes``
-    integers [N, 2] are the stored (height, width), ``orientation`` [N] is EXIF's 1 to 8. A row without an image (blank)
-    has zeros, its points are NaN and a mask of it is refused. ``geometry[i]`` is one row's.
+    integers [N, 2] are the stored (height, width), ``orientation`` [N] is EXIF's 1 to 8. ``geometry[i]`` is one row's.
+    A row without an image (failed, or blank at the end) has zeros: its points are NaN among those of all rows; asked
+    for alone, and for masks, it is refused with a PlanError that names the stage it failed in (``failed_in``, by row).
 
     With ``row=None`` points are [N, ..., 2], a group for each row; with ``row=i`` they are [..., 2], all of row i.
 
@@ -231,6 +238,7 @@ class Geometry:
     matrices: Matrix
     sizes: npt.NDArray[np.signedinteger[Any]]
     orientation: npt.NDArray[np.signedinteger[Any]]
+    failed_in: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -244,7 +252,8 @@ class Geometry:
         height, width = (int(side) for side in self.sizes[row])
         if height == 0 or width == 0:
             affine = np.full((2, 3), np.nan)
-        return RowGeometry(affine, height, width, int(self.orientation[row]))
+        place = row % len(self)
+        return RowGeometry(affine, height, width, int(self.orientation[row]), self.failed_in.get(place))
 
     def __iter__(self) -> Iterator[RowGeometry]:
         return (self[row] for row in range(len(self)))
@@ -252,7 +261,8 @@ class Geometry:
     def source_to_model(self, frame: FrameName = "upright") -> Matrix:
         """The affines from source pixels in ``frame`` to model pixels, float64 [N, 2, 3]."""
         _check_frame(frame)
-        return np.array([row.source_to_model(frame) for row in self], dtype=np.float64).reshape(-1, 2, 3)
+        found = [row._affine(frame) for row in self]  # noqa: SLF001 - of this file; the public one refuses blank rows
+        return np.array(found, dtype=np.float64).reshape(-1, 2, 3)
 
     def to_model(self, points: npt.ArrayLike, *, row: int | None = None, frame: FrameName = "upright") -> Points:
         """Source points as (x, y) to model pixels, float64, same shape."""
@@ -274,13 +284,13 @@ class Geometry:
         self, polygons: Sequence[npt.ArrayLike], *, row: int, frame: FrameName = "upright"
     ) -> list[Points]:
         """Source polygons of row ``row``, each [P, 2] as (x, y) with its own P, to model pixels, float64."""
-        return self[row].polygons_to_model(polygons, frame=frame)
+        return transform_polygons(self._affines(polygons, row, frame), polygons)
 
     def polygons_to_source(
         self, polygons: Sequence[npt.ArrayLike], *, row: int, frame: FrameName = "upright"
     ) -> list[Points]:
         """Model polygons of row ``row``, each [P, 2] as (x, y) with its own P, to source pixels, float64."""
-        return self[row].polygons_to_source(polygons, frame=frame)
+        return transform_polygons(invert(self._affines(polygons, row, frame)), polygons)
 
     @overload
     def restore(
@@ -329,12 +339,15 @@ class Geometry:
         try:
             return self[row].restore(mask, interpolation, frame=frame, outside=outside)
         except PlanError as error:
-            raise PlanError(str(error).replace("restore:", f"restore of row {row}:", 1)) from None
+            raise PlanError(f"restore of row {row}: {str(error).split(': ', 1)[1]}") from None
 
-    def _affines(self, values: npt.ArrayLike, row: int | None, frame: FrameName) -> Matrix:
+    def _affines(self, values: Any, row: int | None, frame: FrameName) -> Matrix:
         """The affines shaped so that they broadcast over the values' leading axes."""
         if row is not None:
-            return self[row].source_to_model(frame)
+            try:
+                return self[row].source_to_model(frame)
+            except PlanError as error:
+                raise PlanError(str(error).replace("geometry:", f"geometry of row {row}:", 1)) from None
         shape = np.shape(values)
         if len(shape) < 2 or shape[0] != len(self):
             raise PlanError(

@@ -199,7 +199,7 @@ class Pipeline(Chain):
             rows.append(Stage("seed", str(self.order.seed), self._input))
         rows.extend(self.recipe.stages(self._input))
         if self.batching is not None:
-            rows.append(Stage("batch", self.batching.arguments(), self.spec))
+            rows.append(Stage("batch", self.batching.arguments(self.spec), self.spec))
         if self.selection is not None:
             rows.append(Stage("select", self.selection.arguments(), self.spec))
         return rows

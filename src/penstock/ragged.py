@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
+from penstock.errors import EngineError
 from penstock.types import LayoutName
 
 __all__ = ["aligned_empty", "padded", "sizes_of"]
@@ -26,10 +27,16 @@ def sizes_of(images: Images, layout: LayoutName) -> npt.NDArray[np.int64]:
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An array of undefined content whose memory begins on a 64-byte boundary."""
+    """An array of undefined content whose memory begins on a 64-byte boundary; EngineError where there is none."""
     kind = np.dtype(dtype)
     size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-    memory = np.empty(size + ALIGNMENT, dtype=np.uint8)
+    try:
+        memory = np.empty(size + ALIGNMENT, dtype=np.uint8)
+    except MemoryError:
+        raise EngineError(
+            f"batch: expected {size:,} bytes of memory for {kind} {list(shape)}, found too little; take smaller "
+            f"batches."
+        ) from None
     address: int = memory.__array_interface__["data"][0]
     first = -address % ALIGNMENT
     return memory[first : first + size].view(kind).reshape(shape)

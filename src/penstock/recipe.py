@@ -21,7 +21,7 @@ from penstock.transform.random_resized_crop import RandomResizedCrop
 from penstock.transform.resize import Resize
 from penstock.transform.verb import Spatial, StepError, Verb, call, unusual, written
 from penstock.transform.warp import Warp
-from penstock.types import Spec
+from penstock.types import LayoutName, Spec
 
 if TYPE_CHECKING:
     from penstock._reference.steps import Step
@@ -31,8 +31,8 @@ __all__ = ["Plan", "Recipe", "recipe"]
 VERSION = 1
 RESAMPLER = "pillow-22bit"  # part of the fingerprint: other arithmetic would give other pixels
 
-# (recipe, data, seed, epoch, index) -> the finished image.
-Process = Callable[["Recipe", Any, int, int, int], npt.NDArray[Any]]
+# (recipe, data, seed, epoch, index, layout) -> the finished image.
+Process = Callable[["Recipe", Any, int, int, int, LayoutName], npt.NDArray[Any]]
 _process: list[Process] = []
 
 
@@ -72,7 +72,7 @@ class Recipe(Chain):
     """An immutable chain of decode and verbs, without a source.
 
     Hashable, picklable, comparable by value; :attr:`fingerprint` names it and :meth:`to_json` keeps it. Called with one
-    image (a path, bytes, uint8 [H, W, 3] or a Pillow image) it returns the finished array.
+    image (a path, bytes, an array or a Pillow image) it returns the finished array.
 
     >>> prep = recipe().decode().resize(224, 224).normalize([0.5] * 3, [0.5] * 3)
     >>> print(prep)
@@ -166,8 +166,8 @@ class Recipe(Chain):
                 "after decode"
             )
         return (
-            f"fast: JPEGs that {resize.name} makes smaller are decoded by the scaled IDCT, to at least 1.5 times the size "
-            f"needed, and resampled plane by plane as stored; near Pillow's pixels, not equal to them"
+            f"fast: JPEGs that {resize.name} makes smaller are decoded by the scaled IDCT, to at least 1.5 times the "
+            f"size needed, and resampled plane by plane as stored; near Pillow's pixels, not equal to them"
         )
 
     def native(self) -> list[dict[str, Any]]:
@@ -307,14 +307,27 @@ class Recipe(Chain):
             result = result._then(_step_from_json(step))
         return result
 
-    def __call__(self, data: Any, *, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
-        """One image (a path, bytes, an array as decode makes it or a Pillow image) to the finished [H, W, C] array.
+    def __call__(
+        self, data: Any, *, seed: int = 0, epoch: int = 0, index: int = 0, layout: LayoutName = "NHWC"
+    ) -> npt.NDArray[Any]:
+        """One image to the finished array [H, W, C], [C, H, W] with ``layout="NCHW"``, or patches [P, D].
 
-        ``seed``, ``epoch`` and ``index`` key the random steps. Raises ItemError when the image fails.
+        The image is a path, bytes, a Pillow image, or an array [H, W, C] of the dtype and the channels that the
+        recipe's decode makes. ``seed``, ``epoch`` and ``index`` key the random steps. Raises ItemError when the image
+        fails, PlanError for what is no image and for a layout of patches.
+
+        >>> prep = recipe().decode().resize(8, 8)
+        >>> import numpy as np
+        >>> prep(np.zeros((4, 6, 3), np.uint8), layout="NCHW").shape
+        (3, 8, 8)
         """
+        if layout not in ("NHWC", "NCHW"):
+            raise PlanError(f"recipe: expected layout= one of 'NHWC', 'NCHW', found {layout!r}.")
+        if layout != "NHWC" and any(isinstance(verb, Patchify) for verb in self.verbs):
+            raise PlanError(f"recipe: expected no layout= after patchify, whose patches are [P, D], found {layout!r}.")
         if not _process:
             raise PenstockError("recipe: expected penstock's engine, found it not imported; import penstock first.")
-        return _process[0](self, data, seed, epoch, index)
+        return _process[0](self, data, seed, epoch, index, layout)
 
     def __str__(self) -> str:
         rows = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ from penstock.recipe import Recipe
 from penstock.reference import StageError, finish, run_native
 from penstock.run import Run
 from penstock.transform.verb import StepError
-from penstock.types import Batch, Failure, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
+from penstock.types import Batch, Failure, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -90,7 +90,8 @@ def _make(
     if result["outcome"] == "failed":
         stage, cause, message = result["problem"]
         raise StageError(stage, cause, decode_text(message))
-    image = named(result["image"], recipe.spec().dtype)
+    normalize = recipe.normalization
+    image = result["image"] if normalize is None else named(result["image"], normalize.dtype)
     return _Made(
         image,
         result["geometry"],
@@ -131,7 +132,22 @@ def _run_pixels(
     return _native.run_pixels(plan, pixels, stored, orientation, seed, epoch, index, matrices)
 
 
-def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0) -> npt.NDArray[Any]:
+def _plan_of(recipe: Recipe, layout: LayoutName) -> _native.Plan:
+    """The recipe's plan, made once for the recipes last used: a server asks for one image at a time."""
+    try:
+        return _kept_plan(recipe, layout)
+    except TypeError:  # a warp whose function cannot be hashed
+        return compile_plan(recipe, layout)
+
+
+@lru_cache(maxsize=16)
+def _kept_plan(recipe: Recipe, layout: LayoutName) -> _native.Plan:
+    return compile_plan(recipe, layout)
+
+
+def process_one(
+    recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index: int = 0, layout: LayoutName = "NHWC"
+) -> npt.NDArray[Any]:
     """One image through a recipe: a path, bytes, an array as decode makes it or a Pillow image; ItemError."""
     name = "image"
     try:
@@ -144,7 +160,7 @@ def process_one(recipe: Recipe, data: Any, seed: int = 0, epoch: int = 0, index:
             data = _array_of_picture(data, recipe.decoding or Decode())
         if isinstance(data, np.ndarray):
             recipe, data = _undecoded(recipe, data)
-        return _make(compile_plan(recipe), recipe, data, seed, epoch, index).image
+        return _make(_plan_of(recipe, layout), recipe, data, seed, epoch, index).image
     except ReadError as error:
         raise ItemError(sentence("read", name, error.message)) from None
     except DecodeError as error:

@@ -50,7 +50,7 @@ def joined(patches: npt.NDArray[Any], size: int, rows: int, columns: int) -> npt
 
 
 def contact_sheet(rows: Sequence[Row]) -> Image.Image:
-    """The rows in a grid as near to square as it comes, each with its key and its class; an invalid row is crossed out in red."""
+    """The rows in a grid as near to square as it comes, with key and class; invalid ones are crossed out in red."""
     if not rows:
         return Image.new("RGB", (_MAX_SIDE, _CAPTION_HEIGHT), "white")
     thumbnails = []

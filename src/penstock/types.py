@@ -194,8 +194,9 @@ class Row:
 class Batch:
     """N finished images and what belongs to them; position i of every column is the same item.
 
-    ``images`` is writable, 64-byte aligned, [N, H, W, C] or [N, C, H, W]: uint8, uint16, float16, bfloat16 or float32, 1,
-    3 or 4 channels. ``labels`` is int64 [N], -1 where there is none. ``index`` is int64 [N], the position in the source (-1: a blank row that pads the last batch).
+    ``images`` is writable, 64-byte aligned, [N, H, W, C] or [N, C, H, W] of 1, 3 or 4 channels: uint8, uint16, float16,
+    bfloat16 or float32. ``labels`` is int64 [N], -1 where there is none. ``index`` is int64 [N], the position in the
+    source (-1: a blank row that pads the last batch).
     ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch. ``step`` counts the batches of this
     pass from where it began, so from 0 again after a state was loaded: that batch is
     ``line.batch_at(step, start=state["position"])``.

@@ -36,8 +36,9 @@ class Decode:
     color: "as stored", or "srgb": converted by the picture's ICC profile, with Pillow's default intent (perceptual).
     fidelity: "fast" lets the native JPEG decoder come close instead of being exact.
     max_pixels: height x width as stored; Pillow's own limit. The limits hold before any allocation.
-    max_working_bytes: memory the decoder needs beside the encoded bytes and the image itself: a JPEG's rows in flight,
-    and its coefficients where it comes in several scans. Other formats are bounded by max_pixels alone.
+    max_working_bytes: memory a native decoder needs beside the encoded bytes and the image itself: a JPEG's rows in
+    flight, and its coefficients where it comes in several scans; a PNG's rows, and its whole frame where it is
+    interlaced; a WebP's frame. Other formats are bounded by max_pixels alone.
     max_scans: scans of one JPEG; each costs a pass over the whole image.
     Raises PlanError for words and numbers that cannot be.
 

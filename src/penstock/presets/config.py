@@ -22,6 +22,11 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
     """The JSON object in a file; raises PlanError where there is none."""
     try:
         document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise PlanError(
+            f"{where}: expected a JSON file or the folder that holds it, found nothing at {os.fspath(path)!r}; nothing "
+            f"is downloaded."
+        ) from None
     except OSError as error:
         found = (error.strerror or type(error).__name__).lower()
         raise PlanError(f"{where}: expected a JSON file, found {path}: {found}.") from None

@@ -113,7 +113,13 @@ def _name(values: Mapping[str, Any], where: str, model: Path | None) -> str:
     if name.endswith("FeatureExtractor"):
         name = name.removesuffix("FeatureExtractor") + "ImageProcessor"
     if name not in PROCESSORS:
-        raise PlanError(f"{where}: expected image_processor_type = one of {', '.join(PROCESSORS)}, found {given!r}.")
+        import difflib  # only where the name is not one of them
+
+        near = difflib.get_close_matches(str(given), list(PROCESSORS), 1)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise PlanError(
+            f"{where}: expected image_processor_type = one of {', '.join(PROCESSORS)}, found {given!r}{hint}."
+        )
     return name
 
 

@@ -78,6 +78,7 @@ def arrays_source(
 
     keys: one for each image; "0", "1", ... where not given. labels: a word or a whole number for each.
     Contiguous arrays are held, not copied: do not write to them while they are in use.
+    An empty list is a line of no items, whose runs end at once; only an empty folder is refused.
     Raises SourceError, naming the key, for another dtype or shape, and for keys or labels that do not fit.
 
     >>> import numpy as np

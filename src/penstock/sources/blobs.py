@@ -69,6 +69,7 @@ def blobs_source(
 
     labels: a word or a whole number for each; words become int64 by ``classes``, sorted where not given.
     bytes are held, not copied; a bytearray or a memoryview is copied.
+    An empty list is a line of no items, whose runs end at once; only an empty folder is refused.
     Raises PlanError for values that are not bytes, SourceError for labels that do not fit.
 
     >>> source = blobs_source({"a": b"first", "b": b"second"})

@@ -82,6 +82,7 @@ def files_source(
     paths: str, bytes or path objects; relative ones are taken from the current directory now, not later.
     labels: a word or a whole number for each path; words become int64 by ``classes``, sorted where not given.
     No file is opened and none need exist yet: a missing file is a failure of its item.
+    An empty list is a line of no items, whose runs end at once; only an empty folder is refused.
     Raises PlanError for a single path or something that is no path, SourceError for labels that do not fit.
 
     >>> source = files_source(["a.jpg", b"b.jpg"], labels=["dog", "cat"])

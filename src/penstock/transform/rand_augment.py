@@ -31,7 +31,7 @@ class RandAugment(Spatial):
     the random ones). Raises PlanError for arguments that cannot be.
 
     >>> RandAugment(magnitude=7).describe()
-    'rand_augment 2 operations magnitude 7 of 31 nearest fill 0'
+    'rand_augment 2 operations magnitude 7 of 31 nearest fill=0'
     """
 
     operations: int = 2
@@ -59,7 +59,7 @@ class RandAugment(Spatial):
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
         shown = f"{self.operations} operations magnitude {self.magnitude} of {self.bins}"
-        return f"{shown} {self.filter} fill {self.fill}"
+        return f"{shown} {self.filter} fill={self.fill}"
 
     def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
         """A step for each operation that is not identity."""

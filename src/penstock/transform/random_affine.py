@@ -43,7 +43,7 @@ class RandomAffine(Spatial):
     epoch, source index, the step's number among the random ones). Raises PlanError for arguments that cannot be.
 
     >>> RandomAffine(15, translate=(0.1, 0.1)).describe()
-    'random_affine degrees -15..15 translate 0.1 0.1 nearest fill 0'
+    'random_affine degrees -15..15 translate 0.1 0.1 nearest fill=0'
     """
 
     degrees: float | tuple[float, float]
@@ -87,7 +87,7 @@ class RandomAffine(Spatial):
             shown.append(f"scale {least:g}..{most:g}")
         if self.shear is not None:
             shown.append("shear {:g}..{:g} {:g}..{:g}".format(*shears))
-        return f"{' '.join(shown)} {self.filter} fill {self.fill}"
+        return f"{' '.join(shown)} {self.filter} fill={self.fill}"
 
     def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
         """One warp; raises StepError where the shear leaves nothing to see."""

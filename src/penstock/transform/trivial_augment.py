@@ -30,7 +30,7 @@ class TrivialAugment(Spatial):
     among the random ones). Raises PlanError for arguments that cannot be.
 
     >>> TrivialAugment().describe()
-    'trivial_augment 31 bins nearest fill 0'
+    'trivial_augment 31 bins nearest fill=0'
     """
 
     bins: int = field(default=31, kw_only=True)
@@ -53,7 +53,7 @@ class TrivialAugment(Spatial):
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
-        return f"{self.bins} bins {self.filter} fill {self.fill}"
+        return f"{self.bins} bins {self.filter} fill={self.fill}"
 
     def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
         """One step, or none for identity."""

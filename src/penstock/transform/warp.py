@@ -51,7 +51,7 @@ class Warp(Spatial):
     >>> def halve(height, width):
     ...     return [[0.5, 0, 0], [0, 0.5, 0]]
     >>> Warp(halve, 112, 112).describe()
-    'warp halve H=112 W=112 bilinear fill 0'
+    'warp halve H=112 W=112 bilinear fill=0'
     """
 
     fn: Callable[..., Any]
@@ -88,7 +88,7 @@ class Warp(Spatial):
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
-        return f"{self._function()} H={self.height} W={self.width} {self.filter} fill {self.fill}"
+        return f"{self._function()} H={self.height} W={self.width} {self.filter} fill={self.fill}"
 
     def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
         """One warp; raises StepError where the function or its matrix cannot be used."""
