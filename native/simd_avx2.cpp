@@ -266,17 +266,6 @@ void normalize_planar(const uint8_t* in, int width, const Normalizer& n, float* 
         _mm256_storeu_ps(out + c * plane_stride + x, normalized(_mm256_shuffle_epi8(pixels, mask[c]), scale[c]));
       }
     }
-    // The last eight, some of them again: the second load ends with the row, four bytes earlier.
-    if (x < width && width >= 8) {
-      x = width - 8;
-      const __m256i pixels = load_two(in + x * 3, in + x * 3 + 8);
-      const __m256i earlier = _mm256_inserti128_si256(_mm256_setzero_si256(), _mm_set1_epi32(4), 1);
-      for (int c = 0; c < 3; ++c) {
-        const __m256i values = _mm256_shuffle_epi8(pixels, _mm256_add_epi8(mask[c], earlier));
-        _mm256_storeu_ps(out + c * plane_stride + x, normalized(values, scale[c]));
-      }
-      x = width;
-    }
   }
   if (x < width) portable_kernels().normalize_planar(in + x * 3, width - x, n, out + x, plane_stride);
 }
