@@ -216,7 +216,13 @@ class Delivery:
             index=index,
             valid=valid,
             damaged=damaged,
-            geometry=Geometry(columns.geometry, columns.stored, columns.orientation, self._failed_in(failures, index)),
+            geometry=Geometry(
+                columns.geometry,
+                columns.stored,
+                columns.orientation,
+                self._failed_in(failures, index),
+                self._model_sizes(columns, images),
+            ),
             fields=self._fields(labels),
             failures=tuple(failures),
             step=step,
@@ -234,6 +240,14 @@ class Delivery:
     def _blank(self) -> npt.NDArray[Any]:
         """What stands for an image that was not made, where each has its own size: one without a pixel."""
         return np.zeros(self.spec.shape(self.layout), numpy_dtype(self.spec.dtype))
+
+    def _model_sizes(self, columns: Columns, images: Any) -> npt.NDArray[np.int32]:
+        """What the model gets of each row, (height, width): with its padding where images are padded to one size."""
+        if self.ragged is None or isinstance(images, list):
+            return columns.sizes
+        height, width = images.shape[1:3] if self.layout == "NHWC" else images.shape[2:4]
+        made = columns.sizes.all(axis=1, keepdims=True)
+        return np.where(made, np.array([height, width], dtype=np.int32), np.int32(0))
 
     def _failed_in(self, failures: list[Failure], index: npt.NDArray[np.int64]) -> dict[int, str]:
         """The stage that each failed row of the batch failed in, by row."""

@@ -132,8 +132,9 @@ class RowGeometry:
 
     ``matrix`` float64 [2, 3] takes stored pixels (before the EXIF orientation) to model pixels; ``height`` and
     ``width`` are the stored image's. Points are (x, y), a pixel's centre at +0.5; ``frame`` says what the source side
-    means: "upright" (what viewers and annotation tools show) or "stored" (as in the file). A row without an image went
-    nowhere: each method refuses it with a PlanError that names the stage, ``failed_in``, where there was one.
+    means: "upright" (what viewers and annotation tools show) or "stored" (as in the file). ``model_size`` is (height,
+    width) of what the model got, where known: a mask of another size is refused. A row without an image went nowhere:
+    each method refuses it with a PlanError that names the stage, ``failed_in``, where there was one.
 
     >>> row = RowGeometry(matrix(0.5, 0.0, 0.0, 0.0, 0.5, 0.0), height=100, width=200)
     >>> row.to_model([[20, 10]])
@@ -147,6 +148,7 @@ class RowGeometry:
     width: int
     orientation: int = 1
     failed_in: str | None = None
+    model_size: tuple[int, int] | None = None
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -211,6 +213,12 @@ class RowGeometry:
                [9, 9, 1, 1, 2, 2]])
         """
         affine = self.source_to_model(frame)
+        shape = np.shape(mask)
+        if self.model_size is not None and len(shape) >= 2 and shape[:2] != self.model_size:
+            raise PlanError(
+                f"restore: expected a map of the model's own H={self.model_size[0]} W={self.model_size[1]}, found "
+                f"H={shape[0]} W={shape[1]}; resize it to that first."
+            )
         if not np.isfinite(affine).all():
             raise PlanError("geometry: expected to know where the pixels went, found a matrix that is not finite.")
         height, width = self.upright_size if frame == "upright" else (self.height, self.width)
@@ -225,6 +233,7 @@ class Geometry:
     integers [N, 2] are the stored (height, width), ``orientation`` [N] is EXIF's 1 to 8. ``geometry[i]`` is one row's.
     A row without an image (failed, or blank at the end) has zeros: its points are NaN among those of all rows; asked
     for alone, and for masks, it is refused with a PlanError that names the stage it failed in (``failed_in``, by row).
+    ``model_sizes`` integers [N, 2] are the (height, width) of what the model got: masks have to have them.
 
     With ``row=None`` points are [N, ..., 2], a group for each row; with ``row=i`` they are [..., 2], all of row i.
 
@@ -239,6 +248,7 @@ class Geometry:
     sizes: npt.NDArray[np.signedinteger[Any]]
     orientation: npt.NDArray[np.signedinteger[Any]]
     failed_in: Mapping[int, str] = field(default_factory=dict)
+    model_sizes: npt.NDArray[np.signedinteger[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -253,7 +263,10 @@ class Geometry:
         if height == 0 or width == 0:
             affine = np.full((2, 3), np.nan)
         place = row % len(self)
-        return RowGeometry(affine, height, width, int(self.orientation[row]), self.failed_in.get(place))
+        model = None
+        if self.model_sizes is not None and self.model_sizes[row].all():
+            model = (int(self.model_sizes[row][0]), int(self.model_sizes[row][1]))
+        return RowGeometry(affine, height, width, int(self.orientation[row]), self.failed_in.get(place), model)
 
     def __iter__(self) -> Iterator[RowGeometry]:
         return (self[row] for row in range(len(self)))

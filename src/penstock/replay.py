@@ -222,6 +222,7 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         made.matrix[np.newaxis],
         np.array([made.stored], dtype=np.int32),
         np.array([made.orientation], dtype=np.int32),
+        model_sizes=np.array([made.size], dtype=np.int32),
     )
     return Row(
         image=made.image,

@@ -67,10 +67,25 @@ class Warp(Spatial):
         if not callable(self.fn):
             raise PlanError(f"{call(self)}: expected fn= a function of height and width, found {self.fn!r}.")
         sides(self)
+        self._check_signature()
         word(self, "filter", WARP_FILTERS)
         colour(self)
         if not isinstance(self.version, str):
             raise PlanError(f"{call(self)}: expected version= a text, found {self.version!r}.")
+
+    def _check_signature(self) -> None:
+        try:
+            signature = inspect.signature(self.fn)
+        except (TypeError, ValueError):  # a function in C may not say what it takes
+            return
+        rng = {"rng": None} if "rng" in signature.parameters else {}
+        try:
+            signature.bind(self.height, self.width, **rng)
+        except TypeError:
+            raise PlanError(
+                f"{call(self)}: expected a function that is called as fn(height, width) or fn(height, width, rng=), "
+                f"found {self._function()}{signature}."
+            ) from None
 
     @property
     def random(self) -> bool:  # type: ignore[override]  # here it is the function that says so
