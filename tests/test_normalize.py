@@ -114,7 +114,7 @@ def test_what_it_takes_and_gives(source, span, dtype):
     out = Normalize(SIGNED, dtype=dtype).spec(image_spec(3, source, span))
     assert out.dtype == dtype and out.range == "-1..1"
     assert Normalize(SIGNED, dtype=dtype).describe().endswith(dtype)
-    with pytest.raises(PlanError, match=r"call it before \.normalize"):
+    with pytest.raises(PlanError, match=r"leave the second one out"):
         Normalize(SIGNED).spec(out)
 
 

@@ -172,6 +172,12 @@ def process_one(
 def _undecoded(recipe: Recipe, pixels: npt.NDArray[Any]) -> tuple[Recipe, npt.NDArray[Any]]:
     """The recipe for an image that is decoded already, and the image as [H, W, C]; PlanError where they do not fit."""
     decode = recipe.decoding
+    rgb = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
+    if rgb and decode is not None and (decode.channels != 3 or decode.dtype != "uint8"):
+        from PIL import Image
+
+        # As a file that holds these pixels would be decoded.
+        pixels = _array_of_picture(Image.fromarray(np.ascontiguousarray(pixels)), decode)
     if decode is None:  # whatever decode can make
         channels = pixels.shape[2] if pixels.ndim == 3 else 3
         mode: ModeName = "L" if channels == 1 else "RGBA" if channels == 4 else "RGB"
