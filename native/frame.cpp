@@ -133,7 +133,7 @@ Format format_after(const Step& step, Format in) {
 }
 
 bool in_place(const Step& step) {
-  return step.kind == Step::Kind::erase ||
+  return step.kind == Step::Kind::erase || step.kind == Step::Kind::jpeg ||
          (step.kind == Step::Kind::color && step.op != ColorOp::sharpness);  // sharpness looks at its neighbours
 }
 

@@ -230,7 +230,9 @@ bool Pool::return_affines(Referral& referral, std::vector<Affine> affines, Scrat
       again.data = referral.encoded.data();
       again.size = referral.encoded.size();
     }
-    Holding unlimited;  // what the item holds stays with the referral
+    // What the item holds stays with the referral. To wait for more here could be for ever: the memory may be held by
+    // referrals that wait for the very thread that waits.
+    Holding unlimited;
     process_input(*job.plan, again, job.key(referral.row), job.slot(referral.row), *shared_->provider, unlimited,
                   scratch, job.cancelled, result);
   }

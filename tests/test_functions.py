@@ -107,9 +107,9 @@ def test_an_array_of_what_decode_makes_is_taken() -> None:
     ("call", "kind", "sentence"),
     [
         (
-            lambda: ps.recipe().decode(mode="L")(pixels(4, 4, 3)),
+            lambda: ps.recipe().decode(mode="L")(pixels(4, 4, 4)),
             ps.PlanError,
-            "recipe: expected a uint8 image of shape [H, W, 1], found uint8 [4, 4, 3].",
+            "recipe: expected a uint8 image of shape [H, W, 1], found uint8 [4, 4, 4].",
         ),
         (
             lambda: ps.resize(np.zeros((4, 4), np.uint8), 2, 2),

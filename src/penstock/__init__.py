@@ -8,33 +8,35 @@
 1
 """
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from penstock._version import __version__
-from penstock.batch import Batching
-from penstock.errors import (
-    EngineError,
-    ItemError,
-    PenstockError,
-    PlanError,
-    SourceError,
-    TooManyFailuresError,
-)
-from penstock.functions import decode, resize
-from penstock.geometry import Geometry, RowGeometry
-from penstock.pipeline import Pipeline, arrays, blobs, files, folder
-from penstock.recipe import Plan, Recipe, recipe
-from penstock.sources.source import Source
-from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats
-from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 
 if TYPE_CHECKING:
+    from penstock.batch import Batching
+    from penstock.errors import (
+        EngineError,
+        ItemError,
+        PenstockError,
+        PlanError,
+        SourceError,
+        TooManyFailuresError,
+    )
+    from penstock.functions import decode, resize
+    from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
+    from penstock.pipeline import Pipeline, arrays, blobs, files, folder
     from penstock.presets import from_hf, from_openclip, from_timm
+    from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
     from penstock.run import Run
+    from penstock.sources.source import Source
     from penstock.stats import Stats
+    from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats
+    from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 
 __all__ = [
     "CLIP",
@@ -80,29 +82,73 @@ __all__ = [
     "resize",
 ]
 
-# What runs a line is imported by the first run: describing one costs a fraction of the time.
-_LATE = {
+# Where each name lives: imported when it is first asked for, so that `import penstock` alone costs next to nothing.
+_HOMES = {
+    "Batch": "types",
+    "Batching": "batch",
+    "CLIP": "transform.normalize",
+    "Damage": "types",
+    "EngineError": "errors",
     "Explanation": "replay",
+    "Failure": "types",
+    "Geometry": "geometry",
     "Header": "headers",
+    "IMAGENET": "transform.normalize",
+    "Item": "types",
+    "ItemError": "errors",
     "Loader": "loader",
+    "NormalizationStats": "transform.normalize",
+    "PenstockError": "errors",
+    "Pipeline": "pipeline",
+    "Plan": "recipe",
+    "PlanError": "errors",
+    "Recipe": "recipe",
+    "Row": "types",
+    "RowGeometry": "geometry",
     "Run": "run",
+    "SIGNED": "transform.normalize",
+    "Source": "sources.source",
+    "SourceError": "errors",
+    "Spec": "types",
     "Stats": "stats",
+    "TooManyFailuresError": "errors",
+    "UNIT": "transform.normalize",
+    "arrays": "pipeline",
+    "blobs": "pipeline",
+    "decode": "functions",
+    "files": "pipeline",
+    "folder": "pipeline",
     "from_hf": "presets",
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
+    "recipe": "recipe",
+    "resize": "functions",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
+    if name not in _HOMES:
         raise AttributeError(f"module 'penstock' has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"penstock.{_LATE[name]}"), name)
+    # What a recipe calls is said where the plain functions are.
+    importlib.import_module("penstock.functions")
+    value = getattr(importlib.import_module(f"penstock.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(ModuleType):
+    """This package: two of its functions are called as the modules they come from, and stay what the names mean."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
