@@ -32,7 +32,7 @@ def compare(path: Path, side: int) -> tuple[float, float, float] | None:
         fast = ps.recipe().decode(fidelity="fast").resize(side, side)(data)
     except ps.PenstockError:
         return None
-    similarity = float(structural_similarity(exact, fast, channel_axis=-1, data_range=255))  # type: ignore[no-untyped-call]
+    similarity = float(structural_similarity(exact, fast, channel_axis=-1, data_range=255))
     return psnr(exact, fast), similarity, float(np.abs(exact.astype(np.int16) - fast).mean())
 
 

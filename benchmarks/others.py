@@ -72,7 +72,7 @@ def torchvision_workers(task: Task) -> Lap:
     import torch
 
     batches = torch.utils.data.DataLoader(
-        dataset,  # type: ignore[arg-type]
+        dataset,
         batch_size=task.batch,
         num_workers=task.threads,
         persistent_workers=True,

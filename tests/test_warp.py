@@ -339,3 +339,11 @@ def test_a_function_that_leaves_fails_its_item_alone(kind: str) -> None:
     with ps.blobs([encoded(kind)]).decode().warp(leaves, 8, 8).batch(1).run(on_failure="blank") as run:
         (failure,) = next(run).failures
     assert failure.message == "transform of '0': expected a matrix, found SystemExit(3)."
+
+
+def test_a_loader_refuses_a_function_that_its_state_could_not_name() -> None:
+    line = ps.arrays([np.zeros((4, 5, 3), np.uint8)])
+    with pytest.raises(ps.PlanError, match="or version= a text that changes with the function"):
+        line.warp(lambda height, width: [[1, 0, 0], [0, 1, 0]], 8, 8).batch(1).loader()
+    with line.warp(lambda height, width: [[1, 0, 0], [0, 1, 0]], 8, 8, version="1").batch(1).loader() as loader:
+        assert loader.state_dict()["epoch"] == 0

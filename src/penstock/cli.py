@@ -49,7 +49,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # click 8.1 knows no ar
         return int(found[1]), int(found[2] or found[1])
 
 
-class _Count(click.ParamType):  # type: ignore[type-arg]
+class _Count(click.ParamType):  # type: ignore[type-arg]  # as _Size
     """A count, or a share of the items as ``1%``."""
 
     name = "N|P%"

@@ -27,6 +27,8 @@ class Loader:
     def __init__(self, line: Pipeline, options: RunOptions) -> None:
         if line.batching is None:
             raise PlanError("loader(): expected a line with .batch(n), found none; add .batch(n) before .loader().")
+        # A state holds the recipe's fingerprint: what has none is refused now, not when the first state is asked for.
+        _ = line.recipe.fingerprint
         self.line = line
         self.options = options
         self.epoch = options.epoch
