@@ -282,6 +282,10 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, voi
       process_pixels(plan, input.data, input.pixels, static_cast<ptrdiff_t>(input.pixels.width) * kChannels,
                      input.affines, key, slot, provider, scratch, cancel, result);
       break;
+    case Input::Kind::problem:
+      result.outcome = Outcome::failed;
+      result.problem = input.problem;
+      break;
   }
   result.times.blocked_ns = holding.waited_ns();
 } catch (...) {

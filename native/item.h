@@ -14,13 +14,14 @@ namespace penstock {
 
 // Where an item comes from. Bytes and pixels are borrowed: their owner keeps them until the item has its outcome.
 struct Input {
-  enum class Kind : uint8_t { path, bytes, pixels } kind = Kind::path;
+  enum class Kind : uint8_t { path, bytes, pixels, problem } kind = Kind::problem;
   std::string path;
   uint64_t offset = 0, length = kWholeFile;
   const uint8_t* data = nullptr;  // bytes, or upright RGB rows
   size_t size = 0;
   Size pixels;
   std::vector<Affine> affines;  // of the warp verbs, where they are known
+  Problem problem = {Stage::read, "not located", "expected a place to read from, found none"};  // Kind::problem
 };
 
 enum class Outcome : uint8_t {

@@ -266,7 +266,10 @@ def test_as_many_failures_as_allowed_are_fine(allowed: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"on_failure": "ignore"}, "on_failure='ignore': expected one of 'raise', 'skip', 'blank', found 'ignore'."),
+        (
+            {"on_failure": "ignore"},
+            "on_failure='ignore': expected one of 'raise', 'skip', 'blank', 'replace', found 'ignore'.",
+        ),
         ({"on_damage": "drop"}, "on_damage='drop': expected one of 'keep', 'fail', found 'drop'."),
         ({"max_failures": -1}, "max_failures=-1: expected a whole number of at least 0, or a Fraction, found -1."),
         ({"max_failures": 0.1}, "max_failures=0.1: expected a whole number of at least 0, or a Fraction, found 0.1."),

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.batch import FIELDS, Batching, Selection
+from penstock.batch import Batching, Selection
 from penstock.errors import PlanError, SourceError
 from penstock.options import RunOptions
 from penstock.pipeline import Pipeline, arrays, blobs, files, folder
 from penstock.recipe import recipe
 from penstock.transform import IMAGENET
+from penstock.types import BATCH_FIELDS
 
 BYTES = {"a": b"not", "b": b"opened", "c": b"yet"}
 
@@ -244,7 +245,7 @@ def test_selection_takes_a_tuple_or_a_dict() -> None:
     assert Selection.of(("labels",), {"x": "images"}).take(Made()) == {"labels": "classes", "x": "pixels"}
     with pytest.raises(PlanError, match="expected names of fields"):
         Selection.of((), {})
-    assert "images" in FIELDS and Batching(np.int64(3)).size == 3  # type: ignore[arg-type]
+    assert "images" in BATCH_FIELDS and Batching(np.int64(3)).size == 3  # type: ignore[arg-type]
 
 
 def test_sources_make_lines(tmp_path: Any) -> None:

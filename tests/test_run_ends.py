@@ -210,13 +210,12 @@ def test_bytes_that_are_still_read_are_kept_when_a_wait_for_them_is_interrupted(
         def wait_briefly(self, job: Any, timeout_ms: int) -> str:
             raise KeyboardInterrupt
 
-    engine = engine_module.Engine(1, 2, None, ps.recipe().decode())
+    engine = engine_module.Engine(1, 2, None)
     held = object()
-    nothing = np.zeros(0, np.int64)
     with monkeypatch.context() as patched:
         patched.setattr(engine, "_pool", Interrupted())
         with pytest.raises(KeyboardInterrupt):
-            engine.abandon([engine_module.Ticketed(Job(), nothing, nothing, 0, held, {})])  # type: ignore[arg-type]
+            engine.abandon([engine_module.Ticketed(Job(), held, {})])  # type: ignore[arg-type]
     assert any(kept is held for kept in engine_module._abandoned)
     engine_module._abandoned[:] = [kept for kept in engine_module._abandoned if kept is not held]
     engine.close()
@@ -229,8 +228,12 @@ def test_a_batch_that_cannot_be_submitted_raises_in_its_turn(
 ) -> None:
     real = engine_module.Engine.submit
 
+    submitted = 0
+
     def submit(self: Any, *args: Any, **options: Any) -> Any:
-        if options["step"] == refused:
+        nonlocal submitted
+        submitted += 1
+        if submitted > refused:
             raise MemoryError("no room")
         return real(self, *args, **options)
 

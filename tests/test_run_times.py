@@ -16,7 +16,6 @@ from PIL import Image
 
 import penstock as ps
 from penstock import engine as engine_module
-from penstock.decode import Decode
 from run_lines import encoded, expected_rows, mixed, pixels, plain_line, together
 
 
@@ -112,9 +111,9 @@ def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes)
 
         return_pixels = return_failure = answered
 
-    engine = engine_module.Engine(1, 2, None, ps.recipe().decode())
+    engine = engine_module.Engine(1, 2, None)
     pool: Any = Pool()
-    assert engine_module._answer_one(pool, weakref.ref(engine), Decode())
+    assert engine_module._answer_one(pool, weakref.ref(engine))
     assert pool.counted == [1] and engine.pillow()[0] > 0
     engine.close()
 

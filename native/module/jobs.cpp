@@ -19,53 +19,75 @@ std::shared_ptr<Job> new_job(std::shared_ptr<Plan> plan, Indices indices, uint64
   return job;
 }
 
-void check_count(const Job& job, size_t found) {
-  if (found != job.inputs.size()) throw nb::value_error("as many inputs as indices are needed");
+// The inputs that a call fills: ticket numbers, as many as there are values.
+void check_tickets(const Job& job, const Indices& tickets, size_t values) {
+  if (tickets.shape(0) != values) throw nb::value_error("as many tickets as values are needed");
+  for (size_t i = 0; i < values; ++i) {
+    const int64_t ticket = tickets.data()[i];
+    if (ticket < 0 || static_cast<size_t>(ticket) >= job.inputs.size()) throw nb::index_error("no such ticket");
+  }
 }
 
-std::shared_ptr<Job> job_of_paths(std::shared_ptr<Plan> plan, Indices indices, uint64_t seed, uint64_t epoch, int rows,
-                                  nb::bytes names, Indices offsets, Indices table_rows, nb::bytes prefix) {
-  std::shared_ptr<Job> job = new_job(std::move(plan), indices, seed, epoch, rows);
-  check_count(*job, table_rows.shape(0));
-  for (size_t i = 0; i < table_rows.shape(0); ++i) {
-    int64_t row = table_rows.data()[i];
-    if (row < 0 || static_cast<size_t>(row) + 1 >= offsets.shape(0))
+Input& input_of(Job& job, const Indices& tickets, size_t i) {
+  return job.inputs[static_cast<size_t>(tickets.data()[i])];
+}
+
+// Paths from a packed table; `starts` and `sizes` say which bytes of each file, both empty: all of them.
+void fill_paths(Job& job, Indices tickets, nb::bytes names, Indices offsets, Indices table_rows, nb::bytes prefix,
+                Indices starts, Indices sizes) {
+  const size_t count = table_rows.shape(0);
+  check_tickets(job, tickets, count);
+  const bool ranges = starts.shape(0) > 0;
+  if (starts.shape(0) != sizes.shape(0) || (ranges && starts.shape(0) != count)) {
+    throw nb::value_error("as many ranges as paths are needed");
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const int64_t row = table_rows.data()[i];
+    if (row < 0 || static_cast<size_t>(row) + 1 >= offsets.shape(0)) {
       throw nb::index_error("row outside the name table");
-    int64_t begin = offsets.data()[row], end = offsets.data()[row + 1];
+    }
+    const int64_t begin = offsets.data()[row], end = offsets.data()[row + 1];
     if (begin < 0 || end < begin || static_cast<size_t>(end) > names.size()) throw nb::value_error("broken name table");
-    Input& input = job->inputs[i];
+    Input& input = input_of(job, tickets, i);
     input.kind = Input::Kind::path;
     input.path.reserve(prefix.size() + static_cast<size_t>(end - begin));
     input.path.assign(prefix.c_str(), prefix.size());
     input.path.append(names.c_str() + begin, static_cast<size_t>(end - begin));
+    if (!ranges) continue;
+    if (starts.data()[i] < 0 || sizes.data()[i] < 0) throw nb::value_error("a range of bytes cannot be negative");
+    input.offset = static_cast<uint64_t>(starts.data()[i]);
+    input.length = static_cast<uint64_t>(sizes.data()[i]);
   }
-  return job;
 }
 
-std::shared_ptr<Job> job_of_bytes(std::shared_ptr<Plan> plan, Indices indices, uint64_t seed, uint64_t epoch, int rows,
-                                  nb::list blobs) {
-  std::shared_ptr<Job> job = new_job(std::move(plan), indices, seed, epoch, rows);
-  check_count(*job, blobs.size());
+void fill_bytes(Job& job, Indices tickets, nb::list blobs) {
+  check_tickets(job, tickets, blobs.size());
   for (size_t i = 0; i < blobs.size(); ++i) {
     nb::bytes blob = nb::cast<nb::bytes>(blobs[i]);
-    job->inputs[i].kind = Input::Kind::bytes;
-    job->inputs[i].data = reinterpret_cast<const uint8_t*>(blob.c_str());
-    job->inputs[i].size = blob.size();
+    Input& input = input_of(job, tickets, i);
+    input.kind = Input::Kind::bytes;
+    input.data = reinterpret_cast<const uint8_t*>(blob.c_str());
+    input.size = blob.size();
   }
-  return job;
 }
 
-std::shared_ptr<Job> job_of_arrays(std::shared_ptr<Plan> plan, Indices indices, uint64_t seed, uint64_t epoch, int rows,
-                                   nb::list arrays) {
-  std::shared_ptr<Job> job = new_job(std::move(plan), indices, seed, epoch, rows);
-  check_count(*job, arrays.size());
+void fill_arrays(Job& job, Indices tickets, nb::list arrays) {
+  check_tickets(job, tickets, arrays.size());
   for (size_t i = 0; i < arrays.size(); ++i) {
     Pixels pixels = nb::cast<Pixels>(arrays[i], false);
-    job->inputs[i].kind = Input::Kind::pixels;
-    job->inputs[i].data = pixels.data();
-    job->inputs[i].pixels = {static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
+    Input& input = input_of(job, tickets, i);
+    input.kind = Input::Kind::pixels;
+    input.data = pixels.data();
+    input.pixels = {static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
   }
-  return job;
+}
+
+// An item that is known to fail before it is read.
+void fill_problem(Job& job, int64_t ticket, const std::string& cause, const std::string& message) {
+  if (ticket < 0 || static_cast<size_t>(ticket) >= job.inputs.size()) throw nb::index_error("no such ticket");
+  Input& input = job.inputs[static_cast<size_t>(ticket)];
+  input.kind = Input::Kind::problem;
+  input.problem = {Stage::read, cause, message};
 }
 
 nb::dict job_results(Job& job) {
@@ -121,11 +143,13 @@ void bind_jobs(nb::module_& m) {
       .def("results", &job_results)
       .def_prop_ro("done", &Job::done)
       .def_ro("rows", &Job::rows)
-      .def_rw("capacity", &Job::capacity);
-  m.def("job_of_paths", &job_of_paths, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a, "names"_a, "offsets"_a,
-        "table_rows"_a, "prefix"_a);
-  m.def("job_of_bytes", &job_of_bytes, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a, "blobs"_a);
-  m.def("job_of_arrays", &job_of_arrays, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a, "arrays"_a);
+      .def_rw("capacity", &Job::capacity)
+      .def("fill_paths", &fill_paths, "tickets"_a, "names"_a, "offsets"_a, "table_rows"_a, "prefix"_a, "starts"_a,
+           "sizes"_a)
+      .def("fill_bytes", &fill_bytes, "tickets"_a, "blobs"_a)
+      .def("fill_arrays", &fill_arrays, "tickets"_a, "arrays"_a)
+      .def("fill_problem", &fill_problem, "ticket"_a, "cause"_a, "message"_a);
+  m.def("new_job", &new_job, "plan"_a, "indices"_a, "seed"_a, "epoch"_a, "rows"_a);
 }
 
 }  // namespace penstock

@@ -43,24 +43,21 @@ class Job:
     capacity: int
     @property
     def rows(self) -> int: ...
+    def fill_paths(
+        self,
+        tickets: npt.NDArray[np.int64],
+        names: bytes,
+        offsets: npt.NDArray[np.int64],
+        table_rows: npt.NDArray[np.int64],
+        prefix: bytes,
+        starts: npt.NDArray[np.int64],
+        sizes: npt.NDArray[np.int64],
+    ) -> None: ...
+    def fill_bytes(self, tickets: npt.NDArray[np.int64], blobs: list[bytes]) -> None: ...
+    def fill_arrays(self, tickets: npt.NDArray[np.int64], arrays: list[npt.NDArray[np.uint8]]) -> None: ...
+    def fill_problem(self, ticket: int, cause: str, message: str) -> None: ...
 
-def job_of_paths(
-    plan: Plan,
-    indices: npt.NDArray[np.int64],
-    seed: int,
-    epoch: int,
-    rows: int,
-    names: bytes,
-    offsets: npt.NDArray[np.int64],
-    table_rows: npt.NDArray[np.int64],
-    prefix: bytes,
-) -> Job: ...
-def job_of_bytes(
-    plan: Plan, indices: npt.NDArray[np.int64], seed: int, epoch: int, rows: int, blobs: list[bytes]
-) -> Job: ...
-def job_of_arrays(
-    plan: Plan, indices: npt.NDArray[np.int64], seed: int, epoch: int, rows: int, arrays: list[npt.NDArray[np.uint8]]
-) -> Job: ...
+def new_job(plan: Plan, indices: npt.NDArray[np.int64], seed: int, epoch: int, rows: int) -> Job: ...
 
 class Referral:
     @property

@@ -9,28 +9,9 @@ from typing import Any
 
 from penstock.columns import Column
 from penstock.errors import PlanError
-from penstock.types import LastName, LayoutName, RaggedName, Spec
+from penstock.types import BATCH_FIELDS, LastName, LayoutName, RaggedName, Spec
 
 __all__ = ["Batching", "Selection"]
-
-FIELDS = (
-    "images",
-    "labels",
-    "keys",
-    "index",
-    "valid",
-    "damaged",
-    "geometry",
-    "fields",
-    "failures",
-    "step",
-    "epoch",
-    "sizes",
-    "positions",
-    "patch_count",
-    "grid",
-)
-"""What a Batch has, in order."""
 
 MAX_ROWS = 1 << 20
 
@@ -128,10 +109,10 @@ class Selection:
         """
         columns = hf or {}
         if not (fields or renamed or columns):
-            raise PlanError(f"select(): expected names of fields ({', '.join(FIELDS)}), found none.")
+            raise PlanError(f"select(): expected names of fields ({', '.join(BATCH_FIELDS)}), found none.")
         for name in (*fields, *renamed.values()):
-            if name not in FIELDS:
-                raise PlanError(f"select(): expected one of {', '.join(FIELDS)}, found {name!r}.")
+            if name not in BATCH_FIELDS:
+                raise PlanError(f"select(): expected one of {', '.join(BATCH_FIELDS)}, found {name!r}.")
         names = (*columns, *fields, *renamed)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:

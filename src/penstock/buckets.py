@@ -16,6 +16,8 @@ from penstock.engine import default_threads
 from penstock.errors import ItemError, PlanError
 from penstock.headers import header, named_header
 from penstock.order import Grid
+from penstock.read import ReadError, read_located
+from penstock.sources.source import Locations
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -208,16 +210,37 @@ def _upright_sizes(source: Source) -> Column:
     for first in range(0, len(source), CHUNK):
         located = source.locate(np.arange(first, min(first + CHUNK, len(source)), dtype=np.int64))
         part = sizes[first : first + CHUNK]
-        if located.arrays is not None:
-            part[:] = [array.shape[:2] for array in located.arrays]
-        elif located.blobs is not None:
-            part[:] = [_size_of(blob) for blob in located.blobs]
-        elif located.paths is not None:
-            paths = [located.paths.path(i) for i in range(len(part))]
-            part[:] = _native.inspect_paths(paths, threads)
-            for i in np.flatnonzero(part[:, 0] == 0).tolist():
-                part[i] = _size_of(paths[i], path=True)
+        _sizes_into(part, located, threads)
     return sizes
+
+
+def _sizes_into(part: Column, located: Locations, threads: int) -> None:
+    """(height, width) of each upright image of what was ``located``, into int64 [k, 2]."""
+    if located.arrays is not None:
+        part[:] = [array.shape[:2] for array in located.arrays]
+    elif located.blobs is not None:
+        part[:] = [_size_of(blob) for blob in located.blobs]
+    elif located.ranges is not None:
+        part[:] = [_size_of(_read(located, i)) for i in range(len(part))]
+    elif located.paths is not None:
+        paths = [located.paths.path(i) for i in range(len(part))]
+        part[:] = _native.inspect_paths(paths, threads)
+        for i in np.flatnonzero(part[:, 0] == 0).tolist():
+            part[i] = _size_of(paths[i], path=True)
+    for rows, within in located.parts or ():
+        inner = np.zeros((len(rows), 2), dtype=np.int64)
+        _sizes_into(inner, within, threads)
+        part[rows] = inner
+    for row in located.problems:
+        part[row] = 0
+
+
+def _read(located: Locations, row: int) -> bytes:
+    try:
+        found = read_located(located, row)
+    except ReadError:
+        return b""
+    return found if isinstance(found, bytes) else b""
 
 
 def _size_of(data: Any, *, path: bool = False) -> tuple[int, int]:

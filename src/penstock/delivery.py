@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -81,6 +81,44 @@ class Keys(Sequence[str]):
     def __reduce__(self) -> tuple[type[list[str]], tuple[list[str]]]:
         # A batch on its way to another process takes its own keys along, not the whole source.
         return list, (list(self),)
+
+
+class Fields(Mapping[str, Any]):
+    """What the source knows of each row beside bytes and label, by name: read when somebody asks; None where blank."""
+
+    __slots__ = ("_index", "_known", "_source")
+
+    def __init__(
+        self, source: Source, index: npt.NDArray[np.int64], known: Mapping[str, Sequence[Any]] | None = None
+    ) -> None:
+        self._source = source
+        self._index = index
+        self._known: dict[str, Sequence[Any]] = dict(known or {})  # read already, or made by a stage of the line
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        if name not in self._known:
+            if name not in self._source.field_names:
+                raise KeyError(name)
+            filled = np.flatnonzero(self._index >= 0)
+            values: list[Any] = [None] * len(self._index)
+            found = self._source.field(name, self._index[filled])
+            for row, value in zip(filled.tolist(), found, strict=True):
+                values[row] = value
+            self._known[name] = values
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._source.field_names, *self._known)))
+
+    def __len__(self) -> int:
+        return len(set(self._source.field_names) | set(self._known))
+
+    def __repr__(self) -> str:
+        return f"<fields {', '.join(self) or 'none'}>"
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        # As with the keys: a batch takes its own fields along, not the whole source.
+        return dict, ({name: self[name] for name in self},)
 
 
 @dataclass(slots=True)
@@ -223,7 +261,7 @@ class Delivery:
                 self._failed_in(failures, index),
                 self._model_sizes(columns, images),
             ),
-            fields=self._fields(labels),
+            fields=Fields(self.source, index),
             failures=tuple(failures),
             step=step,
             epoch=epoch,
@@ -274,10 +312,6 @@ class Delivery:
         if spec.patch is None or spec.max_patches is None:
             return None
         return patch_columns(np.where(valid[:, None], columns.sizes, 0), spec.patch, spec.max_patches)
-
-    def _fields(self, labels: npt.NDArray[np.int64]) -> dict[str, list[str]]:
-        classes = self.source.classes
-        return {} if classes is None else {"class": [classes[label] if label >= 0 else "" for label in labels.tolist()]}
 
     def _count(self, columns: Columns, index: npt.NDArray[np.int64]) -> list[Failure]:
         problems = list(columns.problems)

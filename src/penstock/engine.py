@@ -27,7 +27,7 @@ from penstock._reference.resample import installed_order
 from penstock.decode import Decode, DecodeError, decode_pillow
 from penstock.errors import EngineError
 from penstock.recipe import Recipe
-from penstock.sources.source import Locations, Source
+from penstock.sources.source import Locations
 from penstock.transform.verb import StepError
 from penstock.types import LayoutName, StageName, numpy_dtype
 
@@ -110,11 +110,25 @@ class Ticketed:
     """A batch in flight: the native job, the items it holds, and what Pillow noted about them."""
 
     job: _native.Job
-    index: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    step: int
     held: object  # bytes and arrays that native threads read; kept until the job is done
     notes: dict[int, tuple[str, ...]]  # by row
+
+
+def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -> None:
+    """Tells a native job where its ``tickets`` (int64, one an item of ``located``) have their bytes."""
+    none = np.zeros(0, dtype=np.int64)
+    if located.paths is not None:
+        names, offsets, table_rows, prefix = located.paths
+        starts, sizes = located.ranges or (none, none)
+        job.fill_paths(tickets, names, offsets, table_rows, prefix, starts, sizes)
+    elif located.blobs is not None:
+        job.fill_bytes(tickets, located.blobs)
+    elif located.arrays is not None:
+        job.fill_arrays(tickets, located.arrays)
+    for rows, part in located.parts or ():
+        fill(job, part, np.ascontiguousarray(tickets[rows]))
+    for row, (cause, message) in located.problems.items():
+        job.fill_problem(int(tickets[row]), cause, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +149,9 @@ class Asked:
 class Engine:
     """A pool of native threads and its Python party, held across epochs; one consumer at a time."""
 
-    def __init__(self, threads: int, prefetch: int, max_memory: int | None, recipe: Recipe) -> None:
+    def __init__(self, threads: int, prefetch: int, max_memory: int | None) -> None:
         self.threads = threads
         self._pid = os.getpid()
-        self._recipe = recipe
         self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 2)
         self._party: list[threading.Thread] = []
         self._asked: dict[int, Asked] = {}  # by job
@@ -156,49 +169,37 @@ class Engine:
     def submit(
         self,
         plan: _native.Plan,
-        source: Source,
-        positions: npt.NDArray[np.int64],
+        recipe: Recipe,
+        located: Locations,
+        indices: npt.NDArray[np.int64],
         *,
         rows: int,
         capacity: int,
         seed: int,
         epoch: int,
-        step: int,
         more: bool,
     ) -> Ticketed:
-        """Reserves the tickets of one batch: ``positions`` in the source fill the first of its ``rows``.
+        """Reserves the tickets of one batch: what was ``located`` fills the first of its ``rows``.
 
-        ``capacity`` rows are what a full batch has: every batch takes memory of that size, so that it is recycled.
+        ``plan`` is the ``recipe``'s; ``indices`` (int64, one a ticket) key the random draws. ``capacity`` rows are what
+        a full batch has: every batch takes memory of that size, so that it is recycled.
         """
-        located: Locations = source.locate(positions)
-        held: object = None
-        if located.paths is not None:
-            names, offsets, table_rows, prefix = located.paths
-            job = _native.job_of_paths(plan, positions, seed, epoch, rows, names, offsets, table_rows, prefix)
-        elif located.blobs is not None:
-            held = located.blobs
-            job = _native.job_of_bytes(plan, positions, seed, epoch, rows, located.blobs)
-        else:
-            held = located.arrays
-            job = _native.job_of_arrays(plan, positions, seed, epoch, rows, located.arrays or [])
+        job = _native.new_job(plan, indices, seed, epoch, rows)
+        fill(job, located, np.arange(len(indices), dtype=np.int64))
         job.capacity = capacity
-        index = np.full(rows, -1, dtype=np.int64)
-        index[: len(positions)] = positions
-        labels = np.full(rows, -1, dtype=np.int64)
-        labels[: len(positions)] = located.labels
         notes: dict[int, tuple[str, ...]] = {}
         with self._lock:
-            self._asked[id(job)] = Asked(self._recipe, seed, epoch, index, notes)
+            self._asked[id(job)] = Asked(recipe, seed, epoch, indices, notes)
         if not self._pool.submit(job, more):
             with self._lock:
                 self._asked.pop(id(job), None)
-            raise EngineError(self._refusal(capacity))
-        return Ticketed(job, index, labels, step, held, notes)
+            raise EngineError(self._refusal(recipe, capacity))
+        return Ticketed(job, located, notes)
 
-    def _refusal(self, capacity: int) -> str:
+    def _refusal(self, recipe: Recipe, capacity: int) -> str:
         """Why the pool did not take a batch: it is closed, or the memory of a full batch cannot be had."""
         text = f"The engine could not take a batch of {capacity} rows: expected"
-        spec = self._recipe.spec()
+        spec = recipe.spec()
         if self._closed or spec.ragged:
             return f"{text} an open pool and memory for it, found {'a closed pool' if self._closed else 'too little'}."
         needed = capacity * math.prod(spec.shape()) * numpy_dtype(spec.dtype).itemsize
@@ -265,7 +266,7 @@ class Engine:
         for number in range(self.threads):
             thread = threading.Thread(
                 target=_answer_referrals,
-                args=(self._pool, weakref.ref(self), self._recipe.decoding or Decode()),
+                args=(self._pool, weakref.ref(self)),
                 name=f"penstock-pillow-{number}",
                 daemon=True,
             )
@@ -298,13 +299,13 @@ class Engine:
             asked.notes[referral.row] = notes
 
 
-def _answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) -> None:
+def _answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine]) -> None:
     """The life of one Python party. While it waits it holds the pool alone: no picture, and no engine."""
-    while _answer_one(pool, owner, decode):
+    while _answer_one(pool, owner):
         pass
 
 
-def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) -> bool:
+def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine]) -> bool:
     """Waits for a referral and answers it; False when there is nothing more to wait for."""
     referral = pool.take_referral(_REFERRAL_WAIT_MS)
     if referral is None:
@@ -321,7 +322,7 @@ def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) 
     answer: Callable[[], None]
     doing: tuple[StageName, str] = ("decode", "pixels")
     try:
-        decoded = decode_pillow(referral.encoded(), decode)
+        decoded = decode_pillow(referral.encoded(), _decoding(referral, engine))
         doing = ("transform", "a matrix")
         matrices = _matrices(referral, engine, decoded.pixels.shape[0], decoded.pixels.shape[1])
     except DecodeError as error:
@@ -343,6 +344,11 @@ def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine], decode: Decode) 
     if engine is not None:
         engine.book(time.perf_counter() - decoded_at, items=0)
     return True
+
+
+def _decoding(referral: _native.Referral, engine: Engine | None) -> Decode:
+    asked = None if engine is None else engine.asked(referral)
+    return Decode() if asked is None or asked.recipe.decoding is None else asked.recipe.decoding
 
 
 def _answer_with_matrices(pool: _native.Pool, referral: _native.Referral, engine: Engine | None) -> bool:

@@ -72,7 +72,6 @@ class Loader:
                 self.options.threads or default_threads(),
                 self.options.prefetch,
                 self.options.max_memory,
-                self.line.recipe,
             )
         return self._engine
 

@@ -19,7 +19,7 @@ _NO_MAXIMUM = (1 << 63) - 1  # what int64 holds
 
 _WORDS = {
     "engine": ("native", "reference"),
-    "on_failure": ("raise", "skip", "blank"),
+    "on_failure": ("raise", "skip", "blank", "replace"),
     "on_damage": ("keep", "fail"),
 }
 
@@ -49,6 +49,8 @@ class RunOptions:
     max_failures: int | Fraction | None = None
     on_damage: OnDamage = "keep"
     ledger: str | os.PathLike[str] | None = None
+    timeout_s: float | None = None
+    equal_batches: bool = False
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__

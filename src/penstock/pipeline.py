@@ -263,6 +263,8 @@ class Pipeline(Chain):
         max_failures: int | Fraction | None = None,
         on_damage: OnDamage = "keep",
         ledger: str | os.PathLike[str] | None = None,
+        timeout_s: float | None = None,
+        equal_batches: bool = False,
     ) -> Run:
         """One pass, as a ``with`` block to iterate over; the arguments are those of RunOptions. Starts nothing yet.
 
@@ -285,6 +287,8 @@ class Pipeline(Chain):
                 max_failures=max_failures,
                 on_damage=on_damage,
                 ledger=ledger,
+                timeout_s=timeout_s,
+                equal_batches=equal_batches,
             ),
         )
 
@@ -303,6 +307,8 @@ class Pipeline(Chain):
         max_failures: int | Fraction | None = None,
         on_damage: OnDamage = "keep",
         ledger: str | os.PathLike[str] | None = None,
+        timeout_s: float | None = None,
+        equal_batches: bool = False,
     ) -> Loader:
         """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments are those of RunOptions.
 
@@ -325,6 +331,8 @@ class Pipeline(Chain):
                 max_failures=max_failures,
                 on_damage=on_damage,
                 ledger=ledger,
+                timeout_s=timeout_s,
+                equal_batches=equal_batches,
             ),
         )
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from penstock.sources.source import Source
+from penstock.sources.source import Locations, Source
+from penstock.types import UInt8Image
 
-__all__ = ["MAX_FILE_BYTES", "ReadError", "read_file", "read_head", "read_item"]
+__all__ = ["MAX_FILE_BYTES", "ReadError", "read_file", "read_head", "read_item", "read_located", "read_range"]
 
 MAX_FILE_BYTES = 1 << 31
 """The largest encoded file that is read."""
@@ -30,12 +31,35 @@ class ReadError(Exception):
 
 def read_item(source: Source, index: int) -> bytes:
     """The encoded bytes of one item; ReadError where they cannot be had, IndexError outside the source."""
-    found = source.locate(np.array([index], dtype=np.int64))
-    if found.blobs is not None:
-        return found.blobs[0]
-    if found.paths is not None:
-        return read_file(found.paths.path(0))
+    found = read_located(source.locate(np.array([index], dtype=np.int64)), 0)
+    if isinstance(found, bytes):
+        return found
     raise ReadError("not encoded", "expected encoded bytes, found an image that is decoded already")
+
+
+def read_located(located: Locations, row: int) -> bytes | UInt8Image:
+    """The encoded bytes, or the decoded image, of one row of what ``locate`` gave; ReadError where there is none."""
+    if row in located.problems:
+        raise ReadError(*located.problems[row])
+    if located.blobs is not None:
+        return located.blobs[row]
+    if located.arrays is not None:
+        return located.arrays[row]
+    if located.paths is not None:
+        path = located.paths.path(row)
+        if located.ranges is None:
+            return read_file(path)
+        return read_range(path, int(located.ranges.starts[row]), int(located.ranges.sizes[row]))
+    for rows, part in located.parts or ():
+        within = np.flatnonzero(rows == row)
+        if within.size:
+            return read_located(part, int(within[0]))
+    raise ReadError("not located", "expected a place to read from, found none")
+
+
+def read_range(path: bytes, start: int, size: int, max_file_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """``size`` bytes of a regular file from ``start`` on; ReadError as ``read_file``, and where there are fewer."""
+    return _read(path, lambda descriptor: _read_part(descriptor, start, size, max_file_bytes))
 
 
 def read_file(path: bytes, max_file_bytes: int = MAX_FILE_BYTES) -> bytes:
@@ -92,6 +116,29 @@ def _read_all(descriptor: int, max_file_bytes: int) -> bytes:
     if have < expected:
         raise ReadError("short read", f"expected {_bytes(expected)}, found {_bytes(have)}")
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _read_part(descriptor: int, start: int, size: int, max_file_bytes: int) -> bytes:
+    if size > max_file_bytes:
+        raise _too_large(max_file_bytes, size)
+    file_bytes = _regular_size(descriptor)
+    available = max(file_bytes - start, 0)
+    if size > available:
+        raise _short_part(size, start, available)
+    os.lseek(descriptor, start, os.SEEK_SET)
+    parts: list[bytes] = []
+    have = 0
+    while have < size and (part := os.read(descriptor, min(_CHUNK, size - have))):
+        parts.append(part)
+        have += len(part)
+    if have < size:
+        raise _short_part(size, start, have)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _short_part(expected: int, start: int, found: int) -> ReadError:
+    place = f" at offset {start}" if start else ""
+    return ReadError("short read", f"expected {_bytes(expected)}{place}, found {_bytes(found)}")
 
 
 def _too_large(limit: int, found: int) -> ReadError:

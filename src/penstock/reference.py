@@ -14,9 +14,9 @@ from penstock._reference.patches import cut
 from penstock.decode import DecodeError, decode_pillow
 from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, blank_images
 from penstock.geometry import compose, orientation_matrix
-from penstock.read import ReadError, read_item
+from penstock.read import ReadError, read_located
 from penstock.recipe import Recipe
-from penstock.sources.source import Source
+from penstock.sources.source import Locations
 from penstock.transform.verb import StepError
 from penstock.types import LayoutName, StageName, UInt8Image
 
@@ -84,8 +84,8 @@ def finish(
 
 def finish_batch(
     recipe: Recipe,
-    source: Source,
-    positions: npt.NDArray[np.int64],
+    located: Locations,
+    draws: npt.NDArray[np.int64],
     *,
     plan: _native.Plan,
     rows: int,
@@ -93,7 +93,7 @@ def finish_batch(
     epoch: int,
     layout: LayoutName,
 ) -> Columns:
-    """The columns of one batch, item after item; ``positions`` fill the first of its ``rows``.
+    """The columns of one batch, item after item; what was ``located`` fills the first of its ``rows``.
 
     Pillow recovers from damage without a word, so that verdict alone is the native codec's, by the ``plan``.
     """
@@ -107,11 +107,10 @@ def finish_batch(
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
     made: list[npt.NDArray[np.generic] | None] = [None] * rows
-    arrays = source.locate(positions).arrays
-    for row, position in enumerate(positions):
+    for row, index in enumerate(draws.tolist()):
         try:
-            data = arrays[row] if arrays is not None else read_item(source, int(position))
-            done = finish(recipe, data, seed=seed, epoch=epoch, index=int(position), layout=layout)
+            data = read_located(located, row)
+            done = finish(recipe, data, seed=seed, epoch=epoch, index=index, layout=layout)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -119,7 +118,7 @@ def finish_batch(
             problems.append((row, error.stage, error.cause, error.message))
             outcome[row] = FAILED
         else:
-            damage = _damage_of(recipe, plan, data, seed, epoch, int(position))
+            damage = _damage_of(recipe, plan, data, seed, epoch, index)
             if damage:
                 damages.append((row, damage))
             outcome[row] = DAMAGED if damage else CLEAN

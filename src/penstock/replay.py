@@ -30,7 +30,7 @@ from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.geometry import Geometry
 from penstock.options import RunOptions
-from penstock.read import ReadError, read_file, read_item
+from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
 from penstock.reference import StageError, finish, run_native
 from penstock.run import Run
@@ -250,21 +250,18 @@ def _failure(key: str, index: int, stage: StageName, cause: str, message: str) -
 
 
 def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:
-    arrays = line.source.locate(np.array([index], dtype=np.int64)).arrays
-    return arrays[0] if arrays is not None else read_item(line.source, index)
+    return read_located(line.source.locate(np.array([index], dtype=np.int64)), 0)
 
 
 def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, start: int) -> Batch:
     """The batch that this rank is handed at that step of that epoch; failed rows are blank. No pool is started."""
     options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure="blank")
     run = Run(line, options, start=start)
-    positions, index = run.items_at(step)
-    labels = np.full(len(index), -1, dtype=np.int64)
-    labels[: len(positions)] = line.source.locate(positions).labels
+    request = run.request_at(step)
     layout = "NHWC" if line.batching is None else line.batching.layout
     plan = compile_plan(line.recipe, layout)
     spec = line.recipe.spec()
-    rows = len(index)
+    rows = request.rows
     outcome = np.full(rows, 4, dtype=np.uint8)
     geometry = np.zeros((rows, 2, 3))
     stored = np.zeros((rows, 2), dtype=np.int32)
@@ -275,9 +272,9 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
     damages: list[tuple[int, str]] = []
     ragged: list[npt.NDArray[Any] | None] = [None] * rows
     images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
-    for row, position in enumerate(int(p) for p in positions):
+    for row, index in enumerate(request.draws.tolist()):
         try:
-            made = _make(plan, line.recipe, _data_of(line, position), line.order.seed, epoch, position)
+            made = _make(plan, line.recipe, read_located(request.located, row), line.order.seed, epoch, index)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -297,13 +294,13 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
     delivery = Delivery(
         source=line.source,
         options=options,
-        items=len(positions),
+        items=len(request.draws),
         layout=layout,
         statistics=line.recipe.statistics,
         spec=spec,
         ragged=None if line.batching is None else line.batching.ragged,
     )
-    return delivery.deliver(columns, index, labels, step=step, epoch=epoch, size=run.size_at(step))
+    return delivery.deliver(columns, request.index, request.labels, step=step, epoch=epoch, size=run.size_at(step))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.buckets import Buckets, grid_of
 from penstock.delivery import Columns, Delivery
@@ -21,6 +22,7 @@ from penstock.options import RunOptions
 from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
+from penstock.step import Request, request_of
 from penstock.types import Batch, LayoutName
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Run:
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
-        self._flight: deque[Ticketed] = deque()
+        self._flight: deque[tuple[Request, Ticketed]] = deque()
         self._next_step = 0
         self._submitted = 0
         self._refused: Exception | None = None  # why the next step could not be submitted
@@ -137,12 +139,13 @@ class Run:
             self._ended = time.perf_counter()
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         try:
-            given_up = list(self._flight)
+            given_up = [ticketed for _, ticketed in self._flight]
             self._abandon(given_up)
             if self._consumer not in (None, threading.get_ident()):
                 self._await_consumer(deadline)
                 # What it began before it saw that the run is closed.
-                self._abandon([late for late in self._flight if all(late is not known for known in given_up)])
+                late = [ticketed for _, ticketed in self._flight]
+                self._abandon([begun for begun in late if all(begun is not known for known in given_up)])
         finally:  # a second Ctrl-C ends the wait; the pool goes all the same
             self._let_engine_go(deadline)
             self._delivery.failures.close()
@@ -273,7 +276,7 @@ class Run:
         if self.options.engine != "native":
             return
         if self._engine is None:
-            self._engine = Engine(self.threads, self.options.prefetch, self.options.max_memory, self.line.recipe)
+            self._engine = Engine(self.threads, self.options.prefetch, self.options.max_memory)
             if self._closed:  # by another thread, which saw no engine to close
                 self._engine.close()
                 raise EngineError(_CLOSED)
@@ -284,72 +287,79 @@ class Run:
     def _step(self) -> Batch:
         step = self._next_step
         if self.options.engine == "reference":
-            positions, index = self.items_at(step)
-            columns = finish_batch(
-                self.line.recipe,
-                self.line.source,
-                positions,
-                plan=self._plan,
-                rows=len(index),
-                seed=self.line.order.seed,
-                epoch=self.options.epoch,
-                layout=self._layout,
-            )
-            labels = np.full(len(index), -1, dtype=np.int64)
-            labels[: len(positions)] = self.line.source.locate(positions).labels
+            request = self.request_at(step)
+            columns = self._by_reference(request)
         else:
-            engine = self._engine
-            if engine is None or not engine.usable:
-                raise EngineError(
-                    "run: expected the process that started it, found a forked child; start a run of its own there."
-                )
-            if not self._flight and self._refused is not None:
-                raise self._refused
-            ticketed = self._flight[0]
-            results = engine.wait(ticketed)
-            if self._closed:  # by another thread: the batch ended because it was given up
-                raise EngineError(_CLOSED)
-            self._flight.popleft()
-            self._submit(engine)
-            columns = Columns.from_native(results, ticketed.notes, self.line.spec.dtype)
-            index, labels = ticketed.index, ticketed.labels
+            request, columns = self._by_engine()
         batch = self._delivery.deliver(
-            columns, index, labels, step=step, epoch=self.options.epoch, size=self.size_at(step)
+            columns, request.index, request.labels, step=step, epoch=self.options.epoch, size=self.size_at(step)
         )
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
         return batch
+
+    def _by_reference(self, request: Request) -> Columns:
+        return finish_batch(
+            self.line.recipe,
+            request.located,
+            request.draws,
+            plan=self._plan,
+            rows=request.rows,
+            seed=self.line.order.seed,
+            epoch=self.options.epoch,
+            layout=self._layout,
+        )
+
+    def _by_engine(self) -> tuple[Request, Columns]:
+        """The next step, made by the pool; the one behind the window is begun."""
+        engine = self._engine
+        if engine is None or not engine.usable:
+            raise EngineError(
+                "run: expected the process that started it, found a forked child; start a run of its own there."
+            )
+        if not self._flight and self._refused is not None:
+            raise self._refused
+        request, ticketed = self._flight[0]
+        results = engine.wait(ticketed)
+        if self._closed:  # by another thread: the batch ended because it was given up
+            raise EngineError(_CLOSED)
+        self._flight.popleft()
+        self._submit(engine)
+        return request, Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
 
     def _submit(self, engine: Engine) -> None:
         """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
         try:
             while len(self._flight) < self._window and self._submitted < self._steps and not self._closed:
-                self._flight.append(self._submit_one(engine, self._submitted))
+                request = self.request_at(self._submitted)
+                more = self._submitted + 1 < self._steps
+                self._flight.append((request, self._ticketed(engine, request, more)))
                 self._submitted += 1
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
 
-    def _submit_one(self, engine: Engine, step: int) -> Ticketed:
-        positions, index = self.items_at(step)
+    def _ticketed(self, engine: Engine, request: Request, more: bool) -> Ticketed:
         return engine.submit(
             self._plan,
-            self.line.source,
-            positions,
-            rows=len(index),
+            self.line.recipe,
+            request.located,
+            request.draws,
+            rows=request.rows,
             capacity=self._grid.batch_size,
             seed=self.line.order.seed,
             epoch=self.options.epoch,
-            step=step,
-            more=step + 1 < self._steps,
+            more=more,
         )
 
-    def items_at(self, step: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Source positions of a step's items, and its rows (-1 where blank)."""
+    def request_at(self, step: int) -> Request:
+        """What a step of this rank needs."""
+        items, rows = self.items_at(step)
+        return request_of(self.line.source, items, rows)
+
+    def items_at(self, step: int) -> tuple[npt.NDArray[np.int64], int]:
+        """Source indices of a step's items, and how many rows its batch has; the rest of them are blank."""
         places = self._grid.positions(step)
         real = places[places >= 0]
-        positions = self.line.order.indices(real, len(self.line.source), self.options.epoch)
-        index = np.full(len(places), -1, dtype=np.int64)
-        index[: len(positions)] = positions
-        return positions, index
+        return self.line.order.indices(real, len(self.line.source), self.options.epoch), len(places)
 
     def size_at(self, step: int) -> tuple[int, int] | None:
         """The size that all images of a step were chosen by, where a line fills buckets."""

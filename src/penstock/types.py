@@ -25,7 +25,7 @@ RoundingName = Literal["even", "floor"]
 DtypeName = Literal["uint8", "uint16", "float16", "bfloat16", "float32"]
 LayoutName = Literal["NHWC", "NCHW"]
 LastName = Literal["short", "drop", "blank"]
-OnFailure = Literal["raise", "skip", "blank"]
+OnFailure = Literal["raise", "skip", "blank", "replace"]
 OnDamage = Literal["keep", "fail"]
 EngineName = Literal["native", "reference"]
 
@@ -205,6 +205,11 @@ class Batch:
     ``positions`` int64 [N, P, 2] says (row, column) of each patch, -1 where a slot holds none of the image's. Where
     images have each their own size (``batch(n, ragged=)``), ``sizes`` is int64 [N, 2] (height, width); with
     ``ragged="list"``, ``images`` is a list of arrays, None for a failed row. All four are None where they do not apply.
+
+    With ``on_failure="replace"``, ``replaced_by`` int64 [N] is the source index of the item that stands in for a failed
+    one, -1 where a row is its own. With ``batch(n, images=M)`` a row of ``images`` is a picture: ``image_row`` int64
+    [M] says which of the batch's items it belongs to (-1: none), ``image_count`` int64 [N] how many each item has.
+    ``companions``, ``targets`` and ``views`` hold by name what ``.companion()``, ``.targets()`` and ``.views()`` made.
     """
 
     images: npt.NDArray[Any]
@@ -225,6 +230,12 @@ class Batch:
     patch_count: npt.NDArray[np.int64] | None = None
     grid: npt.NDArray[np.int64] | None = None
     patch: int | None = None
+    replaced_by: npt.NDArray[np.int64] | None = None
+    image_row: npt.NDArray[np.int64] | None = None
+    image_count: npt.NDArray[np.int64] | None = None
+    companions: Mapping[str, Any] = field(default_factory=dict)
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    views: Mapping[str, Any] = field(default_factory=dict)
     _blank: npt.NDArray[Any] | None = None  # what a row has for an image where a list holds None
 
     def __len__(self) -> int:
@@ -328,4 +339,10 @@ BATCH_FIELDS: tuple[str, ...] = (
     "positions",
     "patch_count",
     "grid",
+    "replaced_by",
+    "image_row",
+    "image_count",
+    "companions",
+    "targets",
+    "views",
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import abc
 import operator
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,7 +17,7 @@ from penstock.errors import SourceError
 from penstock.sources.names import NameTable
 from penstock.types import Item, UInt8Image
 
-__all__ = ["Locations", "PathTable", "Source", "counted"]
+__all__ = ["Locations", "PathTable", "Ranges", "Source", "counted"]
 
 
 class PathTable(NamedTuple):
@@ -37,17 +37,30 @@ class PathTable(NamedTuple):
         return self.prefix + self.names[self.offsets[row] : self.offsets[row + 1]]
 
 
+class Ranges(NamedTuple):
+    """Which bytes of each path are the item's: ``sizes[i]`` from ``starts[i]`` on; both int64 [k]."""
+
+    starts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where ``k`` items are: exactly one of ``paths``, ``blobs`` and ``arrays``, and their labels.
+    """Where ``k`` items are, and their labels: exactly one of ``paths``, ``blobs``, ``arrays`` and ``parts``.
 
-    ``labels`` is int64 [k], -1 where there is none; ``arrays`` are uint8 [H, W, 3], C-contiguous.
+    ``labels`` is int64 [k], -1 where there is none; ``arrays`` are uint8 [H, W, 3], C-contiguous. ``ranges`` says which
+    bytes of each path, all of them without it. ``parts`` are places of several kinds: rows int64 of the k items, and
+    where those are (their labels are not looked at). ``problems`` says, by row, the cause and the message of an item
+    that is known to have no bytes; what stands for it in the other columns is not looked at.
     """
 
     labels: npt.NDArray[np.int64]
     paths: PathTable | None = None
     blobs: list[bytes] | None = None
     arrays: list[UInt8Image] | None = None
+    ranges: Ranges | None = None
+    parts: list[tuple[npt.NDArray[np.int64], Locations]] | None = None
+    problems: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,7 +91,9 @@ class Source(abc.ABC):
         if not 0 <= position < len(self):
             raise IndexError(f"source of {self.where}: expected an index below {len(self)}, found {index}.")
         label = None if self._labels is None else int(self._labels[position])
-        return Item(position, self.key(position), label, self._fields(position, label))
+        rows = np.array([position], dtype=np.int64)
+        fields = {name: self.field(name, rows)[0] for name in self.field_names}
+        return Item(position, self.key(position), label, fields)
 
     def __iter__(self) -> Iterator[Item]:
         return (self[index] for index in range(len(self)))
@@ -99,6 +114,21 @@ class Source(abc.ABC):
             raise IndexError(f"source of {self.where}: expected indices from 0 to {len(self) - 1}, found {wrong}.")
         labels = np.full(len(rows), -1, dtype=np.int64) if self._labels is None else self._labels[rows]
         return self._locate(rows, labels)
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """What the source knows of each item beside its bytes and its label, by name."""
+        return () if self.classes is None else ("class",)
+
+    def field(self, name: str, indices: npt.NDArray[np.int64]) -> Sequence[Any]:
+        """The field ``name`` of the items at ``indices`` (int64 [k]): k values, read when somebody asks for them.
+
+        Raises KeyError for a name that is not among ``field_names``.
+        """
+        if name != "class" or self.classes is None:
+            raise KeyError(name)
+        labels = np.full(len(indices), -1) if self._labels is None else self._labels[indices]
+        return [self.classes[label] if label >= 0 else "" for label in labels.tolist()]
 
     def find(self, key: str) -> int:
         """The index of the first item with this key; SourceError naming the nearest keys where there is none."""
@@ -145,11 +175,6 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def _hash_content(self, update: Any) -> None:
         """Feed what identifies the content, beyond keys and labels, to a hash's ``update``."""
-
-    def _fields(self, index: int, label: int | None) -> Mapping[str, Any]:
-        if label is None or self.classes is None or label < 0:
-            return {}
-        return {"class": self.classes[label]}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Source):
