@@ -52,7 +52,31 @@ void PackSink::push(const Strip& strip) {
       }
       row = turned_;
     }
-    pack(row, rows_reversed_ ? size_.height - 1 - arrived_ : arrived_);
+    pack(row, place_of_next());
+  }
+  elapsed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
+}
+
+bool PackSink::takes_planes() const {
+  const bool bytes = format_ == Format{} && output_.dtype == Dtype::uint8;
+  return output_.layout == Layout::nchw && !columns_reversed_ && (has_kernel_ || bytes);
+}
+
+void PackSink::push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
+  const ptrdiff_t plane = static_cast<ptrdiff_t>(size_.height) * size_.width;
+  for (int i = 0; i < count; ++i, ++arrived_) {
+    const uint8_t* rows[kChannels];
+    for (int c = 0; c < kChannels; ++c) rows[c] = planes[c] + stride * i;
+    const ptrdiff_t start = static_cast<ptrdiff_t>(place_of_next()) * size_.width;
+    if (has_kernel_) {
+      kernels_.normalize_planes(rows, size_.width, *output_.normalizer, static_cast<float*>(slot_) + start, plane);
+      continue;
+    }
+    for (int c = 0; c < kChannels; ++c) {
+      std::memcpy(static_cast<uint8_t*>(slot_) + start + plane * c, rows[c], static_cast<size_t>(size_.width));
+    }
   }
   elapsed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
 }

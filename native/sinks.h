@@ -167,9 +167,13 @@ class PackSink final : public Sink {
   PackSink(Size size, Format format, bool rows_reversed, bool columns_reversed, const Output& output, void* slot,
            BufferPool& pool);
   void push(const Strip& strip) override;
+  // The same of rows of RGB in three planes, straight into the slot's planes.
+  bool takes_planes() const;
+  void push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count);
   int64_t elapsed_ns() const { return elapsed_ns_; }
 
  private:
+  int place_of_next() const { return rows_reversed_ ? size_.height - 1 - arrived_ : arrived_; }
   // Row y of the image, upright, into the slot.
   void pack(const uint8_t* row, int y);
   // Row y, a run for each patch, straight to the patches: by a kernel.

@@ -102,6 +102,10 @@ void test_normalize(const Kernels& fast) {
       slow.normalize_planar(in.data(), width, normalizer, a.data(), width);
       fast.normalize_planar(in.data(), width, normalizer, b.data(), width);
       CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+      const uint8_t* const planes[] = {in.data(), in.data() + width, in.data() + width * 2};
+      slow.normalize_planes(planes, width, normalizer, a.data(), width);
+      fast.normalize_planes(planes, width, normalizer, b.data(), width);
+      CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
       slow.normalize_interleaved(in.data(), width, normalizer, a.data());
       fast.normalize_interleaved(in.data(), width, normalizer, b.data());
       CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
