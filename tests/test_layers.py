@@ -19,6 +19,7 @@ ROWS = [
     ["_native", "_reference"],
     [
         *(
+            "options",
             "sources",
             "order",
             "sniff",
@@ -30,7 +31,7 @@ ROWS = [
             "batch",
             "recipe",
         ),
-        *("presets", "cache", "write", "options"),
+        *("presets", "cache", "write"),
     ],
     ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine", "step"],
     ["deliver", "predict"],
