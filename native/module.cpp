@@ -11,4 +11,5 @@ NB_MODULE(_native, m) {
   bind_pool(m);
   bind_files(m);
   bind_measurement(m);
+  bind_order(m);
 }

@@ -28,10 +28,12 @@ _WORDS = {
 class RunOptions:
     """Which pass over a line, and how; nothing here changes a pixel.
 
-    ``epoch`` numbers the pass; ``rank`` of ``world_size`` takes its share of every step. ``threads`` None: the usable
-    cores. ``prefetch`` batches may be in flight. ``max_memory`` bounds encoded bytes and decoder working memory in
-    flight; the memory of the batches (``prefetch`` + 2) and Pillow's own come on top. ``max_failures`` is a count, or a
-    Fraction of the items. ``ledger`` is a file that gets one JSON line a failure. Raises PlanError by name.
+    ``epoch`` numbers the pass; ``rank`` of ``world_size`` takes its share of every step;
+    ``equal_batches`` gives every rank as many batches of as many rows, with blank rows where the items do not suffice.
+    ``threads`` None: the usable cores. ``prefetch`` batches may be in flight. ``max_memory`` bounds encoded bytes and
+    decoder working memory in flight; the memory of the batches (``prefetch`` + 2) and Pillow's own come on top.
+    ``max_failures`` is a count, or a Fraction of the items. ``ledger`` is a file that gets one JSON line a failure.
+    Raises PlanError by name.
 
     >>> from fractions import Fraction
     >>> RunOptions(epoch=3, max_failures=Fraction(1, 100)).prefetch
@@ -51,6 +53,7 @@ class RunOptions:
     ledger: str | os.PathLike[str] | None = None
     timeout_s: float | None = None
     equal_batches: bool = False
+    ranks_from: str = ""  # who said which rank this is, for people
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -69,6 +72,15 @@ class RunOptions:
             if value not in words:
                 options = ", ".join(repr(word) for word in words)
                 raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
+        if not isinstance(self.equal_batches, bool):
+            raise PlanError(
+                f"equal_batches={self.equal_batches!r}: expected True or False, found {self.equal_batches!r}."
+            )
+        if self.equal_batches and self.on_failure == "skip":
+            raise PlanError(
+                "equal_batches=True: expected on_failure='raise', 'blank' or 'replace', found 'skip', which makes "
+                "batches shorter on the rank whose items fail."
+            )
         if self.max_failures is not None:
             self._check_max_failures()
         if self.ledger is not None:
