@@ -260,7 +260,7 @@ bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
     if (shared_->closing) return false;
     shared_->more = more;
     if (job->read_timeout_ns > 0) shared_->watching = true;
-    if (!job->inputs.empty()) shared_->jobs.push_back(job);
+    if (!job->inputs.empty()) shared_->jobs.insert(job->urgent ? shared_->jobs.begin() : shared_->jobs.end(), job);
   }
   shared_->work.notify_all();
   return true;

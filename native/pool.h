@@ -22,6 +22,7 @@ class Job : public std::enable_shared_from_this<Job> {
   std::vector<uint64_t> indices;  // source index of each ticket: part of the key of its draws
   uint64_t seed = 0, epoch = 0;
   int rows = 0;                    // of the batch; tickets fill the first inputs.size() of them
+  bool urgent = false;             // taken before what waits already: the consumer stands still for it
   int64_t read_timeout_ns = 0;     // a read that takes longer is given up; 0: never
   int capacity = 0;                // rows the memory is taken for: a short last batch recycles a full one's
   std::shared_ptr<Buffer> buffer;  // nullptr: ragged

@@ -42,6 +42,7 @@ class Job:
     def done(self) -> bool: ...
     capacity: int
     read_timeout_ns: int
+    urgent: bool
     @property
     def rows(self) -> int: ...
     def fill_paths(
