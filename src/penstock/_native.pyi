@@ -41,6 +41,8 @@ class Job:
     @property
     def done(self) -> bool: ...
     capacity: int
+    read_timeout_ns: int
+    urgent: bool
     @property
     def rows(self) -> int: ...
     def fill_paths(
@@ -68,7 +70,7 @@ class Referral:
     def asked(self) -> tuple[int, int] | None: ...
     def encoded(self) -> bytes: ...
 
-WaitState: TypeAlias = Literal["timeout", "done", "referral", "closed"]
+WaitState: TypeAlias = Literal["timeout", "done", "referral", "closed", "stranded"]
 
 class Pool:
     def __init__(self, threads: int, max_memory_bytes: int, keep_buffers: int) -> None: ...
