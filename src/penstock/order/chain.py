@@ -56,9 +56,10 @@ class Ordered:
         the items of a block in permuted order inside it. Raises PlanError for a second shuffle right behind the first.
         """
         step = Shuffle(None if window is None else whole("shuffle: window", window, 1))
+        self._before_batch(f"shuffle({step.arguments()})")
         if self.order.steps and isinstance(self.order.steps[-1], Shuffle):
             raise PlanError(f"shuffle({step.arguments()}): expected one shuffle, found a second one; leave it out.")
-        return self._ordered(step)
+        return self._with_order(self.order.then(step))
 
     def take(self, n: int) -> Self:
         """The first ``n`` items of the order so far; all of them where there are fewer.

@@ -112,8 +112,11 @@ class Source(abc.ABC):
         if rows.size and not (int(rows.min()) >= 0 and int(rows.max()) < len(self)):
             wrong = int(rows.max()) if int(rows.max()) >= len(self) else int(rows.min())
             raise IndexError(f"source of {self.where}: expected indices from 0 to {len(self) - 1}, found {wrong}.")
-        labels = np.full(len(rows), -1, dtype=np.int64) if self._labels is None else self._labels[rows]
-        return self._locate(rows, labels)
+        return self._locate(rows, self.labels(rows))
+
+    def labels(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The labels of the items at ``indices``: int64 [k], -1 where there is none. Nothing is read."""
+        return np.full(len(indices), -1, dtype=np.int64) if self._labels is None else self._labels[indices]
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -127,8 +130,7 @@ class Source(abc.ABC):
         """
         if name != "class" or self.classes is None:
             raise KeyError(name)
-        labels = np.full(len(indices), -1) if self._labels is None else self._labels[indices]
-        return [self.classes[label] if label >= 0 else "" for label in labels.tolist()]
+        return [self.classes[label] if label >= 0 else "" for label in self.labels(indices).tolist()]
 
     def find(self, key: str) -> int:
         """The index of the first item with this key; SourceError naming the nearest keys where there is none."""
