@@ -45,7 +45,8 @@ class Sampled(OrderStep):
         found = np.searchsorted(sums, share * sums[-1], side="right")
         # A share of all but 1 may round up to the whole sum; the last item with a weight has it then.
         last = int(np.searchsorted(sums, sums[-1], side="left"))
-        return np.minimum(found, last).astype(np.int64)
+        drawn: Indices = np.minimum(found, last).astype(np.int64)
+        return drawn
 
     def laps(self, positions: Indices, n: int, *, seed: int, epoch: int) -> Indices | None:
         """The position itself: who was drawn before is nowhere written down."""
