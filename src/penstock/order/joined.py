@@ -83,6 +83,10 @@ class Concat(OrderStep):
         """Each line's own."""
         return self._places(positions, epoch)[1] if self.repeats else None
 
+    def anew(self, seed: int) -> str:
+        """Nothing: each line draws by its own seed."""
+        return ""
+
     def arguments(self) -> str:
         """How many of each."""
         return " + ".join(_told(child) for child in self.children)
@@ -151,6 +155,10 @@ class Mix(OrderStep):
     def laps(self, positions: Indices, n: int, *, seed: int, epoch: int) -> Indices | None:
         """How often the line has been through."""
         return self._places(positions, epoch)[1] if self.repeats else None
+
+    def anew(self, seed: int) -> str:
+        """Nothing: each line draws by its own seed."""
+        return ""
 
     def arguments(self) -> str:
         """Each line with its weight, and how many items in all."""
