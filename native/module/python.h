@@ -24,6 +24,7 @@ void bind_plans(nb::module_& m);
 void bind_jobs(nb::module_& m);
 void bind_pool(nb::module_& m);
 void bind_files(nb::module_& m);
+void bind_tars(nb::module_& m);
 void bind_measurement(nb::module_& m);
 void bind_order(nb::module_& m);
 

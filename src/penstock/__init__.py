@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from penstock.headers import Header, header
     from penstock.loader import Loader
     from penstock.order.joining import concat, mix
-    from penstock.pipeline import Pipeline, arrays, blobs, files, folder
+    from penstock.pipeline import Pipeline, arrays, blobs, files, folder, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -83,6 +83,7 @@ __all__ = [
     "mix",
     "recipe",
     "resize",
+    "tar",
 ]
 
 # Where each name lives: imported when it is first asked for, so that `import penstock` alone costs next to nothing.
@@ -129,6 +130,7 @@ _HOMES = {
     "mix": "order.joining",
     "recipe": "recipe",
     "resize": "functions",
+    "tar": "pipeline",
 }
 
 

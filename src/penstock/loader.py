@@ -76,6 +76,8 @@ class Loader:
     def _pool(self) -> Engine | None:
         if self.options.engine != "native":
             return None
+        if self._engine is not None and self._engine.stranded:
+            self._engine.close()
         if self._engine is None or not self._engine.usable:
             self._engine = Engine(
                 self.options.threads or default_threads(),

@@ -370,6 +370,7 @@ class Run:
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
+            timeout_s=self.options.timeout_s,
         )
 
     def request_at(self, step: int) -> Request:
