@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
+    from penstock.order.joining import concat, mix
     from penstock.pipeline import Pipeline, arrays, blobs, files, folder, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
@@ -71,6 +72,7 @@ __all__ = [
     "__version__",
     "arrays",
     "blobs",
+    "concat",
     "decode",
     "files",
     "folder",
@@ -78,6 +80,7 @@ __all__ = [
     "from_openclip",
     "from_timm",
     "header",
+    "mix",
     "recipe",
     "resize",
     "tar",
@@ -116,6 +119,7 @@ _HOMES = {
     "UNIT": "transform.normalize",
     "arrays": "pipeline",
     "blobs": "pipeline",
+    "concat": "order.joining",
     "decode": "functions",
     "files": "pipeline",
     "folder": "pipeline",
@@ -123,6 +127,7 @@ _HOMES = {
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
+    "mix": "order.joining",
     "recipe": "recipe",
     "resize": "functions",
     "tar": "pipeline",

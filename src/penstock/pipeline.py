@@ -196,6 +196,10 @@ class Pipeline(Ordered, Chain):
             raise PlanError("select(): expected one select, found a second one; leave it out.")
         return replace(self, selection=selection)
 
+    def _work(self) -> tuple[object, ...]:
+        """What becomes of each item, wherever it comes from."""
+        return self.recipe, self.companions, self.targeting
+
     # -- what it is --------------------------------------------------------------------------------------------------
 
     @property
