@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
-    from penstock.pipeline import Pipeline, arrays, blobs, files, folder
+    from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -71,6 +71,7 @@ __all__ = [
     "__version__",
     "arrays",
     "blobs",
+    "csv",
     "decode",
     "files",
     "folder",
@@ -78,6 +79,9 @@ __all__ = [
     "from_openclip",
     "from_timm",
     "header",
+    "hf",
+    "jsonl",
+    "parquet",
     "recipe",
     "resize",
 ]
@@ -116,6 +120,10 @@ _HOMES = {
     "arrays": "pipeline",
     "blobs": "pipeline",
     "decode": "functions",
+    "parquet": "pipeline",
+    "jsonl": "pipeline",
+    "hf": "pipeline",
+    "csv": "pipeline",
     "files": "pipeline",
     "folder": "pipeline",
     "from_hf": "presets",

@@ -16,7 +16,16 @@ from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
-from penstock.sources import arrays_source, blobs_source, files_source, folder_source
+from penstock.sources import (
+    arrays_source,
+    blobs_source,
+    csv_source,
+    files_source,
+    folder_source,
+    hf_source,
+    jsonl_source,
+    parquet_source,
+)
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
-__all__ = ["Pipeline", "arrays", "blobs", "files", "folder"]
+__all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl", "parquet"]
 
 P = ParamSpec("P")
 
@@ -449,3 +458,7 @@ blobs = _line(blobs_source, "blobs", "\n>>> len(blobs({'a': b'...'}))\n1\n")
 arrays = _line(
     arrays_source, "arrays", "\n>>> import numpy as np\n>>> len(arrays([np.zeros((4, 6, 3), np.uint8)]))\n1\n"
 )
+csv = _line(csv_source, "csv", "")
+jsonl = _line(jsonl_source, "jsonl", "")
+parquet = _line(parquet_source, "parquet", "")
+hf = _line(hf_source, "hf", "")
