@@ -153,7 +153,9 @@ def test_rows_can_be_asked_for_from_several_threads(tmp_path):
 def test_a_damaged_row_group_is_a_failure_of_its_items_alone(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, 4000, dtype=np.uint8).tobytes()
     table = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"image": [png(1), png(2), noise, png(4)]}), table, row_group_size=1, write_statistics=False)
+    pq.write_table(
+        pa.table({"image": [png(1), png(2), noise, png(4)]}), table, row_group_size=1, write_statistics=False
+    )
     data = bytearray(table.read_bytes())
     at = data.index(noise[:20])
     data[at - 12 : at] = b"\xff" * 12  # the header of its page

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
-    from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet
+    from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -84,6 +84,7 @@ __all__ = [
     "parquet",
     "recipe",
     "resize",
+    "tar",
 ]
 
 # Where each name lives: imported when it is first asked for, so that `import penstock` alone costs next to nothing.
@@ -132,6 +133,7 @@ _HOMES = {
     "header": "headers",
     "recipe": "recipe",
     "resize": "functions",
+    "tar": "pipeline",
 }
 
 

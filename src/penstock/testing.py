@@ -194,7 +194,7 @@ def _check_columns(found: Locations, count: int) -> None:
         found.labels.dtype == np.int64 and found.labels.shape == (count,),
         f"expected labels int64 [{count}], found {found.labels.dtype} {list(found.labels.shape)}",
     )
-    _require(found.ranges is None or found.paths is not None, "expected ranges of paths, found ranges without paths")
+
     if found.ranges is not None:
         for name, column in zip(found.ranges._fields, found.ranges, strict=True):
             good = column.dtype == np.int64 and column.shape == (count,) and bool((column >= 0).all())

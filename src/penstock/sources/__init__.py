@@ -10,6 +10,7 @@ from penstock.sources.jsonl import JsonlSource, jsonl_source
 from penstock.sources.names import NameTable
 from penstock.sources.parquet import ParquetSource, parquet_source
 from penstock.sources.source import Locations, PathTable, Source
+from penstock.sources.tar import TarSource, tar_source
 
 __all__ = [
     "EXTENSIONS",
@@ -25,6 +26,7 @@ __all__ = [
     "ParquetSource",
     "PathTable",
     "Source",
+    "TarSource",
     "arrays_source",
     "blobs_source",
     "csv_source",
@@ -33,4 +35,5 @@ __all__ = [
     "hf_source",
     "jsonl_source",
     "parquet_source",
+    "tar_source",
 ]
