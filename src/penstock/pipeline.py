@@ -6,17 +6,20 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
 from penstock.batch import Batching, Selection
 from penstock.columns import expect_columns
+from penstock.companions import Companion
 from penstock.decode import Decode
 from penstock.errors import ItemError, PlanError
+from penstock.geometry import FrameName
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
 from penstock.sources import arrays_source, blobs_source, files_source, folder_source, tar_source
+from penstock.targets import Targets
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
@@ -58,6 +61,8 @@ class Pipeline(Chain):
     order: Order = Order()
     batching: Batching | None = None
     selection: Selection | None = None
+    companions: tuple[Companion, ...] = ()
+    targeting: Targets | None = None
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -93,6 +98,69 @@ class Pipeline(Chain):
         for step in recipe.steps:
             line = line._then(step)
         return line
+
+    def companion(
+        self,
+        *,
+        mode: Literal["label", "image", "npz"] = "label",
+        frame: FrameName = "upright",
+        outside: float = 0,
+        dtype: str = "",
+        **patterns: str,
+    ) -> Self:
+        """A second file beside each picture that goes where the picture goes, in ``batch.companions`` by its name.
+
+        ``companion(mask="../mask/{stem}.png")``: a path relative to the picture's own folder with {stem}, {name},
+        {suffix}, {parent} or {key} in it, or the name of a field that holds bytes or an array. ``mode="label"``: a map
+        of numbers, palette indices kept, moved by nearest neighbour, [N, H, W] of ``dtype`` (uint8); "image": a picture
+        as the line decodes them, with the line's own filters, uint8 [N, H, W, C]; "npz": an array [H, W, ...] of any
+        dtype, by nearest neighbour. ``frame="stored"``: it lies as the picture is stored, before its EXIF orientation.
+        ``outside`` stands where the picture was padded. Verbs that change colours leave it alone. A companion that is
+        missing, broken or of another size than its picture is that item's failure. Raises PlanError.
+        """
+        text = ", ".join(f"{name}={pattern!r}" for name, pattern in patterns.items())
+        self._before_batch(f"companion({text})")
+        if not patterns:
+            raise PlanError("companion(): expected a name and a path, as in mask='../mask/{stem}.png', found none.")
+        made = tuple(Companion(name, pattern, mode, frame, outside, dtype) for name, pattern in patterns.items())
+        for companion in made:
+            if any(known.name == companion.name for known in self.companions):
+                raise PlanError(f"companion({text}): expected another name than one before, found {companion.name!r}.")
+            if companion.field and companion.pattern not in self.source.field_names:
+                fields = ", ".join(self.source.field_names) or "none"
+                raise PlanError(
+                    f"companion({text}): expected {{stem}} in the path, or one of the fields ({fields}), "
+                    f"found {companion.pattern!r}."
+                )
+        return replace(self, companions=(*self.companions, *made))
+
+    def targets(
+        self,
+        *,
+        boxes: str | None = None,
+        points: str | None = None,
+        polygons: str | None = None,
+        frame: FrameName = "upright",
+        box_format: Literal["xyxy", "xywh"] = "xyxy",
+        clip: bool = False,
+    ) -> Self:
+        """Boxes, points and polygons from these fields, moved to the model's pixels, in ``batch.targets`` by kind.
+
+        Each is a list with one entry a row: boxes float64 [K, 4], points [K, 2], polygons a list of [P, 2]; empty where
+        a row has no image. A field holds them in source pixels, in ``frame``: "upright", as viewers and annotation
+        tools show the picture, or "stored". A path such as ``json.bbox`` looks inside a field. ``box_format`` is what
+        comes in and goes out: "xyxy" or "xywh". ``clip`` cuts them at the model's picture. What is no box, point or
+        polygon is that item's failure. Raises PlanError.
+        """
+        targeting = Targets(boxes, points, polygons, frame, box_format, clip)
+        self._before_batch(f"targets({targeting.arguments()})")
+        if self.targeting is not None:
+            raise PlanError("targets(): expected one targets, found a second one; name all fields in one.")
+        for kind, name in targeting.named():
+            if name not in self.source.field_names and name.partition(".")[0] not in self.source.field_names:
+                fields = ", ".join(self.source.field_names) or "none"
+                raise PlanError(f"targets({kind}={name!r}): expected one of the fields ({fields}), found {name!r}.")
+        return replace(self, targeting=targeting)
 
     @checked
     def batch(
@@ -187,7 +255,10 @@ class Pipeline(Chain):
         order = f"seed={self.order.seed} shuffle={self.order.shuffle}"
 
         # Pillow 13 changed the order of its passes, and with it the last bit of some pixels.
-        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order())
+        beside = tuple(companion.arguments() for companion in self.companions)
+        if self.targeting is not None:
+            beside = (*beside, self.targeting.arguments())
+        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def stages(self) -> list[Stage]:
@@ -198,6 +269,10 @@ class Pipeline(Chain):
         elif self._seeded:
             rows.append(Stage("seed", str(self.order.seed), self._input))
         rows.extend(self.recipe.stages(self._input))
+        image = self._image_spec()
+        rows.extend(Stage("companion", companion.arguments(), companion.spec(image)) for companion in self.companions)
+        if self.targeting is not None:
+            rows.append(Stage("targets", self.targeting.arguments(), image))
         if self.batching is not None:
             rows.append(Stage("batch", self.batching.arguments(self.spec), self.spec))
         if self.selection is not None:

@@ -28,6 +28,7 @@ from penstock.delivery import (
 )
 from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
+from penstock.escort import Escort
 from penstock.geometry import Geometry
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_located
@@ -291,6 +292,7 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         sizes[row] = made.size
         notes[row] = made.notes
     columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
+    Escort(line, request, epoch, None).join(columns)
     delivery = Delivery(
         source=line.source,
         options=options,
@@ -299,6 +301,8 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         statistics=line.recipe.statistics,
         spec=spec,
         ragged=None if line.batching is None else line.batching.ragged,
+        companions=line.companions,
+        targeting=line.targeting,
     )
     return delivery.deliver(columns, request.index, request.labels, step=step, epoch=epoch, size=run.size_at(step))
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from penstock.buckets import Buckets, grid_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError
+from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
 from penstock.options import RunOptions
 from penstock.order import Grid
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 _ROWS_IN_FLIGHT_PER_THREAD = 4
 _CLOSE_TIMEOUT_S = 1.0
 _CLOSED = "run: expected an open run, found it closed; call line.run() for a new one."
+
+
+class Flying(NamedTuple):
+    """A step on its way."""
+
+    request: Request
+    ticketed: Ticketed
+    escort: Escort
 
 
 class Run:
@@ -57,11 +66,13 @@ class Run:
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
             ragged=None if batching is None else batching.ragged,
+            companions=line.companions,
+            targeting=line.targeting,
         )
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
-        self._flight: deque[tuple[Request, Ticketed]] = deque()
+        self._flight: deque[Flying] = deque()
         self._next_step = 0
         self._submitted = 0
         self._refused: Exception | None = None  # why the next step could not be submitted
@@ -139,18 +150,20 @@ class Run:
             self._ended = time.perf_counter()
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         try:
-            given_up = [ticketed for _, ticketed in self._flight]
+            given_up = [flying.ticketed for flying in self._flight]
             self._abandon(given_up)
             if self._consumer not in (None, threading.get_ident()):
                 self._await_consumer(deadline)
                 # What it began before it saw that the run is closed.
-                late = [ticketed for _, ticketed in self._flight]
+                late = [flying.ticketed for flying in self._flight]
                 self._abandon([begun for begun in late if all(begun is not known for known in given_up)])
         finally:  # a second Ctrl-C ends the wait; the pool goes all the same
             self._let_engine_go(deadline)
             self._delivery.failures.close()
 
     def _abandon(self, flight: list[Ticketed]) -> None:
+        for flying in self._flight:
+            flying.escort.cancel()
         if self._engine is not None and self._engine.usable:
             self._engine.abandon(flight)
 
@@ -298,7 +311,7 @@ class Run:
         return batch
 
     def _by_reference(self, request: Request) -> Columns:
-        return finish_batch(
+        columns = finish_batch(
             self.line.recipe,
             request.located,
             request.draws,
@@ -308,6 +321,8 @@ class Run:
             epoch=self.options.epoch,
             layout=self._layout,
         )
+        Escort(self.line, request, self.options.epoch, None).join(columns)
+        return columns
 
     def _by_engine(self) -> tuple[Request, Columns]:
         """The next step, made by the pool; the one behind the window is begun."""
@@ -318,13 +333,15 @@ class Run:
             )
         if not self._flight and self._refused is not None:
             raise self._refused
-        request, ticketed = self._flight[0]
+        request, ticketed, escort = self._flight[0]
         results = engine.wait(ticketed)
         if self._closed:  # by another thread: the batch ended because it was given up
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        return request, Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        escort.join(columns)
+        return request, columns
 
     def _submit(self, engine: Engine) -> None:
         """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
@@ -332,7 +349,8 @@ class Run:
             while len(self._flight) < self._window and self._submitted < self._steps and not self._closed:
                 request = self.request_at(self._submitted)
                 more = self._submitted + 1 < self._steps
-                self._flight.append((request, self._ticketed(engine, request, more)))
+                ticketed = self._ticketed(engine, request, more)
+                self._flight.append(Flying(request, ticketed, Escort(self.line, request, self.options.epoch, engine)))
                 self._submitted += 1
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
