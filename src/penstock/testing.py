@@ -86,12 +86,17 @@ def _check_location(found: Locations, position: int, key: str) -> None:
 
 def _same(found: Locations, position: int, alone: Locations) -> bool:
     if found.paths is not None and alone.paths is not None:
-        return found.paths.path(position) == alone.paths.path(0)
+        return found.paths.path(position) == alone.paths.path(0) and _range(found, position) == _range(alone, 0)
     if found.blobs is not None and alone.blobs is not None:
         return found.blobs[position] == alone.blobs[0]
     if found.arrays is not None and alone.arrays is not None:
         return np.array_equal(found.arrays[position], alone.arrays[0])
     return False
+
+
+def _range(found: Locations, position: int) -> tuple[int, int] | None:
+    ranges = found.ranges
+    return None if ranges is None else (int(ranges.starts[position]), int(ranges.sizes[position]))
 
 
 def _check_outside(source: Source, count: int) -> None:
