@@ -190,12 +190,15 @@ class TarSource(Source):
             return None, None
         collector = LabelCollector(self.where, None if classes is None else tuple(classes))
         codes = array("q", bytes(8 * len(found)))
+        known: dict[str | int, int] = {}
         for item, word in enumerate(found):
             if word is None:
                 self.unlabelled += 1
                 codes[item] = -1
+            elif isinstance(word, (str, int)) and word in known:
+                codes[item] = known[word]
             else:
-                codes[item] = collector.code(word, self.key(item))
+                codes[item] = known[word] = collector.code(word, self.key(item))
         given = np.frombuffer(codes, dtype=np.int64)
         finished, names = collector.finish(np.maximum(given, 0)) if self.unlabelled < len(found) else (given, None)
         return np.where(given < 0, -1, finished), names
@@ -239,18 +242,23 @@ class TarSource(Source):
         if ordinal is None:
             ordinal = np.cumsum(self._extension == self._extensions.index("cls")) - 1
             self._places["cls by member"] = ordinal
-        contents: list[bytes | ValueError | None] = []
-        for member in members.tolist():
-            data = self._words.name(int(ordinal[member])) if member >= 0 else None
-            lost = data == b"" and int(self._size[member]) > 0
-            contents.append(ValueError("expected a class, found a member that is cut or too long") if lost else data)
+        rows = ordinal[members]
+        ends = self._words.offsets
+        contents: list[bytes | ValueError | None] = [
+            self._words.names[start:end] for start, end in zip(ends[rows].tolist(), ends[rows + 1].tolist(), strict=True)
+        ]
+        for place in np.flatnonzero(members < 0).tolist():
+            contents[place] = None
+        lost = (members >= 0) & (ends[rows] == ends[rows + 1]) & (self._size[members] > 0)
+        for place in np.flatnonzero(lost).tolist():
+            contents[place] = ValueError("expected a class, found a member that is cut or too long")
         return self._values("cls", items, contents)
 
     def _read_sidecars(self, name: str, items: Column) -> list[Any]:
         members = self._members_of(name, items)
-        contents: list[bytes | ValueError | None] = [
-            ValueError(self._problem(member)[1]) if member >= 0 else None for member in members.tolist()
-        ]
+        contents: list[bytes | ValueError | None] = [None] * len(items)
+        for place in np.flatnonzero((members >= 0) & (self._state[members] != WHOLE)).tolist():
+            contents[place] = ValueError(self._problem(int(members[place]))[1])
         sound = np.flatnonzero((members >= 0) & (self._state[members] == WHOLE))
         rows = members[sound]
         read = read_ranges(list(self._shards), self._shard[rows].astype(np.int64), self._offset[rows], self._size[rows])
@@ -262,8 +270,12 @@ class TarSource(Source):
         """What sidecars say; a Failure in the place of one that was not read or is not what it is called."""
         kind = kind_of(name) or ""
         values: list[Any] = []
+        classes: dict[bytes, Any] = {}  # a class is said by many, and costs its reading once
         for item, content in zip(items.tolist(), contents, strict=True):
-            found = content if content is None or isinstance(content, ValueError) else value_of(kind, content)
+            if kind != "cls" or not isinstance(content, bytes):
+                found = value_of(kind, content) if isinstance(content, bytes) else content
+            elif (found := classes.get(content)) is None:
+                found = classes[content] = value_of(kind, content)
             values.append(self._sidecar_failure(item, name, found) if isinstance(found, ValueError) else found)
         return values
 
