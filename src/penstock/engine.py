@@ -220,8 +220,9 @@ class Engine:
             if state == "stranded":
                 self.stranded = True
                 raise EngineError(
-                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than may "
-                    "be left behind (64), or no further thread to be had; look at the storage, then start a new run."
+                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than "
+                    "may be left behind (64), or no further thread to be had; look at the storage, then start a new "
+                    "run."
                 )
             self._start_party()
         with self._lock:
