@@ -84,7 +84,9 @@ def test_it_is_the_same_for_every_engine_and_thread_count_and_again_by_batch_at(
 
 @pytest.mark.parametrize("ragged", ["pad", "list"])
 def test_images_of_different_sizes(ragged: Any) -> None:
-    given = ps.blobs(blobs(), labels=range(COUNT)).seed(1).shuffle().decode().resize(short_side=16).batch(6, ragged=ragged)
+    given = (
+        ps.blobs(blobs(), labels=range(COUNT)).seed(1).shuffle().decode().resize(short_side=16).batch(6, ragged=ragged)
+    )
     own = {row.index: row for batch in given.run(on_failure="blank") for row in batch}
     found = everything(given)
     for batch in found:

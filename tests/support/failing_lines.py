@@ -17,13 +17,13 @@ DAMAGED = 5
 
 
 def damaged() -> bytes:
-    """A JPEG with a hole, from which the codec recovers."""
+    """A JPEG with a hole near its beginning, from which the codec recovers."""
     file = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (96, 90, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, "JPEG")
     data = bytearray(file.getvalue())
     scan = data.find(b"\xff\xda")
-    data[scan + 40 : scan + 100] = bytes(60)
+    data[scan + 40 : scan + 42] = b"\xff\xd3"  # a restart marker where none belongs
     return bytes(data)
 
 
