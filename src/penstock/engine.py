@@ -238,7 +238,8 @@ class Engine:
                 self._pool.cancel(ticketed.job)
             for ticketed in flight:
                 while not ticketed.job.done and time.monotonic() < deadline:
-                    self._pool.wait_briefly(ticketed.job, 20)
+                    if self._pool.wait_briefly(ticketed.job, 20) == "stranded":
+                        time.sleep(0.02)  # which is said at once, while others may still be at work
         finally:  # a second Ctrl-C ends the wait, not the threads that still read
             _abandoned.extend(ticketed.held for ticketed in flight if not ticketed.job.done)
             with self._lock:
