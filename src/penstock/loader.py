@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from penstock.deliver.feed import Feed, feed_of
 from penstock.engine import Engine, default_threads
 from penstock.errors import PlanError
 from penstock.options import RunOptions, whole
@@ -35,6 +36,7 @@ class Loader:
         self._engine: Engine | None = None
         self._run: Run | None = None
         self._start = 0
+        self._feed: Feed | None = None  # held as the pool is: what runs on a device is compiled once
 
     def __len__(self) -> int:
         return Run(self.line, replace(self.options, epoch=self.epoch), start=self._start)._steps
@@ -46,7 +48,8 @@ class Loader:
             self._run = None
             self.epoch += 1
             self._start = 0
-        run = Run(self.line, replace(self.options, epoch=self.epoch), engine=self._pool(), start=self._start)
+        options = replace(self.options, epoch=self.epoch)
+        run = Run(self.line, options, engine=self._pool(), start=self._start, feed=self._target_feed())
         self._run = run
         return self._pass(run)
 
@@ -63,6 +66,12 @@ class Loader:
         self._run = None
         self._start = 0
         self.epoch += 1
+
+    def _target_feed(self) -> Feed | None:
+        line = self.line
+        if self._feed is None and line.target is not None:
+            self._feed = feed_of(line.target, line.selection, seed=line.order.seed)
+        return self._feed
 
     def _pool(self) -> Engine | None:
         if self.options.engine != "native":

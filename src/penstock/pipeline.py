@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self
 from penstock.batch import Batching, Selection
 from penstock.columns import expect_columns
 from penstock.decode import Decode
+from penstock.deliver.chain import Delivered
+from penstock.deliver.target import Target
 from penstock.errors import ItemError, PlanError
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
@@ -36,7 +38,7 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Chain):
+class Pipeline(Chain, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -58,6 +60,7 @@ class Pipeline(Chain):
     order: Order = Order()
     batching: Batching | None = None
     selection: Selection | None = None
+    target: Target | None = None
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -65,6 +68,8 @@ class Pipeline(Chain):
 
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
+        if self.target is not None and self.batching is not None and self.selection is None:
+            return replace(self, target=self.target.then(step, text, self.batching.spec(self._image_spec())))
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
@@ -166,13 +171,16 @@ class Pipeline(Chain):
     @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a shuffle, or a random step."""
-        return self.order.shuffle or self.recipe.random
+        return self.order.shuffle or self.recipe.random or (self.target is not None and self.target.random)
 
     @property
     def spec(self) -> Spec:
         """What comes out of the last stage."""
         spec = self._image_spec()
-        return spec if self.batching is None else self.batching.spec(spec)
+        if self.batching is None:
+            return spec
+        batch = self.batching.spec(spec)
+        return batch if self.target is None else self.target.spec(batch)
 
     @property
     def fingerprint(self) -> str:
@@ -181,13 +189,16 @@ class Pipeline(Chain):
         Batch size, layout and selection are left out: a state may be resumed with another of these.
         """
         import hashlib
+        import json
 
         from penstock._reference.resample import installed_order
 
         order = f"seed={self.order.seed} shuffle={self.order.shuffle}"
 
         # Pillow 13 changed the order of its passes, and with it the last bit of some pixels.
-        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order())
+        parts = ["line", self.source.digest(), order, self.recipe.fingerprint, installed_order()]
+        if self.target is not None and self.target.verbs:
+            parts.append(json.dumps(self.target.json_fields(), sort_keys=True))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def stages(self) -> list[Stage]:
@@ -199,7 +210,9 @@ class Pipeline(Chain):
             rows.append(Stage("seed", str(self.order.seed), self._input))
         rows.extend(self.recipe.stages(self._input))
         if self.batching is not None:
-            rows.append(Stage("batch", self.batching.arguments(self.spec), self.spec))
+            batch = self.batching.spec(self._image_spec())
+            rows.append(Stage("batch", self.batching.arguments(batch), batch))
+            rows.extend(Stage(*row) for row in (() if self.target is None else self.target.stages(batch)))
         if self.selection is not None:
             rows.append(Stage("select", self.selection.arguments(), self.spec))
         return rows
@@ -341,6 +354,7 @@ class Pipeline(Chain):
         if self.random:
             words = ["shuffle"] if self.order.shuffle else []
             words += [verb.name for verb in self.recipe.verbs if verb.random]
+            words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
                 f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
@@ -384,7 +398,13 @@ class Pipeline(Chain):
         number = whole("step", step, 0)
         if number >= steps:
             raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
-        return batch_at(self, number, options.epoch, options.rank, options.world_size, begun_at)
+        batch = batch_at(self, number, options.epoch, options.rank, options.world_size, begun_at)
+        if self.target is None:
+            return batch
+        from penstock.deliver.feed import feed_of
+
+        made: Batch = feed_of(self.target, None, seed=self.order.seed).send(batch)()
+        return made
 
     def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:
         """What happens to one item, by index or key: each stage's shape, dtype, range and time, or why it failed."""
