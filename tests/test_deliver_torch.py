@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from small_pictures import small_line, small_pictures
 
 import penstock as ps
 from penstock.errors import EngineError, ItemError, PlanError
 from penstock.transform.normalize import Normalize
+from small_pictures import small_line, small_pictures
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -190,13 +190,15 @@ def test_a_line_with_a_target_is_a_value() -> None:
         (lambda line: line.to_torch(), "to_torch(): expected a line with batches, found none; call .batch(n)"),
         (lambda line: line.batch(2).to_torch().to_jax(), "to_jax(): expected one target, found a second one after"),
         (lambda line: line.batch(2).select("images").to_torch(), "to_torch(): expected to come before select"),
-        (lambda line: line.batch(2).to_torch(True), "to_torch(): expected a device such as 'cuda', found True."),
+        (lambda line: line.batch(2).to_torch(True), "to_torch(True): expected a device such as 'cuda', found True."),
         (lambda line: line.batch(2).to_torch(1.5), "to_torch(1.5): expected a device such as 'cuda', found 1.5."),
-        (lambda line: line.batch(2).to_torch(channels_last=1), "to_torch(): expected channels_last= True or False"),
+        (
+            lambda line: line.batch(2).to_torch(channels_last=1),
+            "to_torch(channels_last=1): expected channels_last= True or False, found 1.",
+        ),
         (
             lambda line: line.batch(2).to_torch().random_crop(4, 4),
-            "random_crop(4, 4): expected one of normalize, random_horizontal_flip, random_vertical_flip after "
-            "to_torch(), found random_crop; call it before .batch().",
+            "random_horizontal_flip, random_vertical_flip after to_torch(), found random_crop; call it before .batch().",
         ),
         (
             lambda line: line.batch(2).to_torch().normalize(ps.UNIT).random_horizontal_flip(),

@@ -39,12 +39,13 @@ class Delivered:
         ``random_horizontal_flip`` and ``random_vertical_flip`` called after it run on the device, so that uint8 crosses
         the bus; they draw and give what they do before it. Raises PlanError before ``batch``.
         """
-        if device is not None and not isinstance(device, (str, int)) and not hasattr(device, "type"):
+        if isinstance(device, bool) or not (
+            device is None or isinstance(device, (str, int)) or hasattr(device, "type")
+        ):
             raise PlanError(f"to_torch({device!r}): expected a device such as 'cuda', found {device!r}.")
-        if isinstance(device, bool) or not isinstance(channels_last, bool):
-            found = device if isinstance(device, bool) else channels_last
-            name = "a device such as 'cuda'" if isinstance(device, bool) else "channels_last= True or False"
-            raise PlanError(f"to_torch(): expected {name}, found {found!r}.")
+        flag: Any = channels_last
+        if not isinstance(flag, bool):
+            raise PlanError(f"to_torch(channels_last={flag!r}): expected channels_last= True or False, found {flag!r}.")
         name = f"cuda:{device}" if isinstance(device, int) else device and str(device)
         return self._to(Target("torch", device=name, channels_last=channels_last))
 

@@ -78,7 +78,7 @@ class Target:
         if not isinstance(step, DEVICE_VERBS):
             raise PlanError(
                 f"{text}: expected one of {', '.join(verb.name for verb in DEVICE_VERBS)} after {self.word}(), found "
-                f"{text.split('(')[0]}; call it before .batch()."
+                f"{text.split('(', maxsplit=1)[0]}; call it before .batch()."
             )
         made = replace(self, verbs=(*self.verbs, step))
         made.stages(batch)

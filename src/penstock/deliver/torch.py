@@ -24,7 +24,7 @@ FULL_SCALE = {"torch.uint8": 255.0, "torch.uint16": 65535.0, "torch.float32": 25
 
 
 def device_of(name: str | None) -> Any:
-    """torch's device of that name: the CPU without one; "cuda" is the local rank's card.
+    """Torch's device of that name: the CPU without one; "cuda" is the local rank's card.
 
     The local rank is the environment's LOCAL_RANK, else torch.distributed's rank among the cards of one machine, else
     the card that is current.
