@@ -198,7 +198,7 @@ def test_a_line_with_a_target_is_a_value() -> None:
         ),
         (
             lambda line: line.batch(2).to_torch().random_crop(4, 4),
-            "random_horizontal_flip, random_vertical_flip after to_torch(), found random_crop; call it before .batch().",
+            "random_vertical_flip after to_torch(), found random_crop; call it before .batch().",
         ),
         (
             lambda line: line.batch(2).to_torch().normalize(ps.UNIT).random_horizontal_flip(),

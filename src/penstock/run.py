@@ -187,6 +187,11 @@ class Run:
         self._flight.clear()
 
     @property
+    def begun(self) -> bool:
+        """Whether anybody has asked for a batch."""
+        return self._started is not None
+
+    @property
     def steps_delivered(self) -> int:
         """Steps of this rank that were handed out, or skipped because nothing in them was left."""
         return self._handed_out

@@ -28,7 +28,8 @@ class Delivered:
         target: Target | None
 
         @property
-        def spec(self) -> Spec: ...
+        def spec(self) -> Spec:
+            """What comes out of the last stage."""
 
     def to_torch(self, device: Any = None, channels_last: bool = False) -> Self:
         """Hands over torch tensors: a Batch whose images, labels (int64), index, valid and so on are tensors.

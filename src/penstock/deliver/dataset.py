@@ -157,7 +157,8 @@ def threads_here() -> int:
         return default_threads()
     local = os.environ.get("LOCAL_WORLD_SIZE", "1")
     ranks = int(local) if local.isdigit() else 1
-    return max(1, usable_cores() // max(1, ranks) // max(1, worker.num_workers))
+    workers: int = worker.num_workers
+    return max(1, usable_cores() // max(1, ranks) // max(1, workers))
 
 
 def dataset_of(
