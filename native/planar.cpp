@@ -119,15 +119,20 @@ void horizontal(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int 
 // kColourBits; what pmulhrsw computes.
 int32_t part(int difference, int weight) { return (difference * weight + (1 << 14)) >> 15; }
 
-void colours(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, int luma_lift, int colour_lift,
-             uint8_t* out) {
+void colours(uint8_t* const* planes, int width, int luma_lift, int colour_lift) {
+  for (int x = 0; x < width; ++x) {
+    const int32_t y = (planes[0][x] << kColourBits) + (1 << (kColourBits - 1)) + luma_lift;
+    const int cb = (planes[1][x] - 128) * (2 << kColourBits) + 2 * colour_lift;
+    const int cr = (planes[2][x] - 128) * (2 << kColourBits) + 2 * colour_lift;
+    planes[0][x] = clip8((y + part(cr, 22970)) >> kColourBits);
+    planes[1][x] = clip8((y - part(cb, 5638) - part(cr, 11700)) >> kColourBits);
+    planes[2][x] = clip8((y + part(cb, 29032)) >> kColourBits);
+  }
+}
+
+void join(const uint8_t* const* planes, int width, uint8_t* out) {
   for (int x = 0; x < width; ++x, out += 3) {
-    const int32_t y = (luma[x] << kColourBits) + (1 << (kColourBits - 1)) + luma_lift;
-    const int cb = (blue[x] - 128) * (2 << kColourBits) + 2 * colour_lift;
-    const int cr = (red[x] - 128) * (2 << kColourBits) + 2 * colour_lift;
-    out[0] = clip8((y + part(cr, 22970)) >> kColourBits);
-    out[1] = clip8((y - part(cb, 5638) - part(cr, 11700)) >> kColourBits);
-    out[2] = clip8((y + part(cb, 29032)) >> kColourBits);
+    for (int c = 0; c < 3; ++c) out[c] = planes[c][x];
   }
 }
 
@@ -192,7 +197,7 @@ std::shared_ptr<const PlaneAxis> PlaneAxisCache::get(const PlaneRequest& request
 }
 
 const PlaneKernels& portable_plane_kernels() {
-  static const PlaneKernels table = {"portable", vertical, horizontal, colours};
+  static const PlaneKernels table = {"portable", vertical, horizontal, colours, join};
   return table;
 }
 

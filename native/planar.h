@@ -51,10 +51,11 @@ struct PlaneKernels {
   void (*vertical)(const uint8_t* const* rows, const int8_t* weights, int count, int bits, int bytes, uint8_t* out);
   // in: input `low` comes first; `stride` bytes from row to row, of the input and of the output.
   void (*horizontal)(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out);
-  // Y, Cb, Cr of the full range (JFIF) to interleaved RGB; luma_lift and colour_lift, in 1/32, are added to the
-  // samples.
-  void (*colours)(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, int luma_lift,
-                  int colour_lift, uint8_t* out);
+  // A row of Y, Cb, Cr of the full range (JFIF) to R, G, B in their places; luma_lift and colour_lift, in 1/32, are
+  // added to the samples.
+  void (*colours)(uint8_t* const* planes, int width, int luma_lift, int colour_lift);
+  // A row of three planes to interleaved pixels.
+  void (*join)(const uint8_t* const* planes, int width, uint8_t* out);
 };
 const PlaneKernels& plane_kernels();  // the best for this CPU, under the same rule as kernels()
 const PlaneKernels& portable_plane_kernels();

@@ -142,7 +142,8 @@ def test_apply_adds_the_steps() -> None:
             lambda: line().batch(2).select("image"),
             (
                 "select(): expected one of images, labels, keys, index, valid, damaged, geometry, fields, failures, "
-                "step, epoch, sizes, positions, patch_count, grid, found 'image'."
+                "step, epoch, sizes, positions, patch_count, grid, replaced_by, image_row, image_count, companions, "
+                "targets, views, found 'image'."
             ),
         ),
         (
@@ -211,7 +212,10 @@ def test_items_are_found_by_index_or_key() -> None:
         ({"prefetch": 0}, "prefetch=0: expected a whole number of at least 1, found 0."),
         ({"max_memory": "2GB"}, "max_memory='2GB': expected a whole number of at least 1, found '2GB'."),
         ({"engine": "fast"}, "engine='fast': expected one of 'native', 'reference', found 'fast'."),
-        ({"on_failure": "stop"}, "on_failure='stop': expected one of 'raise', 'skip', 'blank', found 'stop'."),
+        (
+            {"on_failure": "stop"},
+            "on_failure='stop': expected one of 'raise', 'skip', 'blank', 'replace', found 'stop'.",
+        ),
         ({"on_damage": "drop"}, "on_damage='drop': expected one of 'keep', 'fail', found 'drop'."),
         ({"max_failures": 0.1}, "max_failures=0.1: expected a whole number of at least 0, or a Fraction, found 0.1."),
         (

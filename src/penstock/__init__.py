@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
-    from penstock.pipeline import Pipeline, arrays, blobs, files, folder
+    from penstock.pipeline import Pipeline, arrays, blobs, files, folder, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -80,6 +80,7 @@ __all__ = [
     "header",
     "recipe",
     "resize",
+    "tar",
 ]
 
 # Where each name lives: imported when it is first asked for, so that `import penstock` alone costs next to nothing.
@@ -124,6 +125,7 @@ _HOMES = {
     "header": "headers",
     "recipe": "recipe",
     "resize": "functions",
+    "tar": "pipeline",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.companions import Companion, stacked
 from penstock.errors import EngineError, ItemError, TooManyFailuresError
 from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
@@ -17,6 +18,7 @@ from penstock.options import RunOptions
 from penstock.patches import PatchColumns, patch_columns
 from penstock.ragged import aligned_empty, padded, sizes_of
 from penstock.sources.source import Source
+from penstock.targets import TargetError, Targets, looked_up
 from penstock.types import (
     Batch,
     Damage,
@@ -134,6 +136,7 @@ class Columns:
     notes: dict[int, tuple[str, ...]]  # by row
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
+    companions: dict[str, list[npt.NDArray[Any] | None]] = field(default_factory=dict)  # by name, one a row
 
     @classmethod
     def from_native(
@@ -195,6 +198,8 @@ class Delivery:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
     spec: Spec  # what the recipe hands to the batch
     ragged: RaggedName | None = None
+    companions: tuple[Companion, ...] = ()
+    targeting: Targets | None = None
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
     notes: Notes = field(default_factory=Notes)
@@ -212,13 +217,17 @@ class Delivery:
         step: int,
         epoch: int,
         size: tuple[int, int] | None = None,
+        draws: npt.NDArray[np.int64] | None = None,
     ) -> Batch:
         """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say.
 
-        ``size`` is what every image must have, where batches were filled by size.
+        ``size`` is what every image must have, where batches were filled by size. ``draws`` keys the random draws of
+        each row (``Request.row_draws``), where something is still to be drawn on a device.
         """
         if size is not None:
             self._expect_size(columns, size)
+        fields = Fields(self.source, index)
+        targets = self._read_targets(columns, fields)
         failures = self._count(columns, index)
         if failures and self.options.on_failure == "raise":
             error = ItemError(failures[0].message)
@@ -235,10 +244,15 @@ class Delivery:
             keep = np.flatnonzero(valid | (index < 0))
             images = _compact(images, keep)
             valid, damaged, index, labels = valid[keep], damaged[keep], index[keep], labels[keep]
+            draws = None if draws is None else draws[keep]
             columns.geometry = columns.geometry[keep]
             columns.stored = columns.stored[keep]
             columns.orientation = columns.orientation[keep]
             columns.sizes = columns.sizes[keep]
+            for name, rows in columns.companions.items():
+                columns.companions[name] = [rows[row] for row in keep.tolist()]
+            targets = {name: [rows[row] for row in keep.tolist()] for name, rows in targets.items()}
+            fields = Fields(self.source, index)
         elif failures:
             labels = np.where(valid, labels, -1)
         patches = self._patches(columns, valid)
@@ -247,6 +261,13 @@ class Delivery:
             sizes = sizes_of(images, self.layout)
             if self.ragged != "list":
                 images = padded(images, self.layout, self.spec.channels, numpy_dtype(self.spec.dtype), size)
+        geometry = Geometry(
+            columns.geometry,
+            columns.stored,
+            columns.orientation,
+            self._failed_in(failures, index),
+            self._model_sizes(columns, images),
+        )
         return Batch(
             images=images,  # pyright: ignore[reportArgumentType]  # a list where each image has its own size
             labels=labels,
@@ -254,14 +275,8 @@ class Delivery:
             index=index,
             valid=valid,
             damaged=damaged,
-            geometry=Geometry(
-                columns.geometry,
-                columns.stored,
-                columns.orientation,
-                self._failed_in(failures, index),
-                self._model_sizes(columns, images),
-            ),
-            fields=Fields(self.source, index),
+            geometry=geometry,
+            fields=fields,
             failures=tuple(failures),
             step=step,
             epoch=epoch,
@@ -272,8 +287,54 @@ class Delivery:
             patch_count=patches and patches.patch_count,
             grid=patches and patches.grid,
             patch=self.spec.patch,
+            companions=self._companions(columns, valid),
+            targets=self._moved(targets, geometry, valid),
             _blank=self._blank() if isinstance(images, list) else None,
+            _draws=draws,
         )
+
+    def _companions(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        """The companions of a batch by name: one array each, or a list where rows differ in size."""
+        size = None if self.spec.ragged else (self.spec.height or 0, self.spec.width or 0)
+        stacks = {}
+        for companion in self.companions:
+            rows = columns.companions.get(companion.name) or []
+            rows = [*rows, *[None] * (len(valid) - len(rows))]
+            made = [row if kept else None for row, kept in zip(rows, valid.tolist(), strict=True)]
+            stacks[companion.name] = stacked(companion, made, size, self.spec.channels)
+        return stacks
+
+    def _read_targets(self, columns: Columns, fields: Fields) -> dict[str, list[Any]]:
+        """Boxes, points and polygons as numbers; a row whose field holds something else fails."""
+        found: dict[str, list[Any]] = {}
+        if self.targeting is None:
+            return found
+        for kind, name in self.targeting.named():
+            rows: list[Any] = [None] * len(columns.outcome)
+            for row in np.flatnonzero(columns.outcome <= DAMAGED).tolist():
+                try:
+                    rows[row] = self.targeting.read(kind, name, looked_up(fields, name, row))
+                    continue
+                except TargetError as error:
+                    problem = str(error)
+                except (KeyError, IndexError, TypeError) as error:
+                    problem = f"targets: expected {kind} in the field {name!r}, found none ({error!r})"
+                fail(columns, row, "deliver", "no target", problem)
+            found[kind] = rows
+        return found
+
+    def _moved(
+        self, targets: dict[str, list[Any]], geometry: Geometry, valid: npt.NDArray[np.bool_]
+    ) -> dict[str, list[Any]]:
+        if self.targeting is None:
+            return {}
+        return {
+            kind: [
+                self.targeting.moved(kind, value, geometry, row) if valid[row] else self.targeting.empty(kind)
+                for row, value in enumerate(rows)
+            ]
+            for kind, rows in targets.items()
+        }
 
     def _blank(self) -> npt.NDArray[Any]:
         """What stands for an image that was not made, where each has its own size: one without a pixel."""
@@ -302,10 +363,7 @@ class Delivery:
                 continue
             said = "no size" if size == (0, 0) else f"H={size[0]} W={size[1]}"
             text = f"expected the size that its header led to, {said}, found H={found[row, 0]} W={found[row, 1]}"
-            columns.problems.append((row, "batch", "size changed", text))
-            columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
-            columns.outcome[row] = FAILED
-            columns.images[row] = None
+            fail(columns, row, "batch", "size changed", text)
 
     def _patches(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> PatchColumns | None:
         spec = self.spec
@@ -379,6 +437,14 @@ def _compact(images: Any, keep: npt.NDArray[np.int64]) -> Any:
         if target != origin:
             images[target] = images[origin]
     return images[: len(keep)]
+
+
+def fail(columns: Columns, row: int, stage: StageName, cause: str, message: str) -> None:
+    """Fails a row whose image was made."""
+    columns.problems.append((row, stage, cause, message))
+    columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
+    columns.outcome[row] = FAILED
+    _blank(columns.images, row)
 
 
 def _blank(images: Any, row: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from penstock.buckets import grid_of
 from penstock.deliver.feed import Feed, feed_of
 from penstock.engine import Engine, default_threads
 from penstock.errors import PlanError
@@ -41,7 +42,16 @@ class Loader:
         self._feed: Feed | None = None  # held as the pool is: what runs on a device is compiled once
 
     def __len__(self) -> int:
-        return self._done + Run(self.line, replace(self.options, epoch=self.epoch), start=self._start)._steps
+        options = self.options
+        left = grid_of(
+            self.line,
+            epoch=self.epoch,
+            rank=options.rank,
+            world_size=options.world_size,
+            start=self._start,
+            equal=options.equal_batches,
+        ).steps
+        return self._done + left
 
     def __iter__(self) -> Iterator[Any]:
         """The next epoch's batches; a pass still open ends here."""
@@ -84,6 +94,8 @@ class Loader:
     def _pool(self) -> Engine | None:
         if self.options.engine != "native":
             return None
+        if self._engine is not None and self._engine.stranded:
+            self._engine.close()
         if self._engine is None or not self._engine.usable:
             self._engine = Engine(
                 self.options.threads or default_threads(),
@@ -102,7 +114,7 @@ class Loader:
         return {
             "version": 1,
             "fingerprint": self._fingerprint(),
-            "items": len(self.line.source),
+            "items": self.line.items,
             "epoch": self.epoch,
             "position": self._start if self._run is None else self._run.position,
             "steps": self._done + (0 if self._run is None else self._run.steps_delivered),
@@ -120,10 +132,10 @@ class Loader:
             raise PlanError(f"load_state_dict: expected what state_dict() gave, found {type(state).__name__}.")
         if state.get("version") != 1:
             raise PlanError(f"load_state_dict: expected a state of version 1, found {state.get('version')!r}.")
-        if state.get("items") != len(self.line.source):
+        if state.get("items") != self.line.items:
             raise PlanError(
                 f"load_state_dict: expected the {state.get('items')} items the state was taken with, found "
-                f"{len(self.line.source)}; the file list has changed."
+                f"{self.line.items}; the file list has changed."
             )
         if state.get("fingerprint") != self._fingerprint():
             raise PlanError(
@@ -139,7 +151,7 @@ class Loader:
             if name not in state:
                 raise PlanError(f"load_state_dict: expected a state with {article} {name}, found none.")
         epoch = whole("load_state_dict: epoch", state.get("epoch"), 0)
-        position = whole("load_state_dict: position", state.get("position"), 0, len(self.line.source))
+        position = whole("load_state_dict: position", state.get("position"), 0, self.line.items)
         steps = whole("load_state_dict: steps", state.get("steps", 0), 0)
         if self._run is not None:
             self._run.close()

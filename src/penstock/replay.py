@@ -28,6 +28,7 @@ from penstock.delivery import (
 )
 from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
+from penstock.escort import Escort
 from penstock.geometry import Geometry
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_located
@@ -272,9 +273,9 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
     damages: list[tuple[int, str]] = []
     ragged: list[npt.NDArray[Any] | None] = [None] * rows
     images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
-    for row, index in enumerate(request.draws.tolist()):
+    for row, drawn in enumerate(request.draws.tolist()):
         try:
-            made = _make(plan, line.recipe, read_located(request.located, row), line.order.seed, epoch, index)
+            made = _make(plan, line.recipe, read_located(request.located, row), line.order.seed, epoch, drawn)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -291,6 +292,7 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         sizes[row] = made.size
         notes[row] = made.notes
     columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
+    Escort(line, request, epoch, None).join(columns)
     delivery = Delivery(
         source=line.source,
         options=options,
@@ -299,8 +301,18 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         statistics=line.recipe.statistics,
         spec=spec,
         ragged=None if line.batching is None else line.batching.ragged,
+        companions=line.companions,
+        targeting=line.targeting,
     )
-    return delivery.deliver(columns, request.index, request.labels, step=step, epoch=epoch, size=run.size_at(step))
+    return delivery.deliver(
+        columns,
+        request.index,
+        request.labels,
+        step=step,
+        epoch=epoch,
+        size=run.size_at(step),
+        draws=request.row_draws if line.target is not None else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

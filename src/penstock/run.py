@@ -8,19 +8,16 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from penstock.buckets import Buckets, grid_of
 from penstock.deliver.feed import Feed, Sent, feed_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError
+from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
 from penstock.options import RunOptions
-from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of
@@ -32,6 +29,14 @@ if TYPE_CHECKING:
 _ROWS_IN_FLIGHT_PER_THREAD = 4
 _CLOSE_TIMEOUT_S = 1.0
 _CLOSED = "run: expected an open run, found it closed; call line.run() for a new one."
+
+
+class Flying(NamedTuple):
+    """A step on its way."""
+
+    request: Request
+    ticketed: Ticketed
+    escort: Escort
 
 
 class Run:
@@ -54,23 +59,32 @@ class Run:
         self.options = options
         batching = line.batching
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
-        self._grid = grid_of(line, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=start)
+        self._grid = grid_of(
+            line,
+            epoch=options.epoch,
+            rank=options.rank,
+            world_size=options.world_size,
+            start=start,
+            equal=options.equal_batches,
+        )
         self._steps = self._grid.steps
         self.threads = options.threads or default_threads()
         self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
         self._delivery = Delivery(
             source=line.source,
             options=options,
-            items=_items_of(self._grid),
+            items=self._grid.mine,
             layout=self._layout,
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
             ragged=None if batching is None else batching.ragged,
+            companions=line.companions,
+            targeting=line.targeting,
         )
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
-        self._flight: deque[tuple[Request, Ticketed]] = deque()
+        self._flight: deque[Flying] = deque()
         self._feed = feed
         self._sent: deque[tuple[Sent, int]] = deque()  # on their way to a device, and the steps done with each
         self._refused_ahead: Exception | None = None  # why the batch behind those on their way could not be made
@@ -159,18 +173,20 @@ class Run:
             self._ended = time.perf_counter()
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         try:
-            given_up = [ticketed for _, ticketed in self._flight]
+            given_up = [flying.ticketed for flying in self._flight]
             self._abandon(given_up)
             if self._consumer not in (None, threading.get_ident()):
                 self._await_consumer(deadline)
                 # What it began before it saw that the run is closed.
-                late = [ticketed for _, ticketed in self._flight]
+                late = [flying.ticketed for flying in self._flight]
                 self._abandon([begun for begun in late if all(begun is not known for known in given_up)])
         finally:  # a second Ctrl-C ends the wait; the pool goes all the same
             self._let_engine_go(deadline)
             self._delivery.failures.close()
 
     def _abandon(self, flight: list[Ticketed]) -> None:
+        for flying in self._flight:
+            flying.escort.cancel()
         if self._engine is not None and self._engine.usable:
             self._engine.abandon(flight)
 
@@ -261,9 +277,10 @@ class Run:
     def __str__(self) -> str:
         state = "closed" if self._closed else ("open" if self._started else "not started")
         options = self.options
+        origin = f" ({options.ranks_from})" if options.ranks_from else ""
         return (
             f"Run {state}: step {self._handed_out} of {self._steps}, epoch {options.epoch}, rank {options.rank} of "
-            f"{options.world_size}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
+            f"{options.world_size}{origin}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
             f"prefetch {options.prefetch}, "
             f"engine {options.engine}; {self.clean} clean, {len(self.damaged)} damaged, {len(self.failures)} failed"
         )
@@ -297,7 +314,9 @@ class Run:
     @property
     def _is_made(self) -> bool:
         """Whether the next step could be sent without a wait."""
-        return bool(self._flight) and not self._closed and self._flight[0][1].job.done
+        if not self._flight or self._closed or self.line.companions:  # companions may have to be waited for
+            return False
+        return bool(self._flight[0].ticketed.job.done)
 
     def _send(self, feed: Feed) -> None:
         batch = self._made()
@@ -360,13 +379,19 @@ class Run:
         else:
             request, columns = self._by_engine()
         batch = self._delivery.deliver(
-            columns, request.index, request.labels, step=step, epoch=self.options.epoch, size=self.size_at(step)
+            columns,
+            request.index,
+            request.labels,
+            step=step,
+            epoch=self.options.epoch,
+            size=self.size_at(step),
+            draws=request.row_draws if self.line.target is not None else None,
         )
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
         return batch
 
     def _by_reference(self, request: Request) -> Columns:
-        return finish_batch(
+        columns = finish_batch(
             self.line.recipe,
             request.located,
             request.draws,
@@ -376,6 +401,8 @@ class Run:
             epoch=self.options.epoch,
             layout=self._layout,
         )
+        Escort(self.line, request, self.options.epoch, None).join(columns)
+        return columns
 
     def _by_engine(self) -> tuple[Request, Columns]:
         """The next step, made by the pool; the one behind the window is begun."""
@@ -386,13 +413,15 @@ class Run:
             )
         if not self._flight and self._refused is not None:
             raise self._refused
-        request, ticketed = self._flight[0]
+        request, ticketed, escort = self._flight[0]
         results = engine.wait(ticketed)
         if self._closed:  # by another thread: the batch ended because it was given up
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        return request, Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        escort.join(columns)
+        return request, columns
 
     def _submit(self, engine: Engine) -> None:
         """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
@@ -400,7 +429,8 @@ class Run:
             while len(self._flight) < self._window and self._submitted < self._steps and not self._closed:
                 request = self.request_at(self._submitted)
                 more = self._submitted + 1 < self._steps
-                self._flight.append((request, self._ticketed(engine, request, more)))
+                ticketed = self._ticketed(engine, request, more)
+                self._flight.append(Flying(request, ticketed, Escort(self.line, request, self.options.epoch, engine)))
                 self._submitted += 1
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
@@ -416,18 +446,15 @@ class Run:
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
+            timeout_s=self.options.timeout_s,
         )
 
     def request_at(self, step: int) -> Request:
         """What a step of this rank needs."""
-        items, rows = self.items_at(step)
-        return request_of(self.line.source, items, rows)
-
-    def items_at(self, step: int) -> tuple[npt.NDArray[np.int64], int]:
-        """Source indices of a step's items, and how many rows its batch has; the rest of them are blank."""
         places = self._grid.positions(step)
         real = places[places >= 0]
-        return self.line.order.indices(real, len(self.line.source), self.options.epoch), len(places)
+        items, draws = self.line.order.draws(real, len(self.line.source), self.options.epoch)
+        return request_of(self.line.source, items, len(places), draws)
 
     def size_at(self, step: int) -> tuple[int, int] | None:
         """The size that all images of a step were chosen by, where a line fills buckets."""
@@ -443,13 +470,3 @@ class Run:
             self._ended = time.perf_counter()
             self._delivery.check_accounts(finished=True)
             self._end()
-
-
-def _items_of(grid: Grid | Buckets) -> int:
-    """Items that this rank will reach when its run ends by itself."""
-    if isinstance(grid, Buckets):
-        return grid.items
-    if grid.steps == 0:
-        return 0
-    full = (grid.steps - 1) * grid.batch_size
-    return full + int(np.count_nonzero(grid.positions(grid.steps - 1) >= 0))

@@ -77,8 +77,15 @@ def converted(batch: Any, convert: Callable[[Any], Any], **changes: Any) -> Any:
     for name in MAPPINGS:
         values = getattr(batch, name)
         if name not in changes and values:
-            made[name] = {key: each(value) if is_array(value) else value for key, value in values.items()}
+            made[name] = {key: nested(value, convert) for key, value in values.items()}
     return replace(batch, **made, **changes)
+
+
+def nested(value: Any, convert: Callable[[Any], Any]) -> Any:
+    """A value with its arrays converted: an array, a list of them (None where a row has none), or something else."""
+    if isinstance(value, list):
+        return [nested(entry, convert) for entry in value]
+    return convert(value) if is_array(value) else value
 
 
 def is_array(value: Any) -> bool:

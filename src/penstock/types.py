@@ -241,6 +241,7 @@ class Batch:
     targets: Mapping[str, Any] = field(default_factory=dict)
     views: Mapping[str, Any] = field(default_factory=dict)
     _blank: npt.NDArray[Any] | None = None  # what a row has for an image where a list holds None
+    _draws: npt.NDArray[np.int64] | None = None  # what keys the draws of each row, where a device still draws
 
     def __len__(self) -> int:
         return len(self.index)

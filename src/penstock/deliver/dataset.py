@@ -13,9 +13,10 @@ from penstock.batch import Selection
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, compile_plan, default_threads, usable_cores
 from penstock.errors import PlanError
+from penstock.escort import Escort
 from penstock.options import RunOptions, whole
 from penstock.step import request_of
-from penstock.tensors import import_torch, tensor_of
+from penstock.tensors import import_torch, nested, tensor_of
 from penstock.types import Batch, LayoutName, OnFailure
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ __all__ = ["Samples", "dataset_of"]
 # What a sample may have, and a default collator can put together; the rest is of the batch as a whole.
 SAMPLE_FIELDS = (
     *("images", "labels", "keys", "index", "valid", "damaged", "epoch", "sizes", "positions", "patch_count", "grid"),
-    "replaced_by",
+    *("replaced_by", "companions", "targets"),
 )
 
 
@@ -69,7 +70,7 @@ class Samples:
         batch = self._batch(np.array([self._inside(position) for position in positions], dtype=np.int64))
         values = self.selection.take(batch)
         assert isinstance(values, dict)  # dataset_of gave every field a name
-        columns = {name: self._column(value) for name, value in values.items()}
+        columns = {name: self._column(value, len(batch)) for name, value in values.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(batch))]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -91,10 +92,13 @@ class Samples:
             raise IndexError(f"torch_dataset: expected a position below {len(self)}, found {number}.")
         return number % len(self)
 
-    def _column(self, value: Any) -> Any:
+    def _column(self, value: Any, count: int) -> Any:
         """A column whose rows a default collator takes: tensors for arrays of pixels, plain values for the others."""
         if isinstance(value, int):
             return _Same(value)
+        if isinstance(value, dict):  # companions or targets: a dict for each row
+            rows = {name: nested(entry, tensor_of) for name, entry in value.items()}
+            return [{name: entry[row] for name, entry in rows.items()} for row in range(count)]
         if not isinstance(value, np.ndarray):
             return value
         return tensor_of(value) if value.ndim > 1 else value.tolist()
@@ -104,8 +108,8 @@ class Samples:
         engine = self._pool()
         if self._plan is None:
             self._plan = compile_plan(line.recipe, self.layout)
-        items = line.order.indices(positions, len(line.source), epoch)
-        request = request_of(line.source, items, len(items))
+        items, draws = line.order.draws(positions, len(line.source), epoch)
+        request = request_of(line.source, items, len(items), draws)
         ticketed = engine.submit(
             self._plan,
             line.recipe,
@@ -123,6 +127,7 @@ class Samples:
             engine.abandon([ticketed])
             raise
         columns = Columns.from_native(results, ticketed.notes, line.recipe.spec().dtype)
+        Escort(line, request, epoch, engine).join(columns)
         delivery = Delivery(
             source=line.source,
             options=RunOptions(on_failure=self.on_failure, epoch=epoch),
@@ -130,6 +135,8 @@ class Samples:
             layout=self.layout,
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
+            companions=line.companions,
+            targeting=line.targeting,
         )
         return delivery.deliver(columns, request.index, request.labels, step=0, epoch=epoch)
 

@@ -64,9 +64,12 @@ class Handed:
 def handed(target: Target, batch: Batch, *, seed: int) -> Handed:
     """What the host decides before a batch leaves: which rows are mirrored, and where their pixels went."""
     blank = np.flatnonzero(~batch.valid)
-    drawn = target.mirrored(batch.index, seed=seed, epoch=batch.epoch)
+    draws = batch.index if batch._draws is None else batch._draws  # noqa: SLF001 - meant for the hand-over
+    drawn = target.mirrored(draws, seed=seed, epoch=batch.epoch)
     verbs = [verb for verb in target.verbs if isinstance(verb, (RandomHorizontalFlip, RandomVerticalFlip))]
-    flips = [(isinstance(verb, RandomHorizontalFlip), rows) for verb, rows in zip(verbs, drawn, strict=True)]
+    flips = [
+        (isinstance(verb, RandomHorizontalFlip), rows & batch.valid) for verb, rows in zip(verbs, drawn, strict=True)
+    ]
     statistics = batch.statistics
     if target.normalization is not None:
         channels = batch.images.shape[1 if batch.layout == "NCHW" else 3]
@@ -78,7 +81,6 @@ def handed(target: Target, batch: Batch, *, seed: int) -> Handed:
     top_bottom = matrix(1.0, 0.0, 0.0, 0.0, -1.0, float(height))
     matrices = batch.geometry.matrices.copy()
     for horizontal, rows in flips:
-        chosen = rows & batch.valid
-        matrices[chosen] = compose(matrices[chosen], left_right if horizontal else top_bottom)
+        matrices[rows] = compose(matrices[rows], left_right if horizontal else top_bottom)
     geometry = replace(batch.geometry, matrices=matrices)
     return Handed(replace(batch, geometry=geometry, statistics=statistics), flips, blank)

@@ -9,7 +9,7 @@ import numpy as np
 
 from penstock.deliver.feed import Handed, Sent, handed
 from penstock.errors import PlanError
-from penstock.tensors import converted
+from penstock.tensors import converted, nested
 from penstock.transform.normalize import Normalize
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class JaxFeed:
         if value is leaving.batch.images:
             return self._images(leaving)
         if isinstance(value, dict):
-            return {name: self._value(entry, leaving) for name, entry in value.items()}
+            return {name: nested(entry, self._put) for name, entry in value.items()}
         return self._put(value) if isinstance(value, np.ndarray) and value.dtype.kind not in "OSUMm" else value
 
     def _put(self, array: Any) -> Any:

@@ -119,15 +119,18 @@ class Target:
         """The verbs on the device as JSON holds them, for the fingerprint; where they run is no part of it."""
         return [{"verb": verb.name, **verb.json_fields()} for verb in self.verbs]
 
-    def mirrored(self, index: npt.NDArray[np.int64], *, seed: int, epoch: int) -> list[npt.NDArray[np.bool_]]:
-        """For each flip, in order, which rows (bool [N]) it mirrors: the draws that the same verb makes on the CPU."""
+    def mirrored(self, draws: npt.NDArray[np.int64], *, seed: int, epoch: int) -> list[npt.NDArray[np.bool_]]:
+        """For each flip, in order, which rows (bool [N]) it mirrors: the draws that the same verb makes on the CPU.
+
+        ``draws`` (int64 [N]) keys each row's, as the source index does where an item comes once a pass.
+        """
         from penstock._reference.random import Draws
 
         rows = []
         ordinal = self.first_ordinal
         for verb in self.verbs:
             if isinstance(verb, (RandomHorizontalFlip, RandomVerticalFlip)):
-                drawn = [at >= 0 and Draws(seed, epoch, at, ordinal).uniform() < verb.p for at in index.tolist()]
+                drawn = [Draws(seed, epoch, at, ordinal).uniform() < verb.p for at in draws.tolist()]
                 rows.append(np.array(drawn, dtype=np.bool_))
             ordinal += verb.random
         return rows

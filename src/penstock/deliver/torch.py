@@ -10,7 +10,7 @@ import numpy as np
 
 from penstock.deliver.feed import Handed, Sent, handed
 from penstock.errors import PlanError
-from penstock.tensors import converted, import_torch, tensor_of
+from penstock.tensors import converted, import_torch, nested, tensor_of
 from penstock.transform.normalize import Normalize
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class TorchFeed:
     def _value(self, value: Any, leaving: Handed) -> Any:
         if value is leaving.batch.images:
             return self._images(leaving)
+        if isinstance(value, dict):  # companions, targets, views
+            return {name: nested(entry, self._moved) for name, entry in value.items()}
         return self._moved(value) if isinstance(value, np.ndarray) else value
 
     def _moved(self, array: Any) -> Any:
