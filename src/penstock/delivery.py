@@ -231,11 +231,13 @@ class Delivery:
         size: tuple[int, int] | None = None,
         progress: npt.NDArray[np.int64] | None = None,
         stand_ins: Make | None = None,
+        draws: npt.NDArray[np.int64] | None = None,
     ) -> Batch:
         """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say.
 
         ``size`` is what every image must have, where batches were filled by size. ``progress`` says how far into the
-        epoch each row's item comes (int64, as the ledger counts), ``stand_ins`` makes items for failed rows.
+        epoch each row's item comes (int64, as the ledger counts), ``stand_ins`` makes items for failed rows. ``draws``
+        keys the random draws of each row (``Request.row_draws``), where something is still to be drawn on a device.
         """
         if size is not None:
             self._expect_size(columns, size)
@@ -248,7 +250,7 @@ class Delivery:
         self._check_failures()
         replaced_by = None
         if self.options.on_failure == "replace":
-            replaced_by, labels = self._replace(columns, index, labels, size, stand_ins)
+            replaced_by, labels, draws = self._replace(columns, index, labels, draws, size, stand_ins)
         made = columns.outcome <= DAMAGED
         valid = made & (index >= 0)
         damaged = columns.outcome == DAMAGED
@@ -259,6 +261,7 @@ class Delivery:
             keep = np.flatnonzero(valid | (index < 0))
             images = _compact(images, keep)
             valid, damaged, index, labels = valid[keep], damaged[keep], index[keep], labels[keep]
+            draws = None if draws is None else draws[keep]
             columns.geometry = columns.geometry[keep]
             columns.stored = columns.stored[keep]
             columns.orientation = columns.orientation[keep]
@@ -306,6 +309,7 @@ class Delivery:
             targets=self._moved(columns.targets, geometry, valid),
             replaced_by=replaced_by,
             _blank=self._blank() if isinstance(images, list) else None,
+            _draws=draws,
         )
 
     def _companions(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -355,17 +359,22 @@ class Delivery:
         columns: Columns,
         index: npt.NDArray[np.int64],
         labels: npt.NDArray[np.int64],
+        draws: npt.NDArray[np.int64] | None,
         size: tuple[int, int] | None,
         stand_ins: Make | None,
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Stand-ins for the rows that failed: the source index of each (-1: the row is its own), and the labels."""
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+        """Stand-ins for failed rows: the source index of each (-1: the row is its own), and all labels and draws."""
         replaced_by = np.full(len(index), -1, dtype=np.int64)
         failed = np.flatnonzero((columns.outcome == FAILED) & (index >= 0))
         if failed.size and stand_ins is not None:
             labels = labels.copy()
             # Not counted: what a stand-in is like is booked where it comes in its own turn.
-            replaced_by[failed], labels[failed] = fill_in(columns, failed, stand_ins, partial(self._judge, size=size))
-        return replaced_by, labels
+            judge = partial(self._judge, size=size)
+            replaced_by[failed], labels[failed], drawn = fill_in(columns, failed, stand_ins, judge)
+            if draws is not None:
+                draws = draws.copy()
+                draws[failed] = drawn
+        return replaced_by, labels, draws
 
     def _judge(
         self, columns: Columns, index: npt.NDArray[np.int64], size: tuple[int, int] | None

@@ -34,13 +34,14 @@ def drawn_positions(seed: int, epoch: int, positions: Indices, attempt: int, ite
     return hash_position(seed, epoch, positions, attempt) % items
 
 
-def fill_in(columns: Columns, rows: Indices, make: Make, judge: Judge) -> tuple[Indices, Indices]:
-    """Fills failed ``rows`` of a batch with stand-ins: (their source indices, their labels), int64 [k], -1 where none.
+def fill_in(columns: Columns, rows: Indices, make: Make, judge: Judge) -> tuple[Indices, Indices, Indices]:
+    """Fills failed ``rows`` of a batch with stand-ins: source indices, labels and draws, int64 [k], -1 where none.
 
     A row for which every try failed stays as it is.
     """
     index = np.full(len(rows), -1, dtype=np.int64)
     labels = np.full(len(rows), -1, dtype=np.int64)
+    draws = np.full(len(rows), -1, dtype=np.int64)
     left = np.arange(len(rows))
     for attempt in range(1, TRIES + 1):
         if not left.size:
@@ -51,8 +52,9 @@ def fill_in(columns: Columns, rows: Indices, make: Make, judge: Judge) -> tuple[
             _take(columns, int(rows[left[ticket]]), found, ticket)
         index[left[made]] = request.index[: len(left)][made]
         labels[left[made]] = request.labels[: len(left)][made]
+        draws[left[made]] = request.row_draws[: len(left)][made]
         left = left[~made]
-    return index, labels
+    return index, labels, draws
 
 
 def _take(columns: Columns, row: int, found: Columns, ticket: int) -> None:
