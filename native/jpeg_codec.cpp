@@ -1,6 +1,8 @@
 // libjpeg-turbo's errors, warnings and input as values.
 #include "jpeg_codec.h"
 
+#include "jpeg_entropy.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -11,11 +13,6 @@ namespace {
 constexpr int kMargin = 2;  // rows and columns that upsampling looks at beside a pixel's own
 
 Codec& codec_of(j_common_ptr info) { return *static_cast<Codec*>(info->client_data); }
-
-[[noreturn]] void leave(Codec& codec, Stop stop) {
-  codec.stop = stop;
-  std::longjmp(codec.escape, 1);
-}
 
 void on_error(j_common_ptr info) {
   Codec& codec = codec_of(info);
@@ -111,6 +108,7 @@ CodecOwner::CodecOwner(Codec& codec) : codec_(codec) {
   codec.stop = Stop::none;
   codec.sentence[0] = '\0';
   codec.rows_read = 0;
+  codec.entropy = nullptr;
 }
 
 bool open(Codec& codec, const uint8_t* data, size_t size, const Header& header, const Limits& limits,
@@ -155,6 +153,7 @@ bool start(Codec& codec) {
     stop_truncated(codec);
     return false;
   }
+  if (codec.entropy != nullptr) replace_entropy_decoder(codec);
   if (!coefficients_complete(codec.info)) {
     stop_differs(codec, "expected all bits of the progressive scans, found some missing");
     return false;
@@ -259,6 +258,7 @@ void conclude(const Codec& codec, const Limits& limits, DecodeResult& result) {
       result.outcome = DecodeOutcome::clean;
       break;
     case Stop::warned:
+    case Stop::doubt:
     case Stop::failed:
       result.outcome = DecodeOutcome::referee;
       result.sentence = codec.sentence;
@@ -273,6 +273,11 @@ void conclude(const Codec& codec, const Limits& limits, DecodeResult& result) {
       result.outcome = DecodeOutcome::cancelled;
       break;
   }
+}
+
+void leave(Codec& codec, Stop stop) {
+  codec.stop = stop;
+  std::longjmp(codec.escape, 1);
 }
 
 int64_t now_ns() {

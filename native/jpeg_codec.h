@@ -12,7 +12,9 @@
 
 namespace penstock::codec {
 
-enum class Stop : uint8_t { none, warned, failed, scans, cancelled };
+enum class Stop : uint8_t { none, warned, failed, scans, cancelled, doubt };
+
+struct EntropyScratch;
 
 // All state of one decode. Trivially destructible: longjmp may leave any of the functions that use it.
 struct Codec {
@@ -23,6 +25,7 @@ struct Codec {
   std::jmp_buf escape;
   const std::atomic<bool>* cancel;
   const uint8_t* end;  // of the encoded bytes
+  EntropyScratch* entropy;
   int max_scans;
   int rows_read;
   Stop stop;
@@ -73,6 +76,7 @@ int block_of(const jpeg_decompress_struct& info);
 
 void conclude(const Codec& codec, const Limits& limits, DecodeResult& result);
 
+[[noreturn]] void leave(Codec& codec, Stop stop);
 int64_t now_ns();
 
 }  // namespace penstock::codec

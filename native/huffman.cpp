@@ -1,0 +1,228 @@
+// Its referee is libjpeg-turbo's own decoder: native/tests/test_huffman.cpp holds the two equal.
+#include "huffman.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace penstock::codec {
+namespace {
+
+// An entry of a table, found by the next kLookBits bits. A code is followed by the bits of its value:
+//   bits 0..7   how many both are
+//   bits 8..15  how many the code has
+//   bits 16..23 64 less those of the value
+//   bits 24..30 coefficients to go on by
+//   bit 31      not a code with a value in a block: the end of the block, sixteen zeros, a longer code or none
+constexpr int32_t kSpecial = INT32_MIN;
+constexpr int kBlockSize = 64;
+constexpr int kZeros = 16;  // that the code 0xF0 stands for
+
+int32_t entry_of(int length, int symbol, bool dc) {
+  const int size = symbol & 15, run = dc ? 0 : symbol >> 4;
+  const int32_t plain = (length + size) | length << 8 | (64 - size) << 16 | (run + 1) << 24;
+  return size == 0 && !dc ? plain | kSpecial : plain;
+}
+
+// From the zigzag to rows of eight. As many again as a run may reach past the end: they are written before it is seen.
+constexpr uint8_t kOrder[kBlockSize + kZeros] = {
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13,
+    6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31,
+    39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63};
+
+struct Bits {
+  uint64_t bits;
+  int count;
+  const uint8_t* at;
+
+  // At least 56 after it: enough for two codes of up to kLookBits bits with their values.
+  void refill() {
+    uint64_t next;
+    std::memcpy(&next, at, sizeof next);
+    bits |= __builtin_bswap64(next) >> count;
+    at += (63 - count) >> 3;
+    count |= 56;
+  }
+  int32_t look(const int32_t* entries) const { return entries[bits >> (64 - kLookBits)]; }
+  void drop(int32_t entry) {
+    bits <<= entry & 63;
+    count -= entry & 63;
+  }
+  // A value's bits say how far it is from its size's lowest, or for a first bit 0, highest negative number.
+  int value(int32_t entry) const {
+    const uint64_t from = bits << (entry >> 8 & 63);
+    const uint64_t negative = ~static_cast<uint64_t>(static_cast<int64_t>(from) >> 63);
+    const uint64_t distance = (from ^ negative) >> (entry >> 16 & 63);
+    return static_cast<int>((distance ^ negative) - negative);
+  }
+};
+
+// A code longer than a look; 0: there is none.
+int32_t look_further(const HuffmanTable& table, Bits& bits, bool dc) {
+  bits.refill();
+  const uint32_t next = static_cast<uint32_t>(bits.bits >> 48);
+  for (int length = kLookBits + 1; length <= 16; ++length) {
+    if (next < table.ends[length]) {
+      const int place = table.places[length] + static_cast<int>(next >> (16 - length));
+      return entry_of(length, table.symbols[place & 255], dc);
+    }
+  }
+  return 0;
+}
+
+// One block; false: not certain.
+inline bool read_block(Bits& bits, const HuffmanScan::Block& from, int* predictors, int16_t* to) {
+  bits.refill();
+  int32_t entry = bits.look(from.dc->entries);
+  if (entry < 0) {
+    entry = look_further(*from.dc, bits, true);
+    if (entry == 0) return false;
+  }
+  if ((entry >> 16 & 127) != 64) {
+    const int predicted = predictors[from.component] + bits.value(entry);
+    if (predicted != static_cast<int16_t>(predicted)) return false;
+    predictors[from.component] = predicted;
+  }
+  bits.drop(entry);
+  to[0] = static_cast<int16_t>(predictors[from.component]);
+
+  const int32_t* entries = from.ac->entries;
+  int k = 0;
+  do {
+    bits.refill();
+    for (int twice = 0; twice < 2; ++twice) {
+      entry = bits.look(entries);
+      if (entry < 0) {
+        if (entry == kSpecial) {
+          entry = look_further(*from.ac, bits, false);
+          if (entry == 0) return false;
+        }
+        if (entry < 0) {
+          bits.drop(entry);
+          if ((entry >> 24 & 127) != kZeros) return true;
+          k += kZeros;
+          break;
+        }
+      }
+      k += entry >> 24;
+      to[kOrder[k]] = static_cast<int16_t>(bits.value(entry));
+      bits.drop(entry);
+      if (k >= kBlockSize - 1) break;
+    }
+  } while (k < kBlockSize - 1);
+  return k == kBlockSize - 1;
+}
+
+// Makes the next bytes of the segment free of stuffing, behind those still to be read.
+void fill(HuffmanScan& scan) {
+  const size_t rest = static_cast<size_t>(scan.filled - scan.at);
+  std::memmove(scan.bytes, scan.at, rest);
+  scan.at = scan.bytes;
+  uint8_t* to = scan.bytes + rest;
+  const uint8_t* const to_end = scan.bytes + kStuffedBytes;
+  while (to < to_end && !scan.ended) {
+    const size_t span = std::min(static_cast<size_t>(to_end - to), static_cast<size_t>(scan.raw_end - scan.raw));
+    const void* stuffed = span == 0 ? nullptr : std::memchr(scan.raw, 0xFF, span);
+    const size_t plain = stuffed == nullptr ? span : static_cast<size_t>(static_cast<const uint8_t*>(stuffed) - scan.raw);
+    std::memcpy(to, scan.raw, plain);
+    to += plain;
+    scan.raw += plain;
+    if (stuffed == nullptr) {
+      scan.ended = scan.raw == scan.raw_end;
+    } else if (scan.raw_end - scan.raw >= 2 && scan.raw[1] == 0) {
+      *to++ = 0xFF;
+      scan.raw += 2;
+    } else {
+      scan.ended = true;
+    }
+  }
+  scan.filled = to;
+}
+
+void begin_segment(HuffmanScan& scan) {
+  scan.bits = 0;
+  scan.bit_count = 0;
+  scan.at = scan.filled = scan.bytes;
+  scan.ended = false;
+  scan.mcus_to_restart = scan.restart_interval;
+  std::fill(scan.predictors, scan.predictors + kMostComponents, 0);
+}
+
+// Whether all but padding is read, and the segment ends in a marker; 0: it does not.
+int marker_behind(const HuffmanScan& scan) {
+  const ptrdiff_t left = (scan.filled - scan.at) * 8 + scan.bit_count;
+  if (!scan.ended || left < 0 || left > 7 || scan.raw_end - scan.raw < 2) return 0;
+  return scan.raw[1] == 0xFF ? 0 : scan.raw[1];
+}
+
+bool pass_restart(HuffmanScan& scan) {
+  // The end of the segment may be just behind what was filled in.
+  if (!scan.ended) fill(scan);
+  if (marker_behind(scan) != 0xD0 + scan.restarts) return false;
+  scan.restarts = (scan.restarts + 1) & 7;
+  scan.raw += 2;
+  begin_segment(scan);
+  return true;
+}
+
+}  // namespace
+
+bool make_table(HuffmanTable& table, const uint8_t* counts, const uint8_t* symbols, bool dc) {
+  int total = 0;
+  for (int length = 1; length <= 16; ++length) total += counts[length];
+  if (total > 256) return false;
+  if (table.made && std::memcmp(table.counts + 1, counts + 1, 16) == 0 &&
+      std::memcmp(table.symbols, symbols, static_cast<size_t>(total)) == 0) {
+    return true;
+  }
+  table.made = false;
+  std::memcpy(table.counts, counts, sizeof table.counts);
+  std::fill(table.symbols, table.symbols + 256, uint8_t{0});
+  std::memcpy(table.symbols, symbols, static_cast<size_t>(total));
+  std::fill(table.entries, table.entries + (1 << kLookBits), kSpecial);
+  int code = 0, place = 0;
+  for (int length = 1; length <= 16; ++length, code <<= 1) {
+    table.places[length] = place - code;
+    for (int i = 0; i < counts[length]; ++i, ++code, ++place) {
+      if (code >= 1 << length || (dc && symbols[place] > 15)) return false;
+      if (length > kLookBits) continue;
+      const int spread = kLookBits - length;
+      std::fill_n(table.entries + (static_cast<size_t>(code) << spread), size_t{1} << spread,
+                  entry_of(length, symbols[place], dc));
+    }
+    table.ends[length] = static_cast<uint32_t>(code) << (16 - length);
+  }
+  table.made = true;
+  return true;
+}
+
+void begin_scan(HuffmanScan& scan, const uint8_t* data, const uint8_t* end) {
+  scan.raw = data;
+  scan.raw_end = end;
+  scan.restarts = 0;
+  begin_segment(scan);
+}
+
+bool read_mcu(HuffmanScan& scan, int16_t* const* blocks) {
+  if (scan.mcus_left == 0) return false;
+  if (scan.restart_interval != 0) {
+    if (scan.mcus_to_restart == 0 && !pass_restart(scan)) return false;
+    --scan.mcus_to_restart;
+  }
+  if (!scan.ended && static_cast<size_t>(scan.filled - scan.at) < kMostMcuBytes) fill(scan);
+  Bits bits = {scan.bits, scan.bit_count, scan.at};
+  int16_t unwanted[kBlockSize];
+  for (int block = 0; block < scan.blocks_in_mcu; ++block) {
+    if (!read_block(bits, scan.blocks[block], scan.predictors, blocks == nullptr ? unwanted : blocks[block])) {
+      return false;
+    }
+  }
+  if (scan.ended && (scan.filled - bits.at) * 8 + bits.count < 0) return false;  // bits that are not there
+  scan.bits = bits.bits;
+  scan.bit_count = bits.count;
+  scan.at = bits.at;
+  if (--scan.mcus_left > 0) return true;
+  if (!scan.ended) fill(scan);
+  return marker_behind(scan) != 0;
+}
+
+}  // namespace penstock::codec
