@@ -21,7 +21,8 @@ struct HuffmanTable {
   uint8_t counts[17];   // of codes, by length: what it was made of
   uint8_t symbols[256];
   bool made;
-  int32_t entries[1 << kLookBits];  // by the next bits; see huffman.cpp
+  int32_t entries[1 << kLookBits];   // by the next bits: one code; see huffman.cpp
+  uint64_t several[1 << kLookBits];  // up to two coefficients and the end of the block (not of DC tables)
   uint32_t ends[18];                // of the longer codes of a length: the first 16 bits that are past them
   int32_t places[17];               // symbol of a longer code: symbols[places[length] + code]
 };
