@@ -1,4 +1,4 @@
-// Its referee is libjpeg-turbo's own decoder: native/tests/test_huffman.cpp holds the two equal.
+// Its referee is libjpeg-turbo's own decoder: native/tests/test_jpeg_entropy.cpp holds the two equal.
 #include "huffman.h"
 
 #include <algorithm>
@@ -46,10 +46,10 @@ uint64_t several_of(int total, int first_step, int first, int last_step, int las
 struct Order {
   uint8_t place[kBlockSize + kEndAlone];
 };
-constexpr uint8_t kZigzag[kBlockSize] = {
-    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13,
-    6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31,
-    39, 46, 53, 60, 61, 54, 47, 55, 62, 63};
+constexpr uint8_t kZigzag[kBlockSize] = {0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,
+                                         12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6,  7,  14, 21, 28,
+                                         35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
+                                         58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63};
 constexpr Order make_order() {
   Order order{};
   for (int k = 0; k < kBlockSize + kEndAlone; ++k) order.place[k] = k < kBlockSize ? kZigzag[k] : kBlockSize - 1;
@@ -66,7 +66,10 @@ struct Bits {
   void refill() {
     uint64_t next;
     std::memcpy(&next, at, sizeof next);
-    bits |= __builtin_bswap64(next) >> count;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    next = __builtin_bswap64(next);
+#endif
+    bits |= next >> count;
     at += (63 - count) >> 3;
     count |= 56;
   }
@@ -136,6 +139,7 @@ inline bool read_block(Bits& reader, const HuffmanScan::Block& from, int* predic
 
   const uint64_t* several = from.ac->several;
   constexpr int kLooks = 5;  // without a refill
+  static_assert(kLooks * kLookBits <= 56, "a refill is enough for all looks");
   for (size_t k = 0;;) {
     bits.refill();
     for (int look = 0; look < kLooks; ++look) {
@@ -181,7 +185,8 @@ void fill(HuffmanScan& scan) {
   while (to < to_end && !scan.ended) {
     const size_t span = std::min(static_cast<size_t>(to_end - to), static_cast<size_t>(scan.raw_end - scan.raw));
     const void* stuffed = span == 0 ? nullptr : std::memchr(scan.raw, 0xFF, span);
-    const size_t plain = stuffed == nullptr ? span : static_cast<size_t>(static_cast<const uint8_t*>(stuffed) - scan.raw);
+    const size_t plain =
+        stuffed == nullptr ? span : static_cast<size_t>(static_cast<const uint8_t*>(stuffed) - scan.raw);
     std::memcpy(to, scan.raw, plain);
     to += plain;
     scan.raw += plain;

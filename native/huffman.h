@@ -10,21 +10,21 @@
 
 namespace penstock::codec {
 
-constexpr int kLookBits = 10;             // of a code found by one look into a table; longer ones are rare
-constexpr int kMostBlocks = 10;           // of an MCU
-constexpr int kMostComponents = 4;        // of a scan
-constexpr size_t kStuffedBytes = 16384;   // of the scan, made free of stuffing at a time
-constexpr size_t kMostMcuBytes = 2560;    // 10 blocks of 64 codes, each of up to 31 bits with its value, and a look ahead
+constexpr int kLookBits = 10;            // of a code found by one look into a table; longer ones are rare
+constexpr int kMostBlocks = 10;          // of an MCU
+constexpr int kMostComponents = 4;       // of a scan
+constexpr size_t kStuffedBytes = 16384;  // of the scan, made free of stuffing at a time
+constexpr size_t kMostMcuBytes = 2560;  // 10 blocks of 64 codes, each of up to 31 bits with its value, and a look ahead
 
 // One table of a file, made for looking up. Kept from image to image: most files have the same few.
 struct HuffmanTable {
-  uint8_t counts[17];   // of codes, by length: what it was made of
+  uint8_t counts[17];  // of codes, by length: what it was made of
   uint8_t symbols[256];
   bool made;
   int32_t entries[1 << kLookBits];   // by the next bits: one code; see huffman.cpp
   uint64_t several[1 << kLookBits];  // up to two coefficients and the end of the block (not of DC tables)
-  uint32_t ends[18];                // of the longer codes of a length: the first 16 bits that are past them
-  int32_t places[17];               // symbol of a longer code: symbols[places[length] + code]
+  uint32_t ends[18];                 // of the longer codes of a length: the first 16 bits that are past them
+  int32_t places[17];                // symbol of a longer code: symbols[places[length] + code]
 };
 
 // `counts` [1..16] and `symbols` as in the file. Does nothing where the table is of these already; false: not a table.

@@ -1,11 +1,11 @@
 // libjpeg-turbo's errors, warnings and input as values.
 #include "jpeg_codec.h"
 
-#include "jpeg_entropy.h"
-
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+
+#include "jpeg_entropy.h"
 
 namespace penstock::codec {
 namespace {
@@ -109,6 +109,7 @@ CodecOwner::CodecOwner(Codec& codec) : codec_(codec) {
   codec.sentence[0] = '\0';
   codec.rows_read = 0;
   codec.entropy = nullptr;
+  codec.replaced = false;
 }
 
 bool open(Codec& codec, const uint8_t* data, size_t size, const Header& header, const Limits& limits,
@@ -207,6 +208,10 @@ bool skip_rows(Codec& codec, int count) {
 }
 
 bool finish(Codec& codec) {
+  if (codec.replaced && codec.entropy->scan.mcus_left != 0) {  // the library would look for a marker where none is
+    codec.stop = Stop::doubt;
+    return false;
+  }
   if (setjmp(codec.escape)) return false;
   jpeg_finish_decompress(&codec.info);
   return true;
@@ -250,6 +255,10 @@ Region part_of(const jpeg_decompress_struct& info, const Region& wanted) {
   part.width = high(wanted.left + wanted.width, mcu_width, width) - part.left;
   const bool spares = int64_t{part.height} * part.width < int64_t{height} * width / 4 * 3;
   return spares ? part : all;
+}
+
+bool needs_library(const Codec& codec) {
+  return codec.replaced && codec.stop != Stop::none && codec.stop != Stop::cancelled;
 }
 
 void conclude(const Codec& codec, const Limits& limits, DecodeResult& result) {
