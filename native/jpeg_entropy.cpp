@@ -3,7 +3,7 @@
 
 #include <dlfcn.h>
 
-#include <algorithm>
+#include <memory>
 
 #include "jpeg_encode.h"
 
@@ -132,9 +132,14 @@ Known find_out() {
   return known;
 }
 
+// Once a process. Two threads may find it out at the same time: a lock would stay locked in a child forked meanwhile.
 const Known& known() {
-  static const Known once = find_out();
-  return once;
+  static std::atomic<const Known*> once{nullptr};
+  if (const Known* found = once.load(std::memory_order_acquire)) return *found;
+  std::unique_ptr<const Known> made(new Known(find_out()));
+  const Known* found = nullptr;
+  if (once.compare_exchange_strong(found, made.get(), std::memory_order_acq_rel)) return *made.release();
+  return *found;
 }
 
 }  // namespace
