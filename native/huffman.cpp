@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace penstock::codec {
 namespace {
@@ -197,6 +198,7 @@ void fill(HuffmanScan& scan) {
       scan.raw += 2;
     } else {
       scan.ended = true;
+      while (scan.raw_end - scan.raw >= 2 && scan.raw[1] == 0xFF) ++scan.raw;  // a marker may have any number before it
     }
   }
   scan.filled = to;
@@ -215,7 +217,7 @@ void begin_segment(HuffmanScan& scan) {
 int marker_behind(const HuffmanScan& scan) {
   const ptrdiff_t left = (scan.filled - scan.at) * 8 + scan.bit_count;
   if (!scan.ended || left < 0 || left > 7 || scan.raw_end - scan.raw < 2) return 0;
-  return scan.raw[1] == 0xFF ? 0 : scan.raw[1];
+  return scan.raw[1];
 }
 
 bool pass_restart(HuffmanScan& scan) {
@@ -227,6 +229,8 @@ bool pass_restart(HuffmanScan& scan) {
   begin_segment(scan);
   return true;
 }
+
+int total_of(const uint8_t* counts) { return std::accumulate(counts + 1, counts + 17, 0); }
 
 // What several codes within the next kLookBits bits say.
 uint64_t look_at(const int32_t* entries, uint32_t next) {
@@ -256,14 +260,14 @@ uint64_t look_at(const int32_t* entries, uint32_t next) {
 
 }  // namespace
 
+bool is_made_of(const HuffmanTable& table, const uint8_t* counts, const uint8_t* symbols) {
+  return table.made && std::memcmp(table.counts + 1, counts + 1, 16) == 0 &&
+         std::memcmp(table.symbols, symbols, static_cast<size_t>(total_of(counts))) == 0;
+}
+
 bool make_table(HuffmanTable& table, const uint8_t* counts, const uint8_t* symbols, bool dc) {
-  int total = 0;
-  for (int length = 1; length <= 16; ++length) total += counts[length];
+  const int total = total_of(counts);
   if (total > 256) return false;
-  if (table.made && std::memcmp(table.counts + 1, counts + 1, 16) == 0 &&
-      std::memcmp(table.symbols, symbols, static_cast<size_t>(total)) == 0) {
-    return true;
-  }
   table.made = false;
   std::memcpy(table.counts, counts, sizeof table.counts);
   std::fill(table.symbols, table.symbols + 256, uint8_t{0});

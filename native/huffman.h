@@ -27,7 +27,9 @@ struct HuffmanTable {
   int32_t places[17];                // symbol of a longer code: symbols[places[length] + code]
 };
 
-// `counts` [1..16] and `symbols` as in the file. Does nothing where the table is of these already; false: not a table.
+// `counts` [1..16] and `symbols` as in the file.
+bool is_made_of(const HuffmanTable& table, const uint8_t* counts, const uint8_t* symbols);
+// False: they are not a table. One for AC takes as long as a kilobyte and a half of data.
 bool make_table(HuffmanTable& table, const uint8_t* counts, const uint8_t* symbols, bool dc);
 
 struct HuffmanScan {

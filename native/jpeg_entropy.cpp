@@ -14,6 +14,7 @@ static_assert(sizeof(JCOEF) == sizeof(int16_t), "blocks are filled with 16-bit c
 
 constexpr Size kTried = {56, 72};  // of the small picture: several MCUs each way
 constexpr int kTriedQuality = 96;
+constexpr size_t kLeastBytes = 4096;  // making four tables takes what reading so much gains
 
 // How libjpeg-turbo's private structure begins.
 struct EntropyDecoder {
@@ -53,14 +54,19 @@ bool plain(jpeg_decompress_struct& info) {
   return info.num_components > 1 || (first.h_samp_factor == 1 && first.v_samp_factor == 1);
 }
 
+bool have_table(HuffmanTable& table, const JHUFF_TBL& from, bool may_make, bool dc) {
+  return is_made_of(table, from.bits, from.huffval) || (may_make && make_table(table, from.bits, from.huffval, dc));
+}
+
 bool prepare(jpeg_decompress_struct& info, EntropyScratch& scratch) {
+  const bool may_make = info.src->bytes_in_buffer >= scratch.least_bytes;
   for (int c = 0; c < info.comps_in_scan; ++c) {
     const jpeg_component_info& component = *info.cur_comp_info[c];
     const JHUFF_TBL* dc = info.dc_huff_tbl_ptrs[component.dc_tbl_no];
     const JHUFF_TBL* ac = info.ac_huff_tbl_ptrs[component.ac_tbl_no];
     if (dc == nullptr || ac == nullptr) return false;
-    if (!make_table(scratch.dc[component.dc_tbl_no], dc->bits, dc->huffval, true)) return false;
-    if (!make_table(scratch.ac[component.ac_tbl_no], ac->bits, ac->huffval, false)) return false;
+    if (!have_table(scratch.dc[component.dc_tbl_no], *dc, may_make, true)) return false;
+    if (!have_table(scratch.ac[component.ac_tbl_no], *ac, may_make, false)) return false;
   }
   HuffmanScan& scan = scratch.scan;
   for (int i = 0; i < info.blocks_in_MCU; ++i) {
@@ -146,7 +152,10 @@ const Known& known() {
 
 EntropyScratch* entropy_scratch(DecodeScratch& scratch) {
   if (!scratch.own_entropy || !known().sound) return nullptr;
-  if (!scratch.entropy) scratch.entropy = std::make_shared<EntropyScratch>();
+  if (!scratch.entropy) {
+    scratch.entropy = std::make_shared<EntropyScratch>();
+    scratch.entropy->least_bytes = kLeastBytes;
+  }
   return scratch.entropy.get();
 }
 

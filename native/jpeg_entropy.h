@@ -14,6 +14,7 @@ namespace penstock::codec {
 struct EntropyScratch {
   HuffmanTable dc[NUM_HUFF_TBLS], ac[NUM_HUFF_TBLS];
   HuffmanScan scan;
+  size_t least_bytes;  // of a file that tables are made for
 };
 
 // Made by the first image; nullptr where the library has to decode alone.

@@ -58,6 +58,7 @@ bool same_coefficients(const Bytes& bytes, DecodeScratch& scratch, bool nowhere)
   codec.entropy = codec::entropy_scratch(scratch);
   CHECK(codec.entropy != nullptr);
   if (codec.entropy == nullptr) return false;
+  codec.entropy->least_bytes = 0;
   CHECK(codec::open(codec, bytes.data(), bytes.size(), header, Limits(), kNoCancel) && codec::start(codec));
   if (!codec.replaced) return false;
   codec::HuffmanScan& scan = codec.entropy->scan;
@@ -142,8 +143,31 @@ void gives_the_same_coefficients() {
   }
 }
 
+// Whether ours reads the file to its end.
+bool decodes_whole(const Bytes& bytes, DecodeScratch& scratch) {
+  Header header;
+  CHECK(header_of(bytes, header));
+  codec::Codec codec;
+  codec::CodecOwner owner(codec);
+  codec.entropy = codec::entropy_scratch(scratch);
+  CHECK(codec::open(codec, bytes.data(), bytes.size(), header, Limits(), kNoCancel) && codec::start(codec));
+  const int height = header.stored_height;
+  Bytes pixels(static_cast<size_t>(height) * static_cast<size_t>(header.stored_width) * 3);
+  return codec.replaced &&
+         codec::read_rows(codec, pixels.data(), pixels.size() / static_cast<size_t>(height), height) &&
+         codec::finish(codec);
+}
+
 void leaves_other_files_alone() {
   DecodeScratch scratch;
+  CHECK(!decodes_whole(make_jpeg(16, 16), scratch));  // too small to make tables for
+  CHECK(decodes_whole(make_jpeg(200, 200), scratch));
+  CHECK(decodes_whole(make_jpeg(16, 16), scratch));  // they are there
+  Bytes filled = make_jpeg(200, 200);
+  filled.insert(filled.end() - 2, 3, 0xFF);
+  CHECK(decodes_whole(filled, scratch));
+  filled.insert(filled.end() - 2, 0);
+  CHECK(!decodes_whole(filled, scratch));
   JpegOptions options;
   options.progressive = true;
   CHECK(!same_coefficients(make_jpeg(40, 40, options), scratch, false));
@@ -251,6 +275,8 @@ Bytes damaged(Bytes bytes) {
 void agrees_on_damaged_files() {
   DecodeScratch ours, librarys;
   librarys.own_entropy = false;
+  CHECK(codec::entropy_scratch(ours) != nullptr);
+  ours.entropy->least_bytes = 0;
   size_t clean = 0, files = 0;
   const int samplings[][2] = {{1, 1}, {2, 1}, {2, 2}, {1, 2}};
   for (int round = 0; round < 48; ++round) {
