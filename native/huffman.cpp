@@ -1,4 +1,5 @@
-// Its referee is libjpeg-turbo's own decoder: native/tests/test_jpeg_entropy.cpp holds the two equal.
+// Its referee is libjpeg-turbo's own decoder: native/tests/test_jpeg_entropy.cpp holds the two equal. The readable twin
+// is src/penstock/_reference/huffman.py.
 #include "huffman.h"
 
 #include <algorithm>
