@@ -20,7 +20,17 @@ from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
-from penstock.sources import arrays_source, blobs_source, files_source, folder_source, tar_source
+from penstock.sources import (
+    arrays_source,
+    blobs_source,
+    csv_source,
+    files_source,
+    folder_source,
+    hf_source,
+    jsonl_source,
+    parquet_source,
+    tar_source,
+)
 from penstock.targets import Targets
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
@@ -35,7 +45,7 @@ if TYPE_CHECKING:
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
-__all__ = ["Pipeline", "arrays", "blobs", "files", "folder", "tar"]
+__all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl", "parquet", "tar"]
 
 P = ParamSpec("P")
 
@@ -517,4 +527,8 @@ blobs = _line(blobs_source, "blobs", "\n>>> len(blobs({'a': b'...'}))\n1\n")
 arrays = _line(
     arrays_source, "arrays", "\n>>> import numpy as np\n>>> len(arrays([np.zeros((4, 6, 3), np.uint8)]))\n1\n"
 )
+csv = _line(csv_source, "csv", "")
+jsonl = _line(jsonl_source, "jsonl", "")
+parquet = _line(parquet_source, "parquet", "")
+hf = _line(hf_source, "hf", "")
 tar = _line(tar_source, "tar", "")

@@ -72,6 +72,8 @@ class Run:
             companions=line.companions,
             targeting=line.targeting,
         )
+        for name, count in line.source.notes.items():
+            self._delivery.notes.add(name, count)
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
