@@ -444,17 +444,26 @@ class Pipeline(Ordered, Chain):
             self.recipe.upto(upto)
         return sample(self, self._index("sample", index, key), whole("epoch", epoch, 0), upto)
 
-    def batch_at(self, step: int, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0) -> Batch:
-        """The batch that a run delivers at ``step``, bit for bit, whatever came before it; failed rows are blank.
+    def batch_at(
+        self,
+        step: int,
+        *,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        on_failure: OnFailure = "blank",
+    ) -> Batch:
+        """The batch that a run delivers at ``step``, bit for bit, whatever came before it.
 
         ``start`` is the position at which the pass began: 0, or ``state["position"]`` where a state was loaded. Raises
-        PlanError for a step that the pass does not have.
+        PlanError for a step that the pass does not have, and what ``on_failure`` says for an item that fails.
         """
         self._expect_batches("batch_at()")
         from penstock.buckets import grid_of
         from penstock.replay import batch_at
 
-        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size)
+        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure=on_failure)
         begun_at = whole("start", start, 0)
         steps = grid_of(
             self, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=begun_at
@@ -462,7 +471,7 @@ class Pipeline(Ordered, Chain):
         number = whole("step", step, 0)
         if number >= steps:
             raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
-        return batch_at(self, number, options.epoch, options.rank, options.world_size, begun_at)
+        return batch_at(self, number, options, begun_at)
 
     def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:
         """What happens to one item, by index or key: each stage's shape, dtype, range and time, or why it failed."""

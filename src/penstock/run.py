@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from penstock.buckets import Buckets, grid_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
-from penstock.errors import EngineError
+from penstock.errors import EngineError, PlanError
 from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
+from penstock.ledger import Ledger
 from penstock.options import RunOptions
 from penstock.reference import finish_batch
+from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of
 from penstock.types import Batch, LayoutName
@@ -71,9 +77,11 @@ class Run:
             ragged=None if batching is None else batching.ragged,
             companions=line.companions,
             targeting=line.targeting,
+            ledger=_ledger_of(line, options),
         )
         for name, count in line.source.notes.items():
             self._delivery.notes.add(name, count)
+        self._start = start
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
@@ -292,6 +300,7 @@ class Run:
 
     def _begin(self, now: float) -> None:
         self._started = now
+        self._delivery.resume(self._start)
         if self.options.engine != "native":
             return
         if self._engine is None:
@@ -311,7 +320,14 @@ class Run:
         else:
             request, columns = self._by_engine()
         batch = self._delivery.deliver(
-            columns, request.index, request.labels, step=step, epoch=self.options.epoch, size=self.size_at(step)
+            columns,
+            request.index,
+            request.labels,
+            step=step,
+            epoch=self.options.epoch,
+            size=self.size_at(step),
+            progress=self._grid.progress(step),
+            stand_ins=self.stand_ins(step, self._make),
         )
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
         return batch
@@ -361,26 +377,60 @@ class Run:
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
 
-    def _ticketed(self, engine: Engine, request: Request, more: bool) -> Ticketed:
+    def _make(self, request: Request) -> Columns:
+        """What stands in for items that failed: made at once, while the consumer waits."""
+        if self.options.engine == "reference":
+            return self._by_reference(request)
+        engine = self._engine
+        if engine is None or self._closed:
+            raise EngineError(_CLOSED)
+        ticketed = self._ticketed(engine, request, more=self._submitted < self._steps, urgent=True)
+        escort = Escort(self.line, request, self.options.epoch, engine)
+        self._flight.appendleft(Flying(request, ticketed, escort))  # so that whoever closes the run gives it up as well
+        results = engine.wait(ticketed)
+        if self._closed:
+            raise EngineError(_CLOSED)
+        self._flight.popleft()
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        escort.join(columns)
+        return columns
+
+    def _ticketed(self, engine: Engine, request: Request, more: bool, urgent: bool = False) -> Ticketed:
         return engine.submit(
             self._plan,
             self.line.recipe,
             request.located,
             request.draws,
             rows=request.rows,
-            capacity=self._grid.batch_size,
+            capacity=request.rows if urgent else self._grid.batch_size,
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
             timeout_s=self.options.timeout_s,
+            urgent=urgent,
         )
 
     def request_at(self, step: int) -> Request:
         """What a step of this rank needs."""
         places = self._grid.positions(step)
         real = places[places >= 0]
-        items, draws = self.line.order.draws(real, len(self.line.source), self.options.epoch)
-        return request_of(self.line.source, items, len(places), draws)
+        return self._request(real, len(places))
+
+    def _request(self, positions: npt.NDArray[np.int64], rows: int) -> Request:
+        items, draws = self.line.order.draws(positions, len(self.line.source), self.options.epoch)
+        return request_of(self.line.source, items, rows, draws)
+
+    def stand_ins(self, step: int, make: Callable[[Request], Columns]) -> Make:
+        """How items that failed in a step are replaced; ``make`` makes those that are drawn for them."""
+        places = self._grid.positions(step)
+        seed, items = self.line.order.seed, self.line.order.count(len(self.line.source))
+
+        def stand_in(rows: npt.NDArray[np.int64], attempt: int) -> tuple[Request, Columns]:
+            drawn = drawn_positions(seed, self.options.epoch, places[rows], attempt, items)
+            request = self._request(drawn, len(rows))
+            return request, make(request)
+
+        return stand_in
 
     def size_at(self, step: int) -> tuple[int, int] | None:
         """The size that all images of a step were chosen by, where a line fills buckets."""
@@ -396,3 +446,22 @@ class Run:
             self._ended = time.perf_counter()
             self._delivery.check_accounts(finished=True)
             self.close()
+
+
+def _ledger_of(line: Pipeline, options: RunOptions) -> Ledger | None:
+    if options.ledger is None:
+        return None
+
+    def fingerprint() -> str:
+        try:
+            return line.fingerprint
+        except PlanError:  # a warp by a function that has no name
+            return ""
+
+    return Ledger(
+        os.fsdecode(options.ledger),
+        fingerprint,
+        epoch=options.epoch,
+        rank=options.rank,
+        world_size=options.world_size,
+    )

@@ -168,6 +168,7 @@ class Row:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     patch: int | None = None  # side of a patch, where ``image`` is [P, D]
     grid: tuple[int, int] | None = None  # (rows, columns) of its patches
+    replaced_by: int = -1  # source index of the item that stands in for this one, which failed; -1: the row is its own
 
     def show(self) -> Image:
         """This row as a Pillow picture (L, RGB or RGBA), normalisation undone; a notebook displays it."""
@@ -207,8 +208,9 @@ class Batch:
     ``ragged="list"``, ``images`` is a list of arrays, None for a failed row. All four are None where they do not apply.
 
     With ``on_failure="replace"``, ``replaced_by`` int64 [N] is the source index of the item that stands in for a failed
-    one, -1 where a row is its own. With ``batch(n, images=M)`` a row of ``images`` is a picture: ``image_row`` int64
-    [M] says which of the batch's items it belongs to (-1: none), ``image_count`` int64 [N] how many each item has.
+    one, -1 where a row is its own; label, fields, sizes and geometry are then the stand-in's, like the pixels. With
+    ``batch(n, images=M)`` a row of ``images`` is a picture: ``image_row`` int64 [M] says which of the batch's items it
+    belongs to (-1: none), ``image_count`` int64 [N] how many each item has.
     ``companions``, ``targets`` and ``views`` hold by name what ``.companion()``, ``.targets()`` and ``.views()`` made.
     """
 
@@ -247,7 +249,9 @@ class Batch:
         if not -count <= position < count:
             raise IndexError(f"expected a row between 0 and {count - 1}, found {position}")
         i = position % count
-        failure = next((f for f in self.failures if f.index == self.index[i]), None) if not self.valid[i] else None
+        stand_in = -1 if self.replaced_by is None else int(self.replaced_by[i])
+        failed = not self.valid[i] or stand_in >= 0
+        failure = next((f for f in self.failures if f.index == self.index[i]), None) if failed else None
         return Row(
             image=self._image(i),
             label=int(self.labels[i]),
@@ -262,6 +266,7 @@ class Batch:
             statistics=self.statistics,
             patch=self.patch,
             grid=None if self.grid is None else (int(self.grid[i, 0]), int(self.grid[i, 1])),
+            replaced_by=stand_in,
         )
 
     def _image(self, i: int) -> npt.NDArray[Any]:
