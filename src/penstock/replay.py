@@ -30,6 +30,7 @@ from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.escort import Escort
 from penstock.geometry import Geometry
+from penstock.images import deliver_step
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
@@ -304,7 +305,7 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         companions=line.companions,
         targeting=line.targeting,
     )
-    return delivery.deliver(columns, request.index, request.labels, step=step, epoch=epoch, size=run.size_at(step))
+    return deliver_step(delivery, columns, request, step=step, epoch=epoch, size=run.size_at(step))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError
 from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
+from penstock.images import deliver_step, expect_policy
 from penstock.options import RunOptions
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
@@ -49,6 +50,7 @@ class Run:
         self.line = line
         self.options = options
         batching = line.batching
+        expect_policy(batching, options)
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
         self._grid = grid_of(
             line,
@@ -72,6 +74,9 @@ class Run:
             companions=line.companions,
             targeting=line.targeting,
         )
+        self._capacity = self._grid.batch_size  # rows of memory of a full batch
+        if batching is not None and batching.images is not None:
+            self._capacity = batching.images
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
@@ -308,8 +313,8 @@ class Run:
             columns = self._by_reference(request)
         else:
             request, columns = self._by_engine()
-        batch = self._delivery.deliver(
-            columns, request.index, request.labels, step=step, epoch=self.options.epoch, size=self.size_at(step)
+        batch = deliver_step(
+            self._delivery, columns, request, step=step, epoch=self.options.epoch, size=self.size_at(step)
         )
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
         return batch
@@ -366,7 +371,7 @@ class Run:
             request.located,
             request.draws,
             rows=request.rows,
-            capacity=self._grid.batch_size,
+            capacity=self._capacity,
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
@@ -378,7 +383,7 @@ class Run:
         places = self._grid.positions(step)
         real = places[places >= 0]
         items, draws = self.line.order.draws(real, len(self.line.source), self.options.epoch)
-        return request_of(self.line.source, items, len(places), draws)
+        return request_of(self.line.source, items, len(places), draws, self.line.batching)
 
     def size_at(self, step: int) -> tuple[int, int] | None:
         """The size that all images of a step were chosen by, where a line fills buckets."""
