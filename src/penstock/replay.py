@@ -30,6 +30,7 @@ from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.escort import Escort
 from penstock.geometry import Geometry
+from penstock.images import deliver_step
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
@@ -272,10 +273,10 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
         companions=line.companions,
         targeting=line.targeting,
     )
-    return delivery.deliver(
+    return deliver_step(
+        delivery,
         make(request),
-        request.index,
-        request.labels,
+        request,
         step=step,
         epoch=options.epoch,
         size=run.size_at(step),

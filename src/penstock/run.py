@@ -21,6 +21,7 @@ from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError, PlanError
 from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
+from penstock.images import deliver_step, expect_policy
 from penstock.ledger import Ledger
 from penstock.options import RunOptions
 from penstock.reference import finish_batch
@@ -64,6 +65,7 @@ class Run:
         self.line = line
         self.options = options
         batching = line.batching
+        expect_policy(batching, options)
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
         self._grid = grid_of(
             line,
@@ -91,6 +93,9 @@ class Run:
         for name, count in line.source.notes.items():
             self._delivery.notes.add(name, count)
         self._start = start
+        self._capacity = self._grid.batch_size  # rows of memory of a full batch
+        if batching is not None and batching.images is not None:
+            self._capacity = batching.images
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
@@ -389,10 +394,10 @@ class Run:
             columns = self._by_reference(request)
         else:
             request, columns = self._by_engine()
-        batch = self._delivery.deliver(
+        batch = deliver_step(
+            self._delivery,
             columns,
-            request.index,
-            request.labels,
+            request,
             step=step,
             epoch=self.options.epoch,
             size=self.size_at(step),
@@ -473,7 +478,7 @@ class Run:
             request.located,
             request.draws,
             rows=request.rows,
-            capacity=request.rows if urgent else self._grid.batch_size,
+            capacity=request.rows if urgent else self._capacity,
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
@@ -489,7 +494,7 @@ class Run:
 
     def _request(self, positions: npt.NDArray[np.int64], rows: int) -> Request:
         items, draws = self.line.order.draws(positions, len(self.line.source), self.options.epoch)
-        return request_of(self.line.source, items, rows, draws)
+        return request_of(self.line.source, items, rows, draws, self.line.batching)
 
     def stand_ins(self, step: int, make: Callable[[Request], Columns]) -> Make:
         """How items that failed in a step are replaced; ``make`` makes those that are drawn for them."""
