@@ -30,6 +30,29 @@ class Descriptor {
   int number_;
 };
 
+// The time inside system calls, told to the watch, where there is one.
+class Inside {
+ public:
+  explicit Inside(CallWatch* watch) : watch_(watch) { enter(); }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+  ~Inside() {
+    if (inside_) leave();
+  }
+  void enter() {
+    if (watch_ != nullptr) watch_->enter();
+    inside_ = watch_ != nullptr;
+  }
+  bool leave() {
+    inside_ = false;
+    return watch_ == nullptr || watch_->leave();
+  }
+
+ private:
+  CallWatch* watch_;
+  bool inside_ = false;
+};
+
 // strerror_r comes in two shapes; these take either.
 [[maybe_unused]] const char* error_text(int, const char* buffer) { return buffer; }
 [[maybe_unused]] const char* error_text(const char* text, const char*) { return text; }
@@ -141,8 +164,9 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
 }
 
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
-               Problem& problem, Holding& holding, const std::atomic<bool>& cancel) {
+               Problem& problem, Holding& holding, const std::atomic<bool>& cancel, CallWatch* watch) {
   out.set_size(0);
+  Inside inside(watch);  // until the file is closed, which may hang as well
   Descriptor file(open_to_read(path));
   if (file.number() < 0) return fail_with_error(problem, errno);
   struct stat about;
@@ -159,7 +183,9 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
   if (!whole && length > available) return fail_short(problem, length, offset, available);
 
   const uint64_t expected = whole ? available : length;
+  if (!inside.leave()) return false;
   if (!holding.take(expected, cancel)) return fail(problem, "cancelled", "expected to read, found the run over");
+  inside.enter();
   // One byte more than the file says, so that the read that meets its end needs no second buffer.
   if (!out.reserve(static_cast<size_t>(expected) + 1)) return fail_memory(problem, expected);
   uint64_t have = 0;

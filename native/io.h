@@ -38,12 +38,24 @@ class ByteBuffer {
 
 constexpr uint64_t kWholeFile = ~uint64_t{0};
 
+// Told when a thread goes into a system call that may never return, and when it is back.
+class CallWatch {
+ public:
+  virtual ~CallWatch() = default;
+  virtual void enter() = 0;
+  // False: the item was given up meanwhile and is another's; nothing of it may be touched any more.
+  virtual bool leave() = 0;
+  virtual bool given_up() const = 0;
+};
+
 // Reads [offset, offset + length) of a regular file (length kWholeFile: to its end) into `out`.
 // Never blocks on a FIFO or a device: whatever is not a regular file is refused. EINTR is retried. A range beyond
 // the end, a directory, a file larger than limits.max_file_bytes: false, with `problem` filled in. The bytes are taken
 // from `holding` before they are read; cancelled while waiting for them: false, with problem.cause "cancelled".
+// `watch` (may be nullptr) sees the system calls, but not that wait; where it has given the item up: false, and neither
+// `holding` nor `cancel` was touched since.
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
-               Problem& problem, Holding& holding, const std::atomic<bool>& cancel);
+               Problem& problem, Holding& holding, const std::atomic<bool>& cancel, CallWatch* watch = nullptr);
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
                Problem& problem);
 

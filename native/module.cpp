@@ -12,4 +12,5 @@ NB_MODULE(_native, m) {
   bind_files(m);
   bind_tars(m);
   bind_measurement(m);
+  bind_order(m);
 }

@@ -19,6 +19,7 @@ ROWS = [
     ["_native", "_reference"],
     [
         *(
+            "options",
             "sources",
             "order",
             "sniff",
@@ -31,7 +32,7 @@ ROWS = [
             "batch",
             "recipe",
         ),
-        *("presets", "cache", "write", "options", "companions", "targets"),
+        *("presets", "cache", "write", "companions", "targets"),
     ],
     ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine", "step", "escort"],
     ["deliver", "predict"],

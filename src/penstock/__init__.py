@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
-    from penstock.pipeline import Pipeline, arrays, blobs, files, folder, tar
+    from penstock.order.joining import concat, mix
+    from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -71,6 +72,8 @@ __all__ = [
     "__version__",
     "arrays",
     "blobs",
+    "concat",
+    "csv",
     "decode",
     "files",
     "folder",
@@ -78,6 +81,10 @@ __all__ = [
     "from_openclip",
     "from_timm",
     "header",
+    "hf",
+    "jsonl",
+    "mix",
+    "parquet",
     "recipe",
     "resize",
     "tar",
@@ -116,13 +123,19 @@ _HOMES = {
     "UNIT": "transform.normalize",
     "arrays": "pipeline",
     "blobs": "pipeline",
+    "concat": "order.joining",
     "decode": "functions",
+    "parquet": "pipeline",
+    "jsonl": "pipeline",
+    "hf": "pipeline",
+    "csv": "pipeline",
     "files": "pipeline",
     "folder": "pipeline",
     "from_hf": "presets",
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
+    "mix": "order.joining",
     "recipe": "recipe",
     "resize": "functions",
     "tar": "pipeline",

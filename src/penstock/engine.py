@@ -202,6 +202,7 @@ class Engine:
         self._pillow_s = 0.0
         self._pillow_items = 0
         self._closed = False
+        self.stranded = False  # too many of its threads are stuck in reads: the next run needs another engine
         _living.add(self)
 
     @property
@@ -221,15 +222,21 @@ class Engine:
         seed: int,
         epoch: int,
         more: bool,
+        timeout_s: float | None = None,
+        urgent: bool = False,
     ) -> Ticketed:
         """Reserves the tickets of one batch: what was ``located`` fills the first of its ``rows``.
 
         ``plan`` is the ``recipe``'s; ``indices`` (int64, one a ticket) key the random draws. ``capacity`` rows are what
-        a full batch has: every batch takes memory of that size, so that it is recycled.
+        a full batch has: every batch takes memory of that size, so that it is recycled. A read that takes longer than
+        ``timeout_s`` fails its item, and its thread is replaced. ``urgent``: taken before what was submitted already.
         """
         job = _native.new_job(plan, indices, seed, epoch, rows)
         fill(job, located, np.arange(len(indices), dtype=np.int64))
         job.capacity = capacity
+        job.urgent = urgent
+        if timeout_s is not None:
+            job.read_timeout_ns = round(timeout_s * 1e9)
         notes: dict[int, tuple[str, ...]] = {}
         with self._lock:
             self._asked[id(job)] = Asked(recipe, seed, epoch, indices, notes)
@@ -253,6 +260,12 @@ class Engine:
         while (state := self._pool.wait(ticketed.job)) != "done":
             if state == "closed":
                 raise EngineError("The engine was closed while a batch was awaited; start a new run.")
+            if state == "stranded":
+                self.stranded = True
+                raise EngineError(
+                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than may "
+                    "be left behind (64), or no further thread to be had; look at the storage, then start a new run."
+                )
             self._start_party()
         with self._lock:
             self._asked.pop(id(ticketed.job), None)
@@ -301,7 +314,7 @@ class Engine:
         left_ms = max(_WAKE_UP_MS, int((deadline - time.monotonic()) * 1000))
         for path in self._pool.close(left_ms):
             logger.warning(
-                "read of %r: a thread was still in a system call a second after the run had ended; it was left behind.",
+                "read of %r: a thread was still in a system call when the run had ended; it was left behind.",
                 os.fsdecode(path),
             )
         if self._beside is not None:

@@ -17,6 +17,8 @@ __all__ = ["RunOptions"]
 
 _NO_MAXIMUM = (1 << 63) - 1  # what int64 holds
 
+_LEAST_TIMEOUT_S, _MOST_TIMEOUT_S = 0.001, 1e6
+
 _WORDS = {
     "engine": ("native", "reference"),
     "on_failure": ("raise", "skip", "blank", "replace"),
@@ -28,10 +30,13 @@ _WORDS = {
 class RunOptions:
     """Which pass over a line, and how; nothing here changes a pixel.
 
-    ``epoch`` numbers the pass; ``rank`` of ``world_size`` takes its share of every step. ``threads`` None: the usable
+    ``epoch`` numbers the pass; ``rank`` of ``world_size`` takes its share of every step; ``equal_batches`` gives every
+    rank as many batches of as many rows, with blank rows where the items do not suffice. ``threads`` None: the usable
     cores. ``prefetch`` batches may be in flight. ``max_memory`` bounds encoded bytes and decoder working memory in
     flight; the memory of the batches (``prefetch`` + 2) and Pillow's own come on top. ``max_failures`` is a count, or a
-    Fraction of the items. ``ledger`` is a file that gets one JSON line a failure. Raises PlanError by name.
+    Fraction of the items. ``ledger`` is a file that gets one JSON line a failure; ``{rank}`` in its name becomes the
+    rank, so that each has its own. A read that takes longer than ``timeout_s`` seconds is given up and fails its item;
+    the reference engine, which has no threads of its own, waits for as long as it takes. Raises PlanError by name.
 
     >>> from fractions import Fraction
     >>> RunOptions(epoch=3, max_failures=Fraction(1, 100)).prefetch
@@ -51,6 +56,7 @@ class RunOptions:
     ledger: str | os.PathLike[str] | None = None
     timeout_s: float | None = None
     equal_batches: bool = False
+    ranks_from: str = ""  # who said which rank this is, for people
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -69,13 +75,25 @@ class RunOptions:
             if value not in words:
                 options = ", ".join(repr(word) for word in words)
                 raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
+        if not isinstance(self.equal_batches, bool):
+            raise PlanError(
+                f"equal_batches={self.equal_batches!r}: expected True or False, found {self.equal_batches!r}."
+            )
+        if self.equal_batches and self.on_failure == "skip":
+            raise PlanError(
+                "equal_batches=True: expected on_failure='raise', 'blank' or 'replace', found 'skip', which makes "
+                "batches shorter on the rank whose items fail."
+            )
         if self.max_failures is not None:
             self._check_max_failures()
+        if self.timeout_s is not None:
+            set_(self, "timeout_s", _seconds(self.timeout_s))
         if self.ledger is not None:
             try:
-                set_(self, "ledger", os.fspath(self.ledger))
+                path = os.fspath(self.ledger)
             except TypeError:
                 raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
+            set_(self, "ledger", os.fsdecode(path).replace("{rank}", str(self.rank)))
             _check_ledger(os.fspath(self.ledger))
 
     def _check_max_failures(self) -> None:
@@ -88,6 +106,19 @@ class RunOptions:
             raise PlanError(
                 f"max_failures={self.max_failures!r}: expected a Fraction from 0 to 1, found {self.max_failures}."
             )
+
+
+def _seconds(value: Any) -> float:
+    """A time to wait: finite, and long enough to be told from none."""
+    try:
+        seconds = None if isinstance(value, (bool, str, bytes)) else float(value)
+    except (TypeError, ValueError):
+        seconds = None
+    if seconds is None or not _LEAST_TIMEOUT_S <= seconds <= _MOST_TIMEOUT_S:
+        raise PlanError(
+            f"timeout_s={value!r}: expected seconds from {_LEAST_TIMEOUT_S:g} to {_MOST_TIMEOUT_S:g}, found {value!r}."
+        )
+    return seconds
 
 
 def _check_ledger(path: str | bytes) -> None:

@@ -16,9 +16,21 @@ from penstock.errors import ItemError, PlanError
 from penstock.geometry import FrameName
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
+from penstock.order.chain import Ordered
+from penstock.order.ranks import ranks_of
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
-from penstock.sources import arrays_source, blobs_source, files_source, folder_source, tar_source
+from penstock.sources import (
+    arrays_source,
+    blobs_source,
+    csv_source,
+    files_source,
+    folder_source,
+    hf_source,
+    jsonl_source,
+    parquet_source,
+    tar_source,
+)
 from penstock.targets import Targets
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
@@ -33,13 +45,13 @@ if TYPE_CHECKING:
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
-__all__ = ["Pipeline", "arrays", "blobs", "files", "folder", "tar"]
+__all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl", "parquet", "tar"]
 
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Chain):
+class Pipeline(Ordered, Chain):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -74,21 +86,6 @@ class Pipeline(Chain):
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
         return replace(self, recipe=recipe)
-
-    def seed(self, value: int) -> Self:
-        """The one seed of the order and of every random step; a whole number from 0 to 2**64 - 1, default 0."""
-        number = whole("seed", value, 0, (1 << 64) - 1)
-        self._before_batch(f"seed({number})")
-        if self._seeded:
-            raise PlanError(f"seed({number}): expected one seed, found a second one after seed({self.order.seed}).")
-        return replace(self, order=replace(self.order, seed=number), _seeded=True)
-
-    def shuffle(self) -> Self:
-        """A full permutation of the items, another one each epoch, from the seed."""
-        self._before_batch("shuffle()")
-        if self.order.shuffle:
-            raise PlanError("shuffle(): expected one shuffle, found a second one; leave it out.")
-        return replace(self, order=replace(self.order, shuffle=True))
 
     def apply(self, recipe: Recipe) -> Self:
         """The steps of a recipe, added in order; raises PlanError where one cannot follow."""
@@ -209,6 +206,10 @@ class Pipeline(Chain):
             raise PlanError("select(): expected one select, found a second one; leave it out.")
         return replace(self, selection=selection)
 
+    def _work(self) -> tuple[object, ...]:
+        """What becomes of each item, wherever it comes from."""
+        return self.recipe, self.companions, self.targeting
+
     # -- what it is --------------------------------------------------------------------------------------------------
 
     @property
@@ -233,8 +234,8 @@ class Pipeline(Chain):
 
     @property
     def random(self) -> bool:
-        """True when a pass depends on the seed and the epoch: a shuffle, or a random step."""
-        return self.order.shuffle or self.recipe.random
+        """True when a pass depends on the seed and the epoch: a random order, or a random step."""
+        return self.order.random or self.recipe.random
 
     @property
     def spec(self) -> Spec:
@@ -252,22 +253,18 @@ class Pipeline(Chain):
 
         from penstock._reference.resample import installed_order
 
-        order = f"seed={self.order.seed} shuffle={self.order.shuffle}"
-
         # Pillow 13 changed the order of its passes, and with it the last bit of some pixels.
         beside = tuple(companion.arguments() for companion in self.companions)
         if self.targeting is not None:
             beside = (*beside, self.targeting.arguments())
+        order = self.order.fingerprint()
         parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def stages(self) -> list[Stage]:
         """One row a stage: word, arguments, what flows out of it."""
         rows = [Stage("source", self.source.describe(), self._input)]
-        if self.order.shuffle:
-            rows.append(Stage("shuffle", f"seed={self.order.seed}, anew each epoch", self._input))
-        elif self._seeded:
-            rows.append(Stage("seed", str(self.order.seed), self._input))
+        rows.extend(Stage(word, arguments, self._input) for word, arguments in self.order.rows(self._seeded))
         rows.extend(self.recipe.stages(self._input))
         image = self._image_spec()
         rows.extend(Stage("companion", companion.arguments(), companion.spec(image)) for companion in self.companions)
@@ -309,7 +306,7 @@ class Pipeline(Chain):
         return f"<table>{rows}</table>{notes}"
 
     def __len__(self) -> int:
-        items = len(self.source)
+        items = self.items
         if self.batching is None:
             return items
         if self.batching.ragged != "bucket":
@@ -328,8 +325,8 @@ class Pipeline(Chain):
         self,
         *,
         epoch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         threads: int | None = None,
         prefetch: int = 2,
         max_memory: int | None = None,
@@ -343,17 +340,21 @@ class Pipeline(Chain):
     ) -> Run:
         """One pass, as a ``with`` block to iterate over; the arguments are those of RunOptions. Starts nothing yet.
 
+        ``rank`` and ``world_size``: where neither is given, those of torch.distributed or JAX if that is set up, else
+        of the environment (``RANK``, ``WORLD_SIZE``), else 0 of 1.
         Hands over batches, or rows where the line has no :meth:`batch`. Raises PlanError for options that cannot be.
         """
         self._expect_images("run()")
+        ranks = ranks_of(rank, world_size)
         from penstock.run import Run
 
         return Run(
             self,
             RunOptions(
                 epoch=epoch,
-                rank=rank,
-                world_size=world_size,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                ranks_from=ranks.origin,
                 threads=threads,
                 prefetch=prefetch,
                 max_memory=max_memory,
@@ -372,8 +373,8 @@ class Pipeline(Chain):
         self,
         *,
         epoch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         threads: int | None = None,
         prefetch: int = 2,
         max_memory: int | None = None,
@@ -385,19 +386,21 @@ class Pipeline(Chain):
         timeout_s: float | None = None,
         equal_batches: bool = False,
     ) -> Loader:
-        """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments are those of RunOptions.
+        """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments of :meth:`run`.
 
         Raises PlanError for options that cannot be, and for a line without :meth:`batch`.
         """
         self._expect_images("loader()")
+        ranks = ranks_of(rank, world_size)
         from penstock.loader import Loader
 
         return Loader(
             self,
             RunOptions(
                 epoch=epoch,
-                rank=rank,
-                world_size=world_size,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                ranks_from=ranks.origin,
                 threads=threads,
                 prefetch=prefetch,
                 max_memory=max_memory,
@@ -414,7 +417,7 @@ class Pipeline(Chain):
     def __iter__(self) -> Iterator[Any]:
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
-            words = ["shuffle"] if self.order.shuffle else []
+            words = [step.word for step in self.order.steps if step.random]
             words += [verb.name for verb in self.recipe.verbs if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
@@ -524,4 +527,8 @@ blobs = _line(blobs_source, "blobs", "\n>>> len(blobs({'a': b'...'}))\n1\n")
 arrays = _line(
     arrays_source, "arrays", "\n>>> import numpy as np\n>>> len(arrays([np.zeros((4, 6, 3), np.uint8)]))\n1\n"
 )
+csv = _line(csv_source, "csv", "")
+jsonl = _line(jsonl_source, "jsonl", "")
+parquet = _line(parquet_source, "parquet", "")
+hf = _line(hf_source, "hf", "")
 tar = _line(tar_source, "tar", "")

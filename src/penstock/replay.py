@@ -273,9 +273,9 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
     damages: list[tuple[int, str]] = []
     ragged: list[npt.NDArray[Any] | None] = [None] * rows
     images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
-    for row, index in enumerate(request.draws.tolist()):
+    for row, drawn in enumerate(request.draws.tolist()):
         try:
-            made = _make(plan, line.recipe, read_located(request.located, row), line.order.seed, epoch, index)
+            made = _make(plan, line.recipe, read_located(request.located, row), line.order.seed, epoch, drawn)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED

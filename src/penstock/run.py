@@ -10,9 +10,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from penstock.buckets import Buckets, grid_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
@@ -20,7 +17,6 @@ from penstock.errors import EngineError
 from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
 from penstock.options import RunOptions
-from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of
@@ -54,14 +50,21 @@ class Run:
         self.options = options
         batching = line.batching
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
-        self._grid = grid_of(line, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=start)
+        self._grid = grid_of(
+            line,
+            epoch=options.epoch,
+            rank=options.rank,
+            world_size=options.world_size,
+            start=start,
+            equal=options.equal_batches,
+        )
         self._steps = self._grid.steps
         self.threads = options.threads or default_threads()
         self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
         self._delivery = Delivery(
             source=line.source,
             options=options,
-            items=_items_of(self._grid),
+            items=self._grid.mine,
             layout=self._layout,
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
@@ -251,9 +254,10 @@ class Run:
     def __str__(self) -> str:
         state = "closed" if self._closed else ("open" if self._started else "not started")
         options = self.options
+        origin = f" ({options.ranks_from})" if options.ranks_from else ""
         return (
             f"Run {state}: step {self._next_step} of {self._steps}, epoch {options.epoch}, rank {options.rank} of "
-            f"{options.world_size}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
+            f"{options.world_size}{origin}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
             f"prefetch {options.prefetch}, "
             f"engine {options.engine}; {self.clean} clean, {len(self.damaged)} damaged, {len(self.failures)} failed"
         )
@@ -368,18 +372,15 @@ class Run:
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
+            timeout_s=self.options.timeout_s,
         )
 
     def request_at(self, step: int) -> Request:
         """What a step of this rank needs."""
-        items, rows = self.items_at(step)
-        return request_of(self.line.source, items, rows)
-
-    def items_at(self, step: int) -> tuple[npt.NDArray[np.int64], int]:
-        """Source indices of a step's items, and how many rows its batch has; the rest of them are blank."""
         places = self._grid.positions(step)
         real = places[places >= 0]
-        return self.line.order.indices(real, len(self.line.source), self.options.epoch), len(places)
+        items, draws = self.line.order.draws(real, len(self.line.source), self.options.epoch)
+        return request_of(self.line.source, items, len(places), draws)
 
     def size_at(self, step: int) -> tuple[int, int] | None:
         """The size that all images of a step were chosen by, where a line fills buckets."""
@@ -395,13 +396,3 @@ class Run:
             self._ended = time.perf_counter()
             self._delivery.check_accounts(finished=True)
             self.close()
-
-
-def _items_of(grid: Grid | Buckets) -> int:
-    """Items that this rank will reach when its run ends by itself."""
-    if isinstance(grid, Buckets):
-        return grid.items
-    if grid.steps == 0:
-        return 0
-    full = (grid.steps - 1) * grid.batch_size
-    return full + int(np.count_nonzero(grid.positions(grid.steps - 1) >= 0))
