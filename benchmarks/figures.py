@@ -11,6 +11,7 @@ import data
 import imports
 from figure import ANEW, LIMIT, NATIVE, PILLOW, PILLOW_THREADS, Figure, Setup, Table, entrant, repeated, table
 from figures_of_order import order
+from figures_of_shards import tar
 from figures_of_verbs import augment, clip, crop_flip, formats, patches, roundtrip
 
 from penstock.bench.interleave import Result, interleave
@@ -230,6 +231,7 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Figure | Table]]] = {
     "patches": patches,
     "augment": augment,
     "clip": clip,
+    "tar": tar,
     "spin": spin,
     "memory": memory,
     "item": item,
