@@ -204,4 +204,51 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
   return true;
 }
 
+OpenFile::~OpenFile() {
+  if (number_ >= 0) ::close(number_);
+}
+
+bool OpenFile::open(const char* path, Problem& problem) {
+  number_ = open_to_read(path);
+  if (number_ < 0) return fail_with_error(problem, errno);
+  struct stat about;
+  if (::fstat(number_, &about) != 0) return fail_with_error(problem, errno);
+  if (!S_ISREG(about.st_mode)) {
+    return fail(problem, "not a regular file", std::string("expected a regular file, found ") + kind_of(about.st_mode));
+  }
+  constexpr int64_t kSecond = 1000000000;
+  size_ = about.st_size;
+#ifdef __APPLE__
+  mtime_ns_ = about.st_mtimespec.tv_sec * kSecond + about.st_mtimespec.tv_nsec;
+  ctime_ns_ = about.st_ctimespec.tv_sec * kSecond + about.st_ctimespec.tv_nsec;
+#else
+  mtime_ns_ = about.st_mtim.tv_sec * kSecond + about.st_mtim.tv_nsec;
+  ctime_ns_ = about.st_ctim.tv_sec * kSecond + about.st_ctim.tv_nsec;
+#endif
+  return true;
+}
+
+bool OpenFile::read(int64_t offset, size_t count, uint8_t* into, int& error) const {
+  size_t have = 0;
+  while (have < count) {
+    const ssize_t got = read_some(number_, into + have, count - have, static_cast<uint64_t>(offset) + have);
+    if (got <= 0) {
+      error = got < 0 ? errno : EIO;
+      return false;
+    }
+    have += static_cast<size_t>(got);
+  }
+  return true;
+}
+
+int64_t OpenFile::next_data(int64_t from) const {
+#ifdef SEEK_DATA
+  const off_t found = ::lseek(number_, static_cast<off_t>(from), SEEK_DATA);
+  if (found >= 0) return std::min(static_cast<int64_t>(found), size_);
+  return errno == ENXIO ? size_ : from;
+#else
+  return from;
+#endif
+}
+
 }  // namespace penstock

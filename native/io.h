@@ -59,4 +59,25 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
                Problem& problem);
 
+// A regular file that stays open, for reads at any place.
+class OpenFile {
+ public:
+  OpenFile() = default;
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  ~OpenFile();
+  bool open(const char* path, Problem& problem);  // false, as read_file; once
+  int64_t size() const { return size_; }          // as of open(), and so are the times
+  int64_t mtime_ns() const { return mtime_ns_; }
+  int64_t ctime_ns() const { return ctime_ns_; }
+  // Exactly `count` bytes; false with the error's number, or EIO where there are fewer.
+  bool read(int64_t offset, size_t count, uint8_t* into, int& error) const;
+  // The first offset from `from` on that is not in a hole, at most size(); `from` where nobody can tell.
+  int64_t next_data(int64_t from) const;
+
+ private:
+  int number_ = -1;
+  int64_t size_ = 0, mtime_ns_ = 0, ctime_ns_ = 0;
+};
+
 }  // namespace penstock

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import penstock as ps
@@ -54,10 +55,8 @@ def test_positions_say_where_in_the_epoch(tmp_path: Path) -> None:
     ledger = tmp_path / "failures.jsonl"
     with line().run(on_failure="replace", ledger=ledger) as run:
         list(run)
-    order = line().order
-    assert [order.position(entry["index"], COUNT, 0) for entry in entries(ledger)] == [
-        entry["position"] for entry in entries(ledger)
-    ]
+    positions = np.array([entry["position"] for entry in entries(ledger)])
+    assert line().order.indices(positions, COUNT, 0).tolist() == [entry["index"] for entry in entries(ledger)]
     assert [entry["key"] for entry in entries(ledger)] == [failure.key for failure in run.failures]
 
 

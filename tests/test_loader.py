@@ -108,7 +108,7 @@ def test_a_pass_left_early_frees_the_pool_for_the_next() -> None:
         in_flight = list(left._flight)  # seconds of work
         loader.load_state_dict(loader.state_dict())
         # What nobody wants any more was given up, not finished.
-        assert len(in_flight) == 40 and all(ticketed.job.done for _, ticketed in in_flight)
+        assert len(in_flight) == 40 and all(flying.ticketed.job.done for flying in in_flight)
         assert loader._engine is not None and loader._engine.times()[6] < 60
 
 

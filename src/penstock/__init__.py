@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
-    from penstock.pipeline import Pipeline, arrays, blobs, files, folder
+    from penstock.order.joining import concat, mix
+    from penstock.pipeline import Pipeline, arrays, blobs, files, folder, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -71,6 +72,7 @@ __all__ = [
     "__version__",
     "arrays",
     "blobs",
+    "concat",
     "decode",
     "files",
     "folder",
@@ -78,8 +80,10 @@ __all__ = [
     "from_openclip",
     "from_timm",
     "header",
+    "mix",
     "recipe",
     "resize",
+    "tar",
 ]
 
 # Where each name lives: imported when it is first asked for, so that `import penstock` alone costs next to nothing.
@@ -115,6 +119,7 @@ _HOMES = {
     "UNIT": "transform.normalize",
     "arrays": "pipeline",
     "blobs": "pipeline",
+    "concat": "order.joining",
     "decode": "functions",
     "files": "pipeline",
     "folder": "pipeline",
@@ -122,8 +127,10 @@ _HOMES = {
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
+    "mix": "order.joining",
     "recipe": "recipe",
     "resize": "functions",
+    "tar": "pipeline",
 }
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from penstock.companions import Companion, stacked
 from penstock.errors import EngineError, ItemError, TooManyFailuresError
 from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
@@ -20,6 +21,7 @@ from penstock.patches import PatchColumns, patch_columns
 from penstock.ragged import aligned_empty, padded, sizes_of
 from penstock.sources.source import Source
 from penstock.stand_ins import Make, fill_in
+from penstock.targets import TargetError, Targets, looked_up
 from penstock.types import (
     Batch,
     Damage,
@@ -32,6 +34,9 @@ from penstock.types import (
     named,
     numpy_dtype,
 )
+
+if TYPE_CHECKING:
+    from penstock.step import Request
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
 NOTE_BITS = {
@@ -137,6 +142,7 @@ class Columns:
     notes: dict[int, tuple[str, ...]]  # by row
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
+    companions: dict[str, list[npt.NDArray[Any] | None]] = field(default_factory=dict)  # by name, one a row
 
     @classmethod
     def from_native(
@@ -199,6 +205,8 @@ class Delivery:
     spec: Spec  # what the recipe hands to the batch
     ragged: RaggedName | None = None
     ledger: Ledger | None = None
+    companions: tuple[Companion, ...] = ()
+    targeting: Targets | None = None
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
     notes: Notes = field(default_factory=Notes)
@@ -233,6 +241,8 @@ class Delivery:
         """
         if size is not None:
             self._expect_size(columns, size)
+        fields = Fields(self.source, index)
+        targets = self._read_targets(columns, fields)
         failures = self._count(columns, index, progress)
         if failures and self.options.on_failure == "raise":
             error = ItemError(failures[0].message)
@@ -242,6 +252,9 @@ class Delivery:
         replaced_by = None
         if self.options.on_failure == "replace":
             replaced_by, labels = self._replace(columns, index, labels, size, stand_ins)
+            if (replaced_by >= 0).any():
+                fields = Fields(self.source, np.where(replaced_by >= 0, replaced_by, index))
+                targets = self._read_targets(columns, fields)
         made = columns.outcome <= DAMAGED
         valid = made & (index >= 0)
         damaged = columns.outcome == DAMAGED
@@ -256,15 +269,25 @@ class Delivery:
             columns.stored = columns.stored[keep]
             columns.orientation = columns.orientation[keep]
             columns.sizes = columns.sizes[keep]
+            for name, rows in columns.companions.items():
+                columns.companions[name] = [rows[row] for row in keep.tolist()]
+            targets = {name: [rows[row] for row in keep.tolist()] for name, rows in targets.items()}
+            fields = Fields(self.source, index)
         elif failures:
             labels = np.where(valid, labels, -1)
-        shown = index if replaced_by is None else np.where(replaced_by >= 0, replaced_by, index)
         patches = self._patches(columns, valid)
         sizes = None
         if isinstance(images, list) and self.ragged is not None:
             sizes = sizes_of(images, self.layout)
             if self.ragged != "list":
                 images = padded(images, self.layout, self.spec.channels, numpy_dtype(self.spec.dtype), size)
+        geometry = Geometry(
+            columns.geometry,
+            columns.stored,
+            columns.orientation,
+            self._failed_in(failures, np.where(valid, -1, index)),
+            self._model_sizes(columns, images),
+        )
         return Batch(
             images=images,  # pyright: ignore[reportArgumentType]  # a list where each image has its own size
             labels=labels,
@@ -272,14 +295,8 @@ class Delivery:
             index=index,
             valid=valid,
             damaged=damaged,
-            geometry=Geometry(
-                columns.geometry,
-                columns.stored,
-                columns.orientation,
-                self._failed_in(failures, np.where(valid, -1, index)),
-                self._model_sizes(columns, images),
-            ),
-            fields=Fields(self.source, shown),
+            geometry=geometry,
+            fields=fields,
             failures=tuple(failures),
             step=step,
             epoch=epoch,
@@ -291,6 +308,8 @@ class Delivery:
             grid=patches and patches.grid,
             patch=self.spec.patch,
             replaced_by=replaced_by,
+            companions=self._companions(columns, valid),
+            targets=self._moved(targets, geometry, valid),
             _blank=self._blank() if isinstance(images, list) else None,
         )
 
@@ -311,14 +330,58 @@ class Delivery:
             replaced_by[failed], labels[failed] = fill_in(columns, failed, stand_ins, partial(self._judge, size=size))
         return replaced_by, labels
 
-    def _judge(self, columns: Columns, size: tuple[int, int] | None) -> npt.NDArray[np.bool_]:
+    def _judge(self, request: Request, columns: Columns, size: tuple[int, int] | None) -> npt.NDArray[np.bool_]:
         """Which stand-ins the batch can take: the rest fail as its own items would."""
         if size is not None:
             self._expect_size(columns, size)
         if self.options.on_damage == "fail":
             columns.outcome[columns.outcome == DAMAGED] = FAILED
+        self._read_targets(columns, Fields(self.source, request.index))
         made: npt.NDArray[np.bool_] = columns.outcome <= DAMAGED
         return made
+
+    def _companions(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        """The companions of a batch by name: one array each, or a list where rows differ in size."""
+        size = None if self.spec.ragged else (self.spec.height or 0, self.spec.width or 0)
+        stacks = {}
+        for companion in self.companions:
+            rows = columns.companions.get(companion.name) or []
+            rows = [*rows, *[None] * (len(valid) - len(rows))]
+            made = [row if kept else None for row, kept in zip(rows, valid.tolist(), strict=True)]
+            stacks[companion.name] = stacked(companion, made, size, self.spec.channels)
+        return stacks
+
+    def _read_targets(self, columns: Columns, fields: Fields) -> dict[str, list[Any]]:
+        """Boxes, points and polygons as numbers; a row whose field holds something else fails."""
+        found: dict[str, list[Any]] = {}
+        if self.targeting is None:
+            return found
+        for kind, name in self.targeting.named():
+            rows: list[Any] = [None] * len(columns.outcome)
+            for row in np.flatnonzero(columns.outcome <= DAMAGED).tolist():
+                try:
+                    rows[row] = self.targeting.read(kind, name, looked_up(fields, name, row))
+                    continue
+                except TargetError as error:
+                    problem = str(error)
+                except (KeyError, IndexError, TypeError) as error:
+                    problem = f"targets: expected {kind} in the field {name!r}, found none ({error!r})"
+                fail(columns, row, "deliver", "no target", problem)
+            found[kind] = rows
+        return found
+
+    def _moved(
+        self, targets: dict[str, list[Any]], geometry: Geometry, valid: npt.NDArray[np.bool_]
+    ) -> dict[str, list[Any]]:
+        if self.targeting is None:
+            return {}
+        return {
+            kind: [
+                self.targeting.moved(kind, value, geometry, row) if valid[row] else self.targeting.empty(kind)
+                for row, value in enumerate(rows)
+            ]
+            for kind, rows in targets.items()
+        }
 
     def _blank(self) -> npt.NDArray[Any]:
         """What stands for an image that was not made, where each has its own size: one without a pixel."""
@@ -347,10 +410,7 @@ class Delivery:
                 continue
             said = "no size" if size == (0, 0) else f"H={size[0]} W={size[1]}"
             text = f"expected the size that its header led to, {said}, found H={found[row, 0]} W={found[row, 1]}"
-            columns.problems.append((row, "batch", "size changed", text))
-            columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
-            columns.outcome[row] = FAILED
-            columns.images[row] = None
+            fail(columns, row, "batch", "size changed", text)
 
     def _patches(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> PatchColumns | None:
         spec = self.spec
@@ -427,6 +487,14 @@ def _compact(images: Any, keep: npt.NDArray[np.int64]) -> Any:
         if target != origin:
             images[target] = images[origin]
     return images[: len(keep)]
+
+
+def fail(columns: Columns, row: int, stage: StageName, cause: str, message: str) -> None:
+    """Fails a row whose image was made."""
+    columns.problems.append((row, stage, cause, message))
+    columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
+    columns.outcome[row] = FAILED
+    _blank(columns.images, row)
 
 
 def _blank(images: Any, row: int) -> None:

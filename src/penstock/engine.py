@@ -15,9 +15,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,8 @@ from penstock.recipe import Recipe
 from penstock.sources.source import Locations
 from penstock.transform.verb import StepError
 from penstock.types import LayoutName, StageName, numpy_dtype
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger("penstock")
 
@@ -146,6 +150,44 @@ class Asked:
         return self.recipe.matrices(height, width, seed=self.seed, epoch=self.epoch, index=int(self.index[row]))
 
 
+class Beside:
+    """Python threads for work beside the pool: they end with the engine, and never keep the process from ending."""
+
+    def __init__(self, threads: int) -> None:
+        self._waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=_work_beside, args=(self._waiting,), name=f"penstock-beside-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def begin(self, work: Callable[..., Answer], *args: Any, **options: Any) -> Future[Answer]:
+        """A call that one of the threads makes; the future holds its answer or what it raised."""
+        future: Future[Answer] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(work(*args, **options))
+            except BaseException as error:  # whoever waits for the answer gets it
+                future.set_exception(error)
+
+        self._waiting.put(call)
+        return future
+
+    def close(self) -> None:
+        """Lets the threads end after the call they are in."""
+        for _ in self._threads:
+            self._waiting.put(None)
+
+
+def _work_beside(waiting: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (call := waiting.get()) is not None:
+        call()
+
+
 class Engine:
     """A pool of native threads and its Python party, held across epochs; one consumer at a time."""
 
@@ -154,6 +196,7 @@ class Engine:
         self._pid = os.getpid()
         self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 2)
         self._party: list[threading.Thread] = []
+        self._beside: Beside | None = None
         self._asked: dict[int, Asked] = {}  # by job
         self._lock = threading.Lock()
         self._pillow_s = 0.0
@@ -246,6 +289,12 @@ class Engine:
                 for ticketed in flight:
                     self._asked.pop(id(ticketed.job), None)
 
+    def beside(self, work: Callable[..., Answer], *args: Any, **options: Any) -> Future[Answer]:
+        """Begins a call in one of the engine's Python threads, which start with the first one."""
+        if self._beside is None:
+            self._beside = Beside(self.threads)
+        return self._beside.begin(work, *args, **options)
+
     def times(self) -> tuple[int, int, int, int, int, int, int]:
         """Nanoseconds of read, decode, transform, batch, starved, blocked; items: totals since the engine began."""
         return self._pool.times()
@@ -270,6 +319,8 @@ class Engine:
                 "read of %r: a thread was still in a system call when the run had ended; it was left behind.",
                 os.fsdecode(path),
             )
+        if self._beside is not None:
+            self._beside.close()
         for thread in self._party:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))

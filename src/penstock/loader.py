@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from penstock.buckets import grid_of
 from penstock.engine import Engine, default_threads
 from penstock.errors import PlanError
 from penstock.options import RunOptions, whole
@@ -37,7 +38,15 @@ class Loader:
         self._start = 0
 
     def __len__(self) -> int:
-        return Run(self.line, replace(self.options, epoch=self.epoch), start=self._start)._steps
+        options = self.options
+        return grid_of(
+            self.line,
+            epoch=self.epoch,
+            rank=options.rank,
+            world_size=options.world_size,
+            start=self._start,
+            equal=options.equal_batches,
+        ).steps
 
     def __iter__(self) -> Iterator[Any]:
         """The next epoch's batches; a pass still open ends here."""
@@ -87,7 +96,7 @@ class Loader:
         return {
             "version": 1,
             "fingerprint": self._fingerprint(),
-            "items": len(self.line.source),
+            "items": self.line.items,
             "epoch": self.epoch,
             "position": self._start if self._run is None else self._run.position,
             **self._bucket(),
@@ -104,10 +113,10 @@ class Loader:
             raise PlanError(f"load_state_dict: expected what state_dict() gave, found {type(state).__name__}.")
         if state.get("version") != 1:
             raise PlanError(f"load_state_dict: expected a state of version 1, found {state.get('version')!r}.")
-        if state.get("items") != len(self.line.source):
+        if state.get("items") != self.line.items:
             raise PlanError(
                 f"load_state_dict: expected the {state.get('items')} items the state was taken with, found "
-                f"{len(self.line.source)}; the file list has changed."
+                f"{self.line.items}; the file list has changed."
             )
         if state.get("fingerprint") != self._fingerprint():
             raise PlanError(
@@ -123,7 +132,7 @@ class Loader:
             if name not in state:
                 raise PlanError(f"load_state_dict: expected a state with {article} {name}, found none.")
         epoch = whole("load_state_dict: epoch", state.get("epoch"), 0)
-        position = whole("load_state_dict: position", state.get("position"), 0, len(self.line.source))
+        position = whole("load_state_dict: position", state.get("position"), 0, self.line.items)
         if self._run is not None:
             self._run.close()
             self._run = None

@@ -31,7 +31,8 @@ _WORDS = {
 class RunOptions:
     """Which pass over a line, and how; nothing here changes a pixel.
 
-    ``epoch`` numbers the pass; ``rank`` of ``world_size`` takes its share of every step. ``threads`` None: the usable
+    ``epoch`` numbers the pass; ``rank`` of ``world_size`` takes its share of every step; ``equal_batches`` gives every
+    rank as many batches of as many rows, with blank rows where the items do not suffice. ``threads`` None: the usable
     cores. ``prefetch`` batches may be in flight. ``max_memory`` bounds encoded bytes and decoder working memory in
     flight; the memory of the batches (``prefetch`` + 2) and Pillow's own come on top. ``max_failures`` is a count, or a
     Fraction of the items. ``ledger`` is a file that gets one JSON line a failure; ``{rank}`` in its name, needed
@@ -57,6 +58,7 @@ class RunOptions:
     ledger: str | os.PathLike[str] | None = None
     timeout_s: float | None = None
     equal_batches: bool = False
+    ranks_from: str = ""  # who said which rank this is, for people
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -75,22 +77,35 @@ class RunOptions:
             if value not in words:
                 options = ", ".join(repr(word) for word in words)
                 raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
+        if not isinstance(self.equal_batches, bool):
+            raise PlanError(
+                f"equal_batches={self.equal_batches!r}: expected True or False, found {self.equal_batches!r}."
+            )
+        if self.equal_batches and self.on_failure == "skip":
+            raise PlanError(
+                "equal_batches=True: expected on_failure='raise', 'blank' or 'replace', found 'skip', which makes "
+                "batches shorter on the rank whose items fail."
+            )
         if self.max_failures is not None:
             self._check_max_failures()
         if self.timeout_s is not None:
             set_(self, "timeout_s", _seconds(self.timeout_s))
         if self.ledger is not None:
-            try:
-                path = os.fsdecode(self.ledger)
-            except TypeError:
-                raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
-            if self.world_size > 1 and RANK not in path:
-                raise PlanError(
-                    f"ledger={path!r}: expected {RANK} in its name where world_size={self.world_size}, so that each "
-                    f"rank writes a file of its own, found none."
-                )
-            set_(self, "ledger", path)
-            _check_ledger(path.replace(RANK, str(self.rank)))
+            set_(self, "ledger", self._ledger_pattern())
+
+    def _ledger_pattern(self) -> str:
+        """The name of the ledger as text, once it is known that it can be written."""
+        try:
+            path = os.fsdecode(self.ledger or "")
+        except TypeError:
+            raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
+        if self.world_size > 1 and RANK not in path:
+            raise PlanError(
+                f"ledger={path!r}: expected {RANK} in its name where world_size={self.world_size}, so that each "
+                f"rank writes a file of its own, found none."
+            )
+        _check_ledger(path.replace(RANK, str(self.rank)))
+        return path
 
     def _check_max_failures(self) -> None:
         from fractions import Fraction  # 2 ms of import that few lines need

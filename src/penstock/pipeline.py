@@ -6,17 +6,22 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
 from penstock.batch import Batching, Selection
 from penstock.columns import expect_columns
+from penstock.companions import Companion
 from penstock.decode import Decode
 from penstock.errors import ItemError, PlanError
+from penstock.geometry import FrameName
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
+from penstock.order.chain import Ordered
+from penstock.order.ranks import ranks_of
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
-from penstock.sources import arrays_source, blobs_source, files_source, folder_source
+from penstock.sources import arrays_source, blobs_source, files_source, folder_source, tar_source
+from penstock.targets import Targets
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
@@ -30,13 +35,13 @@ if TYPE_CHECKING:
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
-__all__ = ["Pipeline", "arrays", "blobs", "files", "folder"]
+__all__ = ["Pipeline", "arrays", "blobs", "files", "folder", "tar"]
 
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Chain):
+class Pipeline(Ordered, Chain):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -58,6 +63,8 @@ class Pipeline(Chain):
     order: Order = Order()
     batching: Batching | None = None
     selection: Selection | None = None
+    companions: tuple[Companion, ...] = ()
+    targeting: Targets | None = None
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -70,21 +77,6 @@ class Pipeline(Chain):
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
         return replace(self, recipe=recipe)
 
-    def seed(self, value: int) -> Self:
-        """The one seed of the order and of every random step; a whole number from 0 to 2**64 - 1, default 0."""
-        number = whole("seed", value, 0, (1 << 64) - 1)
-        self._before_batch(f"seed({number})")
-        if self._seeded:
-            raise PlanError(f"seed({number}): expected one seed, found a second one after seed({self.order.seed}).")
-        return replace(self, order=replace(self.order, seed=number), _seeded=True)
-
-    def shuffle(self) -> Self:
-        """A full permutation of the items, another one each epoch, from the seed."""
-        self._before_batch("shuffle()")
-        if self.order.shuffle:
-            raise PlanError("shuffle(): expected one shuffle, found a second one; leave it out.")
-        return replace(self, order=replace(self.order, shuffle=True))
-
     def apply(self, recipe: Recipe) -> Self:
         """The steps of a recipe, added in order; raises PlanError where one cannot follow."""
         if not isinstance(recipe, Recipe):
@@ -93,6 +85,69 @@ class Pipeline(Chain):
         for step in recipe.steps:
             line = line._then(step)
         return line
+
+    def companion(
+        self,
+        *,
+        mode: Literal["label", "image", "npz"] = "label",
+        frame: FrameName = "upright",
+        outside: float = 0,
+        dtype: str = "",
+        **patterns: str,
+    ) -> Self:
+        """A second file beside each picture that goes where the picture goes, in ``batch.companions`` by its name.
+
+        ``companion(mask="../mask/{stem}.png")``: a path relative to the picture's own folder with {stem}, {name},
+        {suffix}, {parent} or {key} in it, or the name of a field that holds bytes or an array. ``mode="label"``: a map
+        of numbers, palette indices kept, moved by nearest neighbour, [N, H, W] of ``dtype`` (uint8); "image": a picture
+        as the line decodes them, with the line's own filters, uint8 [N, H, W, C]; "npz": an array [H, W, ...] of any
+        dtype, by nearest neighbour. ``frame="stored"``: it lies as the picture is stored, before its EXIF orientation.
+        ``outside`` stands where the picture was padded. Verbs that change colours leave it alone. A companion that is
+        missing, broken or of another size than its picture is that item's failure. Raises PlanError.
+        """
+        text = ", ".join(f"{name}={pattern!r}" for name, pattern in patterns.items())
+        self._before_batch(f"companion({text})")
+        if not patterns:
+            raise PlanError("companion(): expected a name and a path, as in mask='../mask/{stem}.png', found none.")
+        made = tuple(Companion(name, pattern, mode, frame, outside, dtype) for name, pattern in patterns.items())
+        for companion in made:
+            if any(known.name == companion.name for known in self.companions):
+                raise PlanError(f"companion({text}): expected another name than one before, found {companion.name!r}.")
+            if companion.field and companion.pattern not in self.source.field_names:
+                fields = ", ".join(self.source.field_names) or "none"
+                raise PlanError(
+                    f"companion({text}): expected {{stem}} in the path, or one of the fields ({fields}), "
+                    f"found {companion.pattern!r}."
+                )
+        return replace(self, companions=(*self.companions, *made))
+
+    def targets(
+        self,
+        *,
+        boxes: str | None = None,
+        points: str | None = None,
+        polygons: str | None = None,
+        frame: FrameName = "upright",
+        box_format: Literal["xyxy", "xywh"] = "xyxy",
+        clip: bool = False,
+    ) -> Self:
+        """Boxes, points and polygons from these fields, moved to the model's pixels, in ``batch.targets`` by kind.
+
+        Each is a list with one entry a row: boxes float64 [K, 4], points [K, 2], polygons a list of [P, 2]; empty where
+        a row has no image. A field holds them in source pixels, in ``frame``: "upright", as viewers and annotation
+        tools show the picture, or "stored". A path such as ``json.bbox`` looks inside a field. ``box_format`` is what
+        comes in and goes out: "xyxy" or "xywh". ``clip`` cuts them at the model's picture. What is no box, point or
+        polygon is that item's failure. Raises PlanError.
+        """
+        targeting = Targets(boxes, points, polygons, frame, box_format, clip)
+        self._before_batch(f"targets({targeting.arguments()})")
+        if self.targeting is not None:
+            raise PlanError("targets(): expected one targets, found a second one; name all fields in one.")
+        for kind, name in targeting.named():
+            if name not in self.source.field_names and name.partition(".")[0] not in self.source.field_names:
+                fields = ", ".join(self.source.field_names) or "none"
+                raise PlanError(f"targets({kind}={name!r}): expected one of the fields ({fields}), found {name!r}.")
+        return replace(self, targeting=targeting)
 
     @checked
     def batch(
@@ -141,6 +196,10 @@ class Pipeline(Chain):
             raise PlanError("select(): expected one select, found a second one; leave it out.")
         return replace(self, selection=selection)
 
+    def _work(self) -> tuple[object, ...]:
+        """What becomes of each item, wherever it comes from."""
+        return self.recipe, self.companions, self.targeting
+
     # -- what it is --------------------------------------------------------------------------------------------------
 
     @property
@@ -165,8 +224,8 @@ class Pipeline(Chain):
 
     @property
     def random(self) -> bool:
-        """True when a pass depends on the seed and the epoch: a shuffle, or a random step."""
-        return self.order.shuffle or self.recipe.random
+        """True when a pass depends on the seed and the epoch: a random order, or a random step."""
+        return self.order.random or self.recipe.random
 
     @property
     def spec(self) -> Spec:
@@ -184,20 +243,23 @@ class Pipeline(Chain):
 
         from penstock._reference.resample import installed_order
 
-        order = f"seed={self.order.seed} shuffle={self.order.shuffle}"
-
         # Pillow 13 changed the order of its passes, and with it the last bit of some pixels.
-        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order())
+        beside = tuple(companion.arguments() for companion in self.companions)
+        if self.targeting is not None:
+            beside = (*beside, self.targeting.arguments())
+        order = self.order.fingerprint()
+        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def stages(self) -> list[Stage]:
         """One row a stage: word, arguments, what flows out of it."""
         rows = [Stage("source", self.source.describe(), self._input)]
-        if self.order.shuffle:
-            rows.append(Stage("shuffle", f"seed={self.order.seed}, anew each epoch", self._input))
-        elif self._seeded:
-            rows.append(Stage("seed", str(self.order.seed), self._input))
+        rows.extend(Stage(word, arguments, self._input) for word, arguments in self.order.rows(self._seeded))
         rows.extend(self.recipe.stages(self._input))
+        image = self._image_spec()
+        rows.extend(Stage("companion", companion.arguments(), companion.spec(image)) for companion in self.companions)
+        if self.targeting is not None:
+            rows.append(Stage("targets", self.targeting.arguments(), image))
         if self.batching is not None:
             rows.append(Stage("batch", self.batching.arguments(self.spec), self.spec))
         if self.selection is not None:
@@ -234,7 +296,7 @@ class Pipeline(Chain):
         return f"<table>{rows}</table>{notes}"
 
     def __len__(self) -> int:
-        items = len(self.source)
+        items = self.items
         if self.batching is None:
             return items
         if self.batching.ragged != "bucket":
@@ -253,8 +315,8 @@ class Pipeline(Chain):
         self,
         *,
         epoch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         threads: int | None = None,
         prefetch: int = 2,
         max_memory: int | None = None,
@@ -268,17 +330,21 @@ class Pipeline(Chain):
     ) -> Run:
         """One pass, as a ``with`` block to iterate over; the arguments are those of RunOptions. Starts nothing yet.
 
+        ``rank`` and ``world_size``: where neither is given, those of torch.distributed or JAX if that is set up, else
+        of the environment (``RANK``, ``WORLD_SIZE``), else 0 of 1.
         Hands over batches, or rows where the line has no :meth:`batch`. Raises PlanError for options that cannot be.
         """
         self._expect_images("run()")
+        ranks = ranks_of(rank, world_size)
         from penstock.run import Run
 
         return Run(
             self,
             RunOptions(
                 epoch=epoch,
-                rank=rank,
-                world_size=world_size,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                ranks_from=ranks.origin,
                 threads=threads,
                 prefetch=prefetch,
                 max_memory=max_memory,
@@ -297,8 +363,8 @@ class Pipeline(Chain):
         self,
         *,
         epoch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         threads: int | None = None,
         prefetch: int = 2,
         max_memory: int | None = None,
@@ -310,19 +376,21 @@ class Pipeline(Chain):
         timeout_s: float | None = None,
         equal_batches: bool = False,
     ) -> Loader:
-        """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments are those of RunOptions.
+        """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments of :meth:`run`.
 
         Raises PlanError for options that cannot be, and for a line without :meth:`batch`.
         """
         self._expect_images("loader()")
+        ranks = ranks_of(rank, world_size)
         from penstock.loader import Loader
 
         return Loader(
             self,
             RunOptions(
                 epoch=epoch,
-                rank=rank,
-                world_size=world_size,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                ranks_from=ranks.origin,
                 threads=threads,
                 prefetch=prefetch,
                 max_memory=max_memory,
@@ -339,7 +407,7 @@ class Pipeline(Chain):
     def __iter__(self) -> Iterator[Any]:
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
-            words = ["shuffle"] if self.order.shuffle else []
+            words = [step.word for step in self.order.steps if step.random]
             words += [verb.name for verb in self.recipe.verbs if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
@@ -458,3 +526,4 @@ blobs = _line(blobs_source, "blobs", "\n>>> len(blobs({'a': b'...'}))\n1\n")
 arrays = _line(
     arrays_source, "arrays", "\n>>> import numpy as np\n>>> len(arrays([np.zeros((4, 6, 3), np.uint8)]))\n1\n"
 )
+tar = _line(tar_source, "tar", "")

@@ -28,6 +28,7 @@ from penstock.delivery import (
 )
 from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
+from penstock.escort import Escort
 from penstock.geometry import Geometry
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_located
@@ -268,6 +269,8 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
         statistics=line.recipe.statistics,
         spec=line.recipe.spec(),
         ragged=None if line.batching is None else line.batching.ragged,
+        companions=line.companions,
+        targeting=line.targeting,
     )
     return delivery.deliver(
         make(request),
@@ -294,9 +297,9 @@ def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: i
     damages: list[tuple[int, str]] = []
     ragged: list[npt.NDArray[Any] | None] = [None] * rows
     images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
-    for row, index in enumerate(request.draws.tolist()):
+    for row, drawn in enumerate(request.draws.tolist()):
         try:
-            made = _make(plan, line.recipe, read_located(request.located, row), line.order.seed, epoch, index)
+            made = _make(plan, line.recipe, read_located(request.located, row), line.order.seed, epoch, drawn)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -312,7 +315,9 @@ def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: i
         geometry[row], stored[row], orientation[row] = made.matrix, made.stored, made.orientation
         sizes[row] = made.size
         notes[row] = made.notes
-    return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
+    columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
+    Escort(line, request, epoch, None).join(columns)
+    return columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,10 @@ from penstock.buckets import Buckets, grid_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError, PlanError
+from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
 from penstock.ledger import Ledger
 from penstock.options import RunOptions
-from penstock.order import Grid
 from penstock.reference import finish_batch
 from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
@@ -36,6 +36,14 @@ _CLOSE_TIMEOUT_S = 1.0
 _CLOSED = "run: expected an open run, found it closed; call line.run() for a new one."
 
 
+class Flying(NamedTuple):
+    """A step on its way."""
+
+    request: Request
+    ticketed: Ticketed
+    escort: Escort
+
+
 class Run:
     """One pass over a line: iterate it inside a ``with`` block; afterwards ask stats, failures, damaged and notes.
 
@@ -48,25 +56,34 @@ class Run:
         self.options = options
         batching = line.batching
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
-        self._grid = grid_of(line, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=start)
+        self._grid = grid_of(
+            line,
+            epoch=options.epoch,
+            rank=options.rank,
+            world_size=options.world_size,
+            start=start,
+            equal=options.equal_batches,
+        )
         self._steps = self._grid.steps
         self.threads = options.threads or default_threads()
         self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
         self._delivery = Delivery(
             source=line.source,
             options=options,
-            items=_items_of(self._grid),
+            items=self._grid.mine,
             layout=self._layout,
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
             ragged=None if batching is None else batching.ragged,
             ledger=_ledger_of(line, options),
+            companions=line.companions,
+            targeting=line.targeting,
         )
         self._start = start
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
-        self._flight: deque[tuple[Request, Ticketed]] = deque()
+        self._flight: deque[Flying] = deque()
         self._next_step = 0
         self._submitted = 0
         self._refused: Exception | None = None  # why the next step could not be submitted
@@ -144,18 +161,20 @@ class Run:
             self._ended = time.perf_counter()
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         try:
-            given_up = [ticketed for _, ticketed in self._flight]
+            given_up = [flying.ticketed for flying in self._flight]
             self._abandon(given_up)
             if self._consumer not in (None, threading.get_ident()):
                 self._await_consumer(deadline)
                 # What it began before it saw that the run is closed.
-                late = [ticketed for _, ticketed in self._flight]
+                late = [flying.ticketed for flying in self._flight]
                 self._abandon([begun for begun in late if all(begun is not known for known in given_up)])
         finally:  # a second Ctrl-C ends the wait; the pool goes all the same
             self._let_engine_go(deadline)
             self._delivery.failures.close()
 
     def _abandon(self, flight: list[Ticketed]) -> None:
+        for flying in self._flight:
+            flying.escort.cancel()
         if self._engine is not None and self._engine.usable:
             self._engine.abandon(flight)
 
@@ -241,9 +260,10 @@ class Run:
     def __str__(self) -> str:
         state = "closed" if self._closed else ("open" if self._started else "not started")
         options = self.options
+        origin = f" ({options.ranks_from})" if options.ranks_from else ""
         return (
             f"Run {state}: step {self._next_step} of {self._steps}, epoch {options.epoch}, rank {options.rank} of "
-            f"{options.world_size}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
+            f"{options.world_size}{origin}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
             f"prefetch {options.prefetch}, "
             f"engine {options.engine}; {self.clean} clean, {len(self.damaged)} damaged, {len(self.failures)} failed"
         )
@@ -311,7 +331,7 @@ class Run:
         return batch
 
     def _by_reference(self, request: Request) -> Columns:
-        return finish_batch(
+        columns = finish_batch(
             self.line.recipe,
             request.located,
             request.draws,
@@ -321,6 +341,8 @@ class Run:
             epoch=self.options.epoch,
             layout=self._layout,
         )
+        Escort(self.line, request, self.options.epoch, None).join(columns)
+        return columns
 
     def _by_engine(self) -> tuple[Request, Columns]:
         """The next step, made by the pool; the one behind the window is begun."""
@@ -331,13 +353,20 @@ class Run:
             )
         if not self._flight and self._refused is not None:
             raise self._refused
-        request, ticketed = self._flight[0]
+        request, ticketed, escort = self._flight[0]
+        results = self._landed(engine, ticketed)
+        self._submit(engine)
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        escort.join(columns)
+        return request, columns
+
+    def _landed(self, engine: Engine, ticketed: Ticketed) -> dict[str, Any]:
+        """What came of the first batch in flight, which is awaited."""
         results = engine.wait(ticketed)
         if self._closed:  # by another thread: the batch ended because it was given up
             raise EngineError(_CLOSED)
         self._flight.popleft()
-        self._submit(engine)
-        return request, Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        return results
 
     def _submit(self, engine: Engine) -> None:
         """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
@@ -345,7 +374,8 @@ class Run:
             while len(self._flight) < self._window and self._submitted < self._steps and not self._closed:
                 request = self.request_at(self._submitted)
                 more = self._submitted + 1 < self._steps
-                self._flight.append((request, self._ticketed(engine, request, more)))
+                ticketed = self._ticketed(engine, request, more)
+                self._flight.append(Flying(request, ticketed, Escort(self.line, request, self.options.epoch, engine)))
                 self._submitted += 1
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
@@ -358,12 +388,11 @@ class Run:
         if engine is None or self._closed:
             raise EngineError(_CLOSED)
         ticketed = self._ticketed(engine, request, more=self._submitted < self._steps, urgent=True)
-        self._flight.appendleft((request, ticketed))  # so that whoever closes the run gives it up as well
-        results = engine.wait(ticketed)
-        if self._closed:
-            raise EngineError(_CLOSED)
-        self._flight.popleft()
-        return Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        escort = Escort(self.line, request, self.options.epoch, engine)
+        self._flight.appendleft(Flying(request, ticketed, escort))  # so that whoever closes the run gives it up as well
+        columns = Columns.from_native(self._landed(engine, ticketed), ticketed.notes, self.line.recipe.spec().dtype)
+        escort.join(columns)
+        return columns
 
     def _ticketed(self, engine: Engine, request: Request, more: bool, urgent: bool = False) -> Ticketed:
         return engine.submit(
@@ -382,26 +411,22 @@ class Run:
 
     def request_at(self, step: int) -> Request:
         """What a step of this rank needs."""
-        items, rows = self.items_at(step)
-        return request_of(self.line.source, items, rows)
-
-    def items_at(self, step: int) -> tuple[npt.NDArray[np.int64], int]:
-        """Source indices of a step's items, and how many rows its batch has; the rest of them are blank."""
         places = self._grid.positions(step)
         real = places[places >= 0]
-        return self._indices(real), len(places)
+        return self._request(real, len(places))
 
-    def _indices(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return self.line.order.indices(positions, len(self.line.source), self.options.epoch)
+    def _request(self, positions: npt.NDArray[np.int64], rows: int) -> Request:
+        items, draws = self.line.order.draws(positions, len(self.line.source), self.options.epoch)
+        return request_of(self.line.source, items, rows, draws)
 
     def stand_ins(self, step: int, make: Callable[[Request], Columns]) -> Make:
         """How items that failed in a step are replaced; ``make`` makes those that are drawn for them."""
         places = self._grid.positions(step)
-        seed, items = self.line.order.seed, len(self.line.source)
+        seed, count = self.line.order.seed, self.line.order.count(len(self.line.source))
 
         def stand_in(rows: npt.NDArray[np.int64], attempt: int) -> tuple[Request, Columns]:
-            drawn = drawn_positions(seed, self.options.epoch, places[rows], attempt, items)
-            request = request_of(self.line.source, self._indices(drawn), len(rows))
+            drawn = drawn_positions(seed, self.options.epoch, places[rows], attempt, count)
+            request = self._request(drawn, len(rows))
             return request, make(request)
 
         return stand_in
@@ -439,13 +464,3 @@ def _ledger_of(line: Pipeline, options: RunOptions) -> Ledger | None:
         rank=options.rank,
         world_size=options.world_size,
     )
-
-
-def _items_of(grid: Grid | Buckets) -> int:
-    """Items that this rank will reach when its run ends by itself."""
-    if isinstance(grid, Buckets):
-        return grid.items
-    if grid.steps == 0:
-        return 0
-    full = (grid.steps - 1) * grid.batch_size
-    return full + int(np.count_nonzero(grid.positions(grid.steps - 1) >= 0))

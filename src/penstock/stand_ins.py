@@ -22,8 +22,8 @@ TRIES = 8
 Indices = npt.NDArray[np.int64]
 Make = Callable[[Indices, int], "tuple[Request, Columns]"]
 """Rows of the batch (int64 [k]) and the number of the try, 1 to TRIES: the k items drawn for them, made."""
-Judge = Callable[["Columns"], npt.NDArray[np.bool_]]
-"""Which of what was made may stand in a batch."""
+Judge = Callable[["Request", "Columns"], npt.NDArray[np.bool_]]
+"""Which of what was requested and made may stand in a batch."""
 
 
 def drawn_positions(seed: int, epoch: int, positions: Indices, attempt: int, items: int) -> Indices:
@@ -46,7 +46,7 @@ def fill_in(columns: Columns, rows: Indices, make: Make, judge: Judge) -> tuple[
         if not left.size:
             break
         request, found = make(rows[left], attempt)
-        made = judge(found)[: len(left)]
+        made = judge(request, found)[: len(left)]
         for ticket in np.flatnonzero(made).tolist():
             _take(columns, int(rows[left[ticket]]), found, ticket)
         index[left[made]] = request.index[: len(left)][made]
@@ -61,3 +61,5 @@ def _take(columns: Columns, row: int, found: Columns, ticket: int) -> None:
     columns.images[row] = image
     for name in ("outcome", "geometry", "stored", "orientation", "sizes"):
         getattr(columns, name)[row] = getattr(found, name)[ticket]
+    for name, values in found.companions.items():
+        columns.companions[name][row] = values[ticket]

@@ -35,11 +35,16 @@ class Request:
         return len(self.index)
 
 
-def request_of(source: Source, items: npt.NDArray[np.int64], rows: int) -> Request:
-    """The request for the ``items`` (source indices) of one step, in a batch of ``rows`` rows."""
+def request_of(
+    source: Source, items: npt.NDArray[np.int64], rows: int, draws: npt.NDArray[np.int64] | None = None
+) -> Request:
+    """The request for the ``items`` (source indices) of one step, in a batch of ``rows`` rows.
+
+    ``draws`` keys the random draws of each: the items themselves where each comes once a pass.
+    """
     located = source.locate(items)
     index = np.full(rows, -1, dtype=np.int64)
     index[: len(items)] = items
     labels = np.full(rows, -1, dtype=np.int64)
     labels[: len(items)] = located.labels
-    return Request(index, labels, located, items)
+    return Request(index, labels, located, items if draws is None else draws)

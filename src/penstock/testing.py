@@ -55,8 +55,7 @@ def _check_locations(source: Source, items: list[Item]) -> None:
     everything = np.arange(count, dtype=np.int64)
     for rows in (everything, everything[::-1], np.repeat(everything, 2), everything[:0]):
         found = source.locate(rows)
-        columns = [column for column in (found.paths, found.blobs, found.arrays) if column is not None]
-        _require(len(columns) == 1, f"expected one of paths, blobs and arrays, found {len(columns)}")
+        _check_columns(found)
         _require(
             found.labels.dtype == np.int64 and found.labels.shape == rows.shape,
             f"expected labels int64 [{len(rows)}], found {found.labels.dtype} {list(found.labels.shape)}",
@@ -72,7 +71,31 @@ def _check_locations(source: Source, items: list[Item]) -> None:
             _require(_same(found, position, alone), f"expected item {row} at the same place alone and in bulk")
 
 
+def _check_columns(found: Locations) -> None:
+    columns = [column for column in (found.paths, found.blobs, found.arrays, found.parts) if column is not None]
+    _require(len(columns) == 1, f"expected one of paths, blobs, arrays and parts, found {len(columns)}")
+    if found.parts is None:
+        return
+    rows = np.concatenate([np.zeros(0, dtype=np.int64), *(rows for rows, _ in found.parts)])
+    _require(
+        np.array_equal(np.sort(rows), np.arange(len(found))), f"expected each of {len(found)} items in one of the parts"
+    )
+    for rows, part in found.parts:
+        _require(len(rows) == len(part), f"expected a part of {len(rows)} items, found {len(part)}")
+        _check_columns(part)
+
+
+def _within(found: Locations, position: int) -> tuple[Locations, int]:
+    """The part that one row is in, and its row there; itself where there are no parts."""
+    for rows, part in found.parts or ():
+        inside = np.flatnonzero(rows == position)
+        if len(inside):
+            return _within(part, int(inside[0]))
+    return found, position
+
+
 def _check_location(found: Locations, position: int, key: str) -> None:
+    found, position = _within(found, position)
     if found.paths is not None:
         _require(bool(found.paths.path(position)), f"expected a path for {key!r}, found none")
     elif found.blobs is not None:
@@ -85,12 +108,14 @@ def _check_location(found: Locations, position: int, key: str) -> None:
 
 
 def _same(found: Locations, position: int, alone: Locations) -> bool:
+    found, position = _within(found, position)
+    alone, only = _within(alone, 0)
     if found.paths is not None and alone.paths is not None:
-        return found.paths.path(position) == alone.paths.path(0)
+        return found.paths.path(position) == alone.paths.path(only)
     if found.blobs is not None and alone.blobs is not None:
-        return found.blobs[position] == alone.blobs[0]
+        return found.blobs[position] == alone.blobs[only]
     if found.arrays is not None and alone.arrays is not None:
-        return np.array_equal(found.arrays[position], alone.arrays[0])
+        return np.array_equal(found.arrays[position], alone.arrays[only])
     return False
 
 

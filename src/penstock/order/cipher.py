@@ -7,29 +7,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Indices", "hash_position", "permute", "unpermute"]
+from penstock import _native
+from penstock._reference.random import GAMMA, MASK, finalize
+
+__all__ = ["Indices", "derived", "hash_position", "permute", "permute_each", "state_of", "unpermute"]
 
 Words = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 
-ROUNDS = 6
-# Below 64 the halves of a Feistel network are too small to mix well; a larger domain with more walking does.
-LEAST_BITS = 6
-GAMMA = 0x9E3779B97F4A7C15
-MASK = 2**64 - 1
-HASHING = 0x6A09E667F3BCC909  # what sets the numbers of hash_position apart from the rounds' keys
+HASHING = 0x6A09E667F3BCC909  # what sets the numbers of hash_position apart from the keys of a permutation
 
 
 def permute(positions: npt.NDArray[Any], n: int, seed: int, epoch: int) -> Indices:
     """The item index at each position (0 to ``n - 1``) of a shuffled pass over ``n`` items; int64, same shape.
 
     A bijection of 0 to ``n - 1`` that depends on ``n``, ``seed`` and ``epoch`` and needs no memory: a balanced Feistel
-    network over the next even number of bits, walked until it falls below ``n``.
+    network over the next even number of bits, walked until it falls below ``n``. ValueError outside.
 
     >>> permute(np.arange(5), n=5, seed=0, epoch=0)
     array([4, 1, 2, 0, 3])
     """
-    return _walk(positions, n, seed, epoch, inverse=False)
+    return _permuted(positions, n, state_of(seed, epoch), inverse=False)
 
 
 def unpermute(indices: npt.NDArray[Any], n: int, seed: int, epoch: int) -> Indices:
@@ -38,32 +36,40 @@ def unpermute(indices: npt.NDArray[Any], n: int, seed: int, epoch: int) -> Indic
     >>> unpermute(permute(np.arange(5), 5, 0, 0), 5, 0, 0)
     array([0, 1, 2, 3, 4])
     """
-    return _walk(indices, n, seed, epoch, inverse=True)
+    return _permuted(indices, n, state_of(seed, epoch), inverse=True)
 
 
-def _walk(values: npt.NDArray[Any], n: int, seed: int, epoch: int, inverse: bool) -> Indices:
-    out = np.array(values, dtype=np.int64).astype(np.uint64)
-    if n <= 1 or out.size == 0:
-        return out.astype(np.int64)
-    half = (max(LEAST_BITS, (n - 1).bit_length()) + 1) // 2
-    keys = round_keys(seed, epoch)
-    step = _decipher if inverse else _cipher
-    flat = step(out.reshape(-1), half, keys)
-    outside = np.flatnonzero(flat >= n)
-    while outside.size:
-        flat[outside] = step(flat[outside], half, keys)
-        outside = outside[flat[outside] >= n]
-    return flat.reshape(out.shape).astype(np.int64)
+def permute_each(positions: Indices, sizes: Indices | int, states: Indices | int) -> Indices:
+    """As ``permute``, with a size and a 64-bit state (as ``hash_position`` draws one) for each position; int64 [k]."""
+    return _permuted(positions, sizes, states, inverse=False)
 
 
-def round_keys(seed: int, epoch: int) -> list[int]:
-    """One 64-bit key a round: SplitMix64, started from the mixed seed and epoch (each taken modulo 2**64)."""
-    state = _mix_int((_mix_int((seed + GAMMA) & MASK) ^ (epoch & MASK)) + GAMMA)
-    keys = []
-    for _ in range(ROUNDS):
-        state = (state + GAMMA) & MASK
-        keys.append(_mix_int(state))
-    return keys
+def _permuted(values: npt.NDArray[Any], sizes: Indices | int, states: Indices | int, inverse: bool) -> Indices:
+    out = np.array(values, dtype=np.int64, order="C")
+    flat = out.reshape(-1)
+    _native.permute(flat, _column(sizes), _column(states), inverse)
+    return out
+
+
+def _column(numbers: Indices | int) -> Indices:
+    # int64 holds the bits of any state; two's complement is what both languages wrap to.
+    if isinstance(numbers, int):
+        return np.array([numbers & MASK], dtype=np.uint64).view(np.int64)
+    return np.ascontiguousarray(numbers, dtype=np.int64).reshape(-1)
+
+
+def state_of(seed: int, epoch: int) -> int:
+    """The 64 bits that a permutation's keys start from: the mixed seed and epoch, each taken modulo 2**64."""
+    return finalize((finalize((seed + GAMMA) & MASK) ^ (epoch & MASK)) + GAMMA & MASK)
+
+
+def derived(seed: int, number: int) -> int:
+    """A seed of its own for another use of ``seed``, from 0 to 2**64 - 1.
+
+    >>> derived(0, 1) != derived(0, 2) != derived(1, 1)
+    True
+    """
+    return finalize((finalize((seed + GAMMA) & MASK) ^ (HASHING + number * GAMMA)) & MASK)
 
 
 def hash_position(
@@ -80,38 +86,14 @@ def hash_position(
     # One dimension at least: NumPy warns where scalars wrap, and means it to be asked for.
     places = np.atleast_1d(np.asarray(position, dtype=np.int64)).astype(np.uint64) + np.uint64(1)
     attempts = np.atleast_1d(np.asarray(attempt, dtype=np.int64)).astype(np.uint64) + np.uint64(1)
-    base = np.uint64(_mix_int((_mix_int((seed + GAMMA) & MASK) ^ (epoch & MASK)) + HASHING))
+    base = np.uint64(finalize((finalize((seed + GAMMA) & MASK) ^ (epoch & MASK)) + HASHING & MASK))
     key = _mix(attempts * np.uint64(GAMMA) + base)
     drawn = _mix(key + places * np.uint64(GAMMA)) >> np.uint64(1)
     return drawn.astype(np.int64).reshape(np.broadcast_shapes(np.shape(position), np.shape(attempt)))
 
 
-def _cipher(values: Words, half: int, keys: list[int]) -> Words:
-    low = np.uint64((1 << half) - 1)
-    left, right = values >> np.uint64(half), values & low
-    for key in keys:
-        left, right = right, left ^ (_mix(right + np.uint64(key)) & low)
-    return (left << np.uint64(half)) | right
-
-
-def _decipher(values: Words, half: int, keys: list[int]) -> Words:
-    low = np.uint64((1 << half) - 1)
-    left, right = values >> np.uint64(half), values & low
-    for key in reversed(keys):
-        left, right = right ^ (_mix(left + np.uint64(key)) & low), left
-    return (left << np.uint64(half)) | right
-
-
 def _mix(z: Words) -> Words:
-    """SplitMix64's finalizer; sums and products wrap modulo 2**64."""
+    """SplitMix64's finalizer; products wrap modulo 2**64."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
-
-
-def _mix_int(z: int) -> int:
-    """The same finalizer on one Python integer."""
-    z &= MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-    return z ^ (z >> 31)

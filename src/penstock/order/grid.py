@@ -19,7 +19,8 @@ class Grid:
 
     ``start`` is how many positions earlier steps have used, of this or of any other world size. ``last``: ``"short"``
     leaves the final batch as long as what is left (a rank may have a step less); ``"drop"`` drops a step that
-    is not full on every rank; ``"blank"`` gives every rank full batches with -1 where nothing is left.
+    is not full on every rank; ``"blank"`` gives every rank full batches with -1 where nothing is left. ``equal`` gives
+    every rank as many steps of as many rows, with no more -1 than that takes.
     """
 
     items: int
@@ -28,6 +29,7 @@ class Grid:
     rank: int = 0
     start: int = 0
     last: LastName = "short"
+    equal: bool = False
 
     def __post_init__(self) -> None:
         for name, low in (("items", 0), ("batch_size", 1), ("world_size", 1), ("start", 0)):
@@ -49,7 +51,7 @@ class Grid:
         left = max(0, self.items - self.start)
         if self.last == "drop":
             return left // self.stride
-        if self.last == "blank":
+        if self.last == "blank" or self.equal:
             return -(-left // self.stride)
         rows = -(-max(0, left - self.rank) // self.world_size)
         return -(-rows // self.batch_size)
@@ -57,15 +59,25 @@ class Grid:
     def __len__(self) -> int:
         return self.steps
 
+    @property
+    def mine(self) -> int:
+        """Items that this rank reaches in all its steps."""
+        steps = self.steps
+        if steps == 0:
+            return 0
+        return (steps - 1) * self.batch_size + int(np.count_nonzero(self.positions(steps - 1) >= 0))
+
     def positions(self, step: int) -> Indices:
         """Positions (int64 [k], k <= batch_size) of this rank in ``step``; IndexError outside 0 to ``steps - 1``."""
         if not 0 <= step < self.steps:
             raise IndexError(f"batch: expected a step from 0 to {self.steps - 1}, found {step}.")
-        first = self.start + step * self.stride + self.rank
-        places = first + self.world_size * np.arange(self.batch_size, dtype=np.int64)
-        if self.last == "blank":
+        first = self.start + step * self.stride
+        places = first + self.rank + self.world_size * np.arange(self.batch_size, dtype=np.int64)
+        if self.last == "blank" or self.equal:
+            # The rank that has the most sets the rows of a step that is not full.
+            rows = self.batch_size if self.last == "blank" else -(-(self.items - first) // self.world_size)
             places[places >= self.items] = -1
-            return places
+            return places[:rows]
         return places[places < self.items]
 
     def progress(self, step: int) -> Indices:

@@ -6,6 +6,7 @@ from penstock.sources.files import FilesSource, files_source
 from penstock.sources.folder import EXTENSIONS, FolderSource, folder_source
 from penstock.sources.names import NameTable
 from penstock.sources.source import Locations, PathTable, Source
+from penstock.sources.tar import TarSource, tar_source
 
 __all__ = [
     "EXTENSIONS",
@@ -17,8 +18,10 @@ __all__ = [
     "NameTable",
     "PathTable",
     "Source",
+    "TarSource",
     "arrays_source",
     "blobs_source",
     "files_source",
     "folder_source",
+    "tar_source",
 ]
