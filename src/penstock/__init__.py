@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from penstock.headers import Header, header
     from penstock.loader import Loader
     from penstock.order.joining import concat, mix
-    from penstock.pipeline import Pipeline, arrays, blobs, files, folder, tar
+    from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -73,6 +73,7 @@ __all__ = [
     "arrays",
     "blobs",
     "concat",
+    "csv",
     "decode",
     "files",
     "folder",
@@ -80,7 +81,10 @@ __all__ = [
     "from_openclip",
     "from_timm",
     "header",
+    "hf",
+    "jsonl",
     "mix",
+    "parquet",
     "recipe",
     "resize",
     "tar",
@@ -121,6 +125,10 @@ _HOMES = {
     "blobs": "pipeline",
     "concat": "order.joining",
     "decode": "functions",
+    "parquet": "pipeline",
+    "jsonl": "pipeline",
+    "hf": "pipeline",
+    "csv": "pipeline",
     "files": "pipeline",
     "folder": "pipeline",
     "from_hf": "presets",

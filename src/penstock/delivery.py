@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,6 @@ from penstock.types import (
     named,
     numpy_dtype,
 )
-
-if TYPE_CHECKING:
-    from penstock.step import Request
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
 NOTE_BITS = {
@@ -143,6 +140,7 @@ class Columns:
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
     companions: dict[str, list[npt.NDArray[Any] | None]] = field(default_factory=dict)  # by name, one a row
+    targets: dict[str, list[Any]] = field(default_factory=dict)  # by kind, one a row, in source pixels
 
     @classmethod
     def from_native(
@@ -204,9 +202,9 @@ class Delivery:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
     spec: Spec  # what the recipe hands to the batch
     ragged: RaggedName | None = None
-    ledger: Ledger | None = None
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
+    ledger: Ledger | None = None
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
     notes: Notes = field(default_factory=Notes)
@@ -233,16 +231,17 @@ class Delivery:
         size: tuple[int, int] | None = None,
         progress: npt.NDArray[np.int64] | None = None,
         stand_ins: Make | None = None,
+        draws: npt.NDArray[np.int64] | None = None,
     ) -> Batch:
         """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say.
 
         ``size`` is what every image must have, where batches were filled by size. ``progress`` says how far into the
-        epoch each row's item comes (int64, as the ledger counts), ``stand_ins`` makes items for failed rows.
+        epoch each row's item comes (int64, as the ledger counts), ``stand_ins`` makes items for failed rows. ``draws``
+        keys the random draws of each row (``Request.row_draws``), where something is still to be drawn on a device.
         """
         if size is not None:
             self._expect_size(columns, size)
-        fields = Fields(self.source, index)
-        targets = self._read_targets(columns, fields)
+        self._read_targets(columns, index)
         failures = self._count(columns, index, progress)
         if failures and self.options.on_failure == "raise":
             error = ItemError(failures[0].message)
@@ -251,10 +250,7 @@ class Delivery:
         self._check_failures()
         replaced_by = None
         if self.options.on_failure == "replace":
-            replaced_by, labels = self._replace(columns, index, labels, size, stand_ins)
-            if (replaced_by >= 0).any():
-                fields = Fields(self.source, np.where(replaced_by >= 0, replaced_by, index))
-                targets = self._read_targets(columns, fields)
+            replaced_by, labels, draws = self._replace(columns, index, labels, draws, size, stand_ins)
         made = columns.outcome <= DAMAGED
         valid = made & (index >= 0)
         damaged = columns.outcome == DAMAGED
@@ -265,16 +261,18 @@ class Delivery:
             keep = np.flatnonzero(valid | (index < 0))
             images = _compact(images, keep)
             valid, damaged, index, labels = valid[keep], damaged[keep], index[keep], labels[keep]
+            draws = None if draws is None else draws[keep]
             columns.geometry = columns.geometry[keep]
             columns.stored = columns.stored[keep]
             columns.orientation = columns.orientation[keep]
             columns.sizes = columns.sizes[keep]
             for name, rows in columns.companions.items():
                 columns.companions[name] = [rows[row] for row in keep.tolist()]
-            targets = {name: [rows[row] for row in keep.tolist()] for name, rows in targets.items()}
-            fields = Fields(self.source, index)
+            for name, rows in columns.targets.items():
+                columns.targets[name] = [rows[row] for row in keep.tolist()]
         elif failures:
             labels = np.where(valid, labels, -1)
+        shown = index if replaced_by is None else np.where(replaced_by >= 0, replaced_by, index)
         patches = self._patches(columns, valid)
         sizes = None
         if isinstance(images, list) and self.ragged is not None:
@@ -296,7 +294,7 @@ class Delivery:
             valid=valid,
             damaged=damaged,
             geometry=geometry,
-            fields=fields,
+            fields=Fields(self.source, shown),
             failures=tuple(failures),
             step=step,
             epoch=epoch,
@@ -307,38 +305,12 @@ class Delivery:
             patch_count=patches and patches.patch_count,
             grid=patches and patches.grid,
             patch=self.spec.patch,
-            replaced_by=replaced_by,
             companions=self._companions(columns, valid),
-            targets=self._moved(targets, geometry, valid),
+            targets=self._moved(columns.targets, geometry, valid),
+            replaced_by=replaced_by,
             _blank=self._blank() if isinstance(images, list) else None,
+            _draws=draws,
         )
-
-    def _replace(
-        self,
-        columns: Columns,
-        index: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int64],
-        size: tuple[int, int] | None,
-        stand_ins: Make | None,
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Stand-ins for the rows that failed: the source index of each (-1: the row is its own), and the labels."""
-        replaced_by = np.full(len(index), -1, dtype=np.int64)
-        failed = np.flatnonzero((columns.outcome == FAILED) & (index >= 0))
-        if failed.size and stand_ins is not None:
-            labels = labels.copy()
-            # Not counted: what a stand-in is like is booked where it comes in its own turn.
-            replaced_by[failed], labels[failed] = fill_in(columns, failed, stand_ins, partial(self._judge, size=size))
-        return replaced_by, labels
-
-    def _judge(self, request: Request, columns: Columns, size: tuple[int, int] | None) -> npt.NDArray[np.bool_]:
-        """Which stand-ins the batch can take: the rest fail as its own items would."""
-        if size is not None:
-            self._expect_size(columns, size)
-        if self.options.on_damage == "fail":
-            columns.outcome[columns.outcome == DAMAGED] = FAILED
-        self._read_targets(columns, Fields(self.source, request.index))
-        made: npt.NDArray[np.bool_] = columns.outcome <= DAMAGED
-        return made
 
     def _companions(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """The companions of a batch by name: one array each, or a list where rows differ in size."""
@@ -351,11 +323,11 @@ class Delivery:
             stacks[companion.name] = stacked(companion, made, size, self.spec.channels)
         return stacks
 
-    def _read_targets(self, columns: Columns, fields: Fields) -> dict[str, list[Any]]:
+    def _read_targets(self, columns: Columns, index: npt.NDArray[np.int64]) -> None:
         """Boxes, points and polygons as numbers; a row whose field holds something else fails."""
-        found: dict[str, list[Any]] = {}
         if self.targeting is None:
-            return found
+            return
+        fields = Fields(self.source, index)
         for kind, name in self.targeting.named():
             rows: list[Any] = [None] * len(columns.outcome)
             for row in np.flatnonzero(columns.outcome <= DAMAGED).tolist():
@@ -367,8 +339,7 @@ class Delivery:
                 except (KeyError, IndexError, TypeError) as error:
                     problem = f"targets: expected {kind} in the field {name!r}, found none ({error!r})"
                 fail(columns, row, "deliver", "no target", problem)
-            found[kind] = rows
-        return found
+            columns.targets[kind] = rows
 
     def _moved(
         self, targets: dict[str, list[Any]], geometry: Geometry, valid: npt.NDArray[np.bool_]
@@ -382,6 +353,40 @@ class Delivery:
             ]
             for kind, rows in targets.items()
         }
+
+    def _replace(
+        self,
+        columns: Columns,
+        index: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        draws: npt.NDArray[np.int64] | None,
+        size: tuple[int, int] | None,
+        stand_ins: Make | None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+        """Stand-ins for failed rows: the source index of each (-1: the row is its own), and all labels and draws."""
+        replaced_by = np.full(len(index), -1, dtype=np.int64)
+        failed = np.flatnonzero((columns.outcome == FAILED) & (index >= 0))
+        if failed.size and stand_ins is not None:
+            labels = labels.copy()
+            # Not counted: what a stand-in is like is booked where it comes in its own turn.
+            judge = partial(self._judge, size=size)
+            replaced_by[failed], labels[failed], drawn = fill_in(columns, failed, stand_ins, judge)
+            if draws is not None:
+                draws = draws.copy()
+                draws[failed] = drawn
+        return replaced_by, labels, draws
+
+    def _judge(
+        self, columns: Columns, index: npt.NDArray[np.int64], size: tuple[int, int] | None
+    ) -> npt.NDArray[np.bool_]:
+        """Which stand-ins the batch can take: the rest fail as its own items would."""
+        if size is not None:
+            self._expect_size(columns, size)
+        self._read_targets(columns, index)
+        if self.options.on_damage == "fail":
+            columns.outcome[columns.outcome == DAMAGED] = FAILED
+        made: npt.NDArray[np.bool_] = columns.outcome <= DAMAGED
+        return made
 
     def _blank(self) -> npt.NDArray[Any]:
         """What stands for an image that was not made, where each has its own size: one without a pixel."""

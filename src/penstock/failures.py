@@ -25,6 +25,9 @@ NOTE_SENTENCES: dict[str, str] = {
     "icc broken": "an embedded colour profile could not be applied; the pixels are as stored",
     "colour dropped": "a picture of a colour mode became grey, as decode(mode='L') asks",
     "first frame taken": "only the first frame of several was taken",
+    "shard damaged": "a place in a tar held something else than it should; source.damage says what, and where",
+    "sample without a picture": "a tar holds sidecars whose picture it does not hold; print(line) names them",
+    "item without a label": "no class beside a picture, or none that can be read; its label is -1",
 }
 
 

@@ -77,15 +77,7 @@ class RunOptions:
             if value not in words:
                 options = ", ".join(repr(word) for word in words)
                 raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
-        if not isinstance(self.equal_batches, bool):
-            raise PlanError(
-                f"equal_batches={self.equal_batches!r}: expected True or False, found {self.equal_batches!r}."
-            )
-        if self.equal_batches and self.on_failure == "skip":
-            raise PlanError(
-                "equal_batches=True: expected on_failure='raise', 'blank' or 'replace', found 'skip', which makes "
-                "batches shorter on the rank whose items fail."
-            )
+        self._check_equal_batches()
         if self.max_failures is not None:
             self._check_max_failures()
         if self.timeout_s is not None:
@@ -106,6 +98,17 @@ class RunOptions:
             )
         _check_ledger(path.replace(RANK, str(self.rank)))
         return path
+
+    def _check_equal_batches(self) -> None:
+        if not isinstance(self.equal_batches, bool):
+            raise PlanError(
+                f"equal_batches={self.equal_batches!r}: expected True or False, found {self.equal_batches!r}."
+            )
+        if self.equal_batches and self.on_failure == "skip":
+            raise PlanError(
+                "equal_batches=True: expected on_failure='raise', 'blank' or 'replace', found 'skip', which makes "
+                "batches shorter on the rank whose items fail."
+            )
 
     def _check_max_failures(self) -> None:
         from fractions import Fraction  # 2 ms of import that few lines need

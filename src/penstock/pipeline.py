@@ -12,6 +12,8 @@ from penstock.batch import Batching, Selection
 from penstock.columns import expect_columns
 from penstock.companions import Companion
 from penstock.decode import Decode
+from penstock.deliver.chain import Delivered
+from penstock.deliver.target import Target
 from penstock.errors import ItemError, PlanError
 from penstock.geometry import FrameName
 from penstock.options import RunOptions, whole
@@ -20,7 +22,17 @@ from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
-from penstock.sources import arrays_source, blobs_source, files_source, folder_source, tar_source
+from penstock.sources import (
+    arrays_source,
+    blobs_source,
+    csv_source,
+    files_source,
+    folder_source,
+    hf_source,
+    jsonl_source,
+    parquet_source,
+    tar_source,
+)
 from penstock.targets import Targets
 from penstock.transform.chain import Chain
 from penstock.transform.verb import Verb, call
@@ -35,13 +47,13 @@ if TYPE_CHECKING:
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
-__all__ = ["Pipeline", "arrays", "blobs", "files", "folder", "tar"]
+__all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl", "parquet", "tar"]
 
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Ordered, Chain):
+class Pipeline(Ordered, Chain, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -65,6 +77,7 @@ class Pipeline(Ordered, Chain):
     selection: Selection | None = None
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
+    target: Target | None = None
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -72,6 +85,15 @@ class Pipeline(Ordered, Chain):
 
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
+        if self.target is not None and self.batching is not None and self.selection is None:
+            target = self.target.then(step, text, self.batching.spec(self._image_spec()))
+            beside = "targets" if self.targeting is not None else "companion" if self.companions else ""
+            if beside and target.random and not self.target.random:
+                raise PlanError(
+                    f"{text}: expected a line without {beside} after {target.word}(), found {beside}, which would not "
+                    f"be mirrored with the images; call it before .batch()."
+                )
+            return replace(self, target=target)
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
@@ -225,13 +247,16 @@ class Pipeline(Ordered, Chain):
     @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a random order, or a random step."""
-        return self.order.random or self.recipe.random
+        return self.order.random or self.recipe.random or (self.target is not None and self.target.random)
 
     @property
     def spec(self) -> Spec:
         """What comes out of the last stage."""
         spec = self._image_spec()
-        return spec if self.batching is None else self.batching.spec(spec)
+        if self.batching is None:
+            return spec
+        batch = self.batching.spec(spec)
+        return batch if self.target is None else self.target.spec(batch)
 
     @property
     def fingerprint(self) -> str:
@@ -240,6 +265,7 @@ class Pipeline(Ordered, Chain):
         Batch size, layout and selection are left out: a state may be resumed with another of these.
         """
         import hashlib
+        import json
 
         from penstock._reference.resample import installed_order
 
@@ -247,6 +273,8 @@ class Pipeline(Ordered, Chain):
         beside = tuple(companion.arguments() for companion in self.companions)
         if self.targeting is not None:
             beside = (*beside, self.targeting.arguments())
+        if self.target is not None and self.target.verbs:
+            beside = (*beside, json.dumps(self.target.json_fields(), sort_keys=True))
         order = self.order.fingerprint()
         parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -261,7 +289,9 @@ class Pipeline(Ordered, Chain):
         if self.targeting is not None:
             rows.append(Stage("targets", self.targeting.arguments(), image))
         if self.batching is not None:
-            rows.append(Stage("batch", self.batching.arguments(self.spec), self.spec))
+            batch = self.batching.spec(self._image_spec())
+            rows.append(Stage("batch", self.batching.arguments(batch), batch))
+            rows.extend(Stage(*row) for row in (() if self.target is None else self.target.stages(batch)))
         if self.selection is not None:
             rows.append(Stage("select", self.selection.arguments(), self.spec))
         return rows
@@ -409,6 +439,7 @@ class Pipeline(Ordered, Chain):
         if self.random:
             words = [step.word for step in self.order.steps if step.random]
             words += [verb.name for verb in self.recipe.verbs if verb.random]
+            words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
                 f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
@@ -461,7 +492,13 @@ class Pipeline(Ordered, Chain):
         number = whole("step", step, 0)
         if number >= steps:
             raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
-        return batch_at(self, number, options, begun_at)
+        batch = batch_at(self, number, options, begun_at)
+        if self.target is None:
+            return batch
+        from penstock.deliver.feed import feed_of
+
+        made: Batch = feed_of(self.target, None, seed=self.order.seed).send(batch)()
+        return made
 
     def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:
         """What happens to one item, by index or key: each stage's shape, dtype, range and time, or why it failed."""
@@ -526,4 +563,8 @@ blobs = _line(blobs_source, "blobs", "\n>>> len(blobs({'a': b'...'}))\n1\n")
 arrays = _line(
     arrays_source, "arrays", "\n>>> import numpy as np\n>>> len(arrays([np.zeros((4, 6, 3), np.uint8)]))\n1\n"
 )
+csv = _line(csv_source, "csv", "")
+jsonl = _line(jsonl_source, "jsonl", "")
+parquet = _line(parquet_source, "parquet", "")
+hf = _line(hf_source, "hf", "")
 tar = _line(tar_source, "tar", "")

@@ -280,6 +280,7 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
         epoch=options.epoch,
         size=run.size_at(step),
         stand_ins=run.stand_ins(step, make),
+        draws=request.row_draws if line.target is not None else None,
     )
 
 

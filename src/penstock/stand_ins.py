@@ -22,8 +22,8 @@ TRIES = 8
 Indices = npt.NDArray[np.int64]
 Make = Callable[[Indices, int], "tuple[Request, Columns]"]
 """Rows of the batch (int64 [k]) and the number of the try, 1 to TRIES: the k items drawn for them, made."""
-Judge = Callable[["Request", "Columns"], npt.NDArray[np.bool_]]
-"""Which of what was requested and made may stand in a batch."""
+Judge = Callable[["Columns", Indices], npt.NDArray[np.bool_]]
+"""Which of what was made, of the items with these source indices, may stand in a batch."""
 
 
 def drawn_positions(seed: int, epoch: int, positions: Indices, attempt: int, items: int) -> Indices:
@@ -34,25 +34,27 @@ def drawn_positions(seed: int, epoch: int, positions: Indices, attempt: int, ite
     return hash_position(seed, epoch, positions, attempt) % items
 
 
-def fill_in(columns: Columns, rows: Indices, make: Make, judge: Judge) -> tuple[Indices, Indices]:
-    """Fills failed ``rows`` of a batch with stand-ins: (their source indices, their labels), int64 [k], -1 where none.
+def fill_in(columns: Columns, rows: Indices, make: Make, judge: Judge) -> tuple[Indices, Indices, Indices]:
+    """Fills failed ``rows`` of a batch with stand-ins: source indices, labels and draws, int64 [k], -1 where none.
 
     A row for which every try failed stays as it is.
     """
     index = np.full(len(rows), -1, dtype=np.int64)
     labels = np.full(len(rows), -1, dtype=np.int64)
+    draws = np.full(len(rows), -1, dtype=np.int64)
     left = np.arange(len(rows))
     for attempt in range(1, TRIES + 1):
         if not left.size:
             break
         request, found = make(rows[left], attempt)
-        made = judge(request, found)[: len(left)]
+        made = judge(found, request.index)[: len(left)]
         for ticket in np.flatnonzero(made).tolist():
             _take(columns, int(rows[left[ticket]]), found, ticket)
         index[left[made]] = request.index[: len(left)][made]
         labels[left[made]] = request.labels[: len(left)][made]
+        draws[left[made]] = request.row_draws[: len(left)][made]
         left = left[~made]
-    return index, labels
+    return index, labels, draws
 
 
 def _take(columns: Columns, row: int, found: Columns, ticket: int) -> None:
@@ -61,5 +63,6 @@ def _take(columns: Columns, row: int, found: Columns, ticket: int) -> None:
     columns.images[row] = image
     for name in ("outcome", "geometry", "stored", "orientation", "sizes"):
         getattr(columns, name)[row] = getattr(found, name)[ticket]
-    for name, values in found.companions.items():
-        columns.companions[name][row] = values[ticket]
+    for beside, others in ((columns.companions, found.companions), (columns.targets, found.targets)):
+        for name, values in others.items():
+            beside[name][row] = values[ticket]

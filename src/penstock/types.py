@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.geometry import Geometry, RowGeometry
+from penstock.tensors import host, moved, pinned
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,6 +106,9 @@ class Spec:
         return (self.channels, height, width) if planar else (height, width, self.channels)
 
     def __str__(self) -> str:
+        return self._text() if self.memory == "host" else f"{self._text()} on {self.memory}"
+
+    def _text(self) -> str:
         if self.kind == "encoded":
             return "encoded bytes"
         if self.patch is not None:
@@ -239,6 +243,7 @@ class Batch:
     targets: Mapping[str, Any] = field(default_factory=dict)
     views: Mapping[str, Any] = field(default_factory=dict)
     _blank: npt.NDArray[Any] | None = None  # what a row has for an image where a list holds None
+    _draws: npt.NDArray[np.int64] | None = None  # what keys the draws of each row, where a device still draws
 
     def __len__(self) -> int:
         return len(self.index)
@@ -294,6 +299,17 @@ class Batch:
         kind, index = self.images.__dlpack_device__()
         return int(kind), int(index)
 
+    def to(self, device: Any) -> Self:
+        """The batch with every array a torch tensor on ``device``; keys, fields and geometry stay as they are.
+
+        Raises PlanError where torch is not installed.
+        """
+        return moved(self, device)
+
+    def pin_memory(self) -> Self:
+        """The batch with every array a torch tensor in page-locked memory; raises PlanError without a CUDA device."""
+        return pinned(self)
+
     def sheet(self, n: int = 16) -> Image:
         """A contact sheet of the first ``n`` rows: one Pillow picture, keys and classes below, failures crossed out."""
         from penstock.sheet import contact_sheet
@@ -319,7 +335,8 @@ class Batch:
             if self.sizes is None or images.ndim != 4:
                 return text
             most = images.shape[1:3] if self.layout == "NHWC" else images.shape[2:]
-            return text if (self.sizes[self.valid] == most).all() else f"{text} padded"
+            own = host(self.sizes)[host(self.valid)]
+            return text if (own == tuple(most)).all() else f"{text} padded"
         made = [image for image in images if image is not None]
         if not made:
             return f"list of {len(images)} without an image"
