@@ -19,6 +19,7 @@ ROWS = [
     ["_native", "_reference"],
     [
         *(
+            "ledger",
             "options",
             "sources",
             "order",
@@ -33,7 +34,7 @@ ROWS = [
             "batch",
             "recipe",
         ),
-        *("presets", "cache", "write", "ledger", "companions", "targets"),
+        *("presets", "cache", "write", "companions", "targets"),
     ],
     ["stats", "failures", "patches", "ragged", "stand_ins", "delivery", "images", "reference", "engine", "step", "escort"],
     ["deliver", "predict"],
