@@ -32,7 +32,7 @@ ROWS = [
         ),
         *("presets", "cache", "write", "options"),
     ],
-    ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine", "step"],
+    ["stats", "failures", "patches", "ragged", "delivery", "reference", "answers", "engine", "step"],
     ["deliver", "predict"],
     ["headers", "buckets", "run", "loader", "replay", "functions", "pipeline"],
     ["__init__", "compat", "testing", "bench", "cli", "__main__"],

@@ -17,6 +17,7 @@ from penstock.options import RunOptions
 from penstock.patches import PatchColumns, patch_columns
 from penstock.ragged import aligned_empty, padded, sizes_of
 from penstock.sources.source import Source
+from penstock.transform.map_item import Changes
 from penstock.types import (
     Batch,
     Damage,
@@ -134,10 +135,15 @@ class Columns:
     notes: dict[int, tuple[str, ...]]  # by row
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
+    changes: dict[int, Changes] = field(default_factory=dict)  # what maps on items changed, by row
 
     @classmethod
     def from_native(
-        cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]], dtype: DtypeName
+        cls,
+        results: Mapping[str, Any],
+        pillow_notes: Mapping[int, tuple[str, ...]],
+        dtype: DtypeName,
+        changes: dict[int, Changes] | None = None,
     ) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         notes = dict(pillow_notes)
@@ -154,6 +160,7 @@ class Columns:
             notes,
             problems,
             list(results["damages"]),
+            changes or {},
         )
 
 
@@ -195,6 +202,7 @@ class Delivery:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
     spec: Spec  # what the recipe hands to the batch
     ragged: RaggedName | None = None
+    unknown: str = ""  # the stage after which nobody knows where pixels went
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
     notes: Notes = field(default_factory=Notes)
@@ -239,8 +247,14 @@ class Delivery:
             columns.stored = columns.stored[keep]
             columns.orientation = columns.orientation[keep]
             columns.sizes = columns.sizes[keep]
+            columns.changes = {
+                row: columns.changes[old] for row, old in enumerate(keep.tolist()) if old in columns.changes
+            }
         elif failures:
             labels = np.where(valid, labels, -1)
+        if self.unknown:
+            columns.geometry[valid] = np.nan
+        labels, known = self._changed(columns.changes, index, labels, valid)
         patches = self._patches(columns, valid)
         sizes = None
         if isinstance(images, list) and self.ragged is not None:
@@ -260,8 +274,9 @@ class Delivery:
                 columns.orientation,
                 self._failed_in(failures, index),
                 self._model_sizes(columns, images),
+                self.unknown,
             ),
-            fields=Fields(self.source, index),
+            fields=Fields(self.source, index, known),
             failures=tuple(failures),
             step=step,
             epoch=epoch,
@@ -274,6 +289,29 @@ class Delivery:
             patch=self.spec.patch,
             _blank=self._blank() if isinstance(images, list) else None,
         )
+
+    def _changed(
+        self,
+        changes: Mapping[int, Changes],
+        index: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        valid: npt.NDArray[np.bool_],
+    ) -> tuple[npt.NDArray[np.int64], dict[str, Sequence[Any]]]:
+        """Labels and fields as the maps on items left them."""
+        changes = {row: change for row, change in changes.items() if valid[row]}
+        if not changes:
+            return labels, {}
+        labels = labels.copy()
+        fields = Fields(self.source, index)
+        known: dict[str, Sequence[Any]] = {}
+        for row, change in changes.items():
+            labels[row] = change.get("label", labels[row])
+            for name, value in change.get("fields", {}).items():
+                if name not in known:
+                    known[name] = list(fields[name]) if name in self.source.field_names else [None] * len(index)
+                column: Any = known[name]
+                column[row] = value
+        return labels, known
 
     def _blank(self) -> npt.NDArray[Any]:
         """What stands for an image that was not made, where each has its own size: one without a pixel."""

@@ -206,14 +206,23 @@ class Pipeline(Chain):
 
     def fused(self) -> str:
         """Which stages run as one loop, and which of them hold a whole image; empty where there is nothing to fuse."""
-        words = [stage.word for stage in self.recipe.stages(self._input)]
+        loops: list[list[str]] = [[]]
+        for stage in self.recipe.stages(self._input):
+            if stage.word == "map":
+                loops.append([])
+            else:
+                loops[-1].append(stage.word)
         if self.batching is not None:
-            words.append("batch")
-        if len(words) < 2:
+            loops[-1].append("batch")
+        loops = [words for words in loops if words]
+        if sum(map(len, loops)) < 2:
             return ""
         held = self.recipe.held()
         whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
-        return f"fused: {_listed(words)} run as one native loop, a strip of rows at a time{whole}"
+        native = ", then ".join(map(_listed, loops)) if len(loops) > 1 else _listed(loops[0])
+        between = "; map runs Python between them" if len(loops) > 1 else ""
+        loop = "native loops" if len(loops) > 1 else "one native loop"
+        return f"fused: {native} run as {loop}, a strip of rows at a time{between}{whole}"
 
     def __str__(self) -> str:
         text = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])

@@ -57,6 +57,7 @@ class Run:
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
             ragged=None if batching is None else batching.ragged,
+            unknown=line.recipe.unknown,
         )
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
@@ -74,6 +75,7 @@ class Run:
         self._baseline: tuple[int, ...] = (0,) * 7
         self._final: tuple[int, ...] | None = None
         self._pillow_baseline = self._pillow_final = (0.0, 0)
+        self._maps_baseline = self._maps_final = (0.0, 0)
         self._closed = False
 
     def __len__(self) -> int:
@@ -161,7 +163,7 @@ class Run:
     def _let_engine_go(self, deadline: float) -> None:
         engine = self._engine
         if engine is not None and engine.usable:
-            self._final, self._pillow_final = engine.times(), engine.pillow()
+            self._final, self._pillow_final, self._maps_final = engine.times(), engine.pillow(), engine.maps()
             if self._owns_engine:
                 engine.close(deadline)
         self._flight.clear()
@@ -214,11 +216,11 @@ class Run:
         wall = 0.0 if self._started is None else now - self._started
         if self._final is not None:
             totals = self._final
-            pillow = self._pillow_final
+            pillow, maps = self._pillow_final, self._maps_final
         elif engine is not None and engine.usable:
-            totals, pillow = engine.times(), engine.pillow()
+            totals, pillow, maps = engine.times(), engine.pillow(), engine.maps()
         else:
-            totals, pillow = self._baseline, self._pillow_baseline
+            totals, pillow, maps = self._baseline, self._pillow_baseline, self._maps_baseline
         spent = [(total - base) / 1e9 for total, base in zip(totals[:6], self._baseline[:6], strict=True)]
         return Stats(
             threads=self.threads,
@@ -231,6 +233,8 @@ class Run:
             pillow_s=pillow[0] - self._pillow_baseline[0],
             pillow_items=pillow[1] - self._pillow_baseline[1],
             waiting_s=self._waiting_s,
+            map_s=maps[0] - self._maps_baseline[0],
+            map_items=maps[1] - self._maps_baseline[1],
         )
 
     def __str__(self) -> str:
@@ -282,6 +286,7 @@ class Run:
                 raise EngineError(_CLOSED)
         self._baseline = self._engine.times()
         self._pillow_baseline = self._engine.pillow()
+        self._maps_baseline = self._engine.maps()
         self._submit(self._engine)
 
     def _step(self) -> Batch:
@@ -307,6 +312,7 @@ class Run:
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             layout=self._layout,
+            item=self.line.source.__getitem__,
         )
 
     def _by_engine(self) -> tuple[Request, Columns]:
@@ -324,7 +330,7 @@ class Run:
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        return request, Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        return request, Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes)
 
     def _submit(self, engine: Engine) -> None:
         """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
@@ -348,6 +354,7 @@ class Run:
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
+            item=self.line.source.__getitem__,
         )
 
     def request_at(self, step: int) -> Request:
