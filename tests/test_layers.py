@@ -28,6 +28,7 @@ ROWS = [
             "decode",
             "transform",
             "batch",
+            "maps",
             "recipe",
         ),
         *("presets", "cache", "write", "options"),

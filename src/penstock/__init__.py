@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
+    from penstock.maps.mix import cutmix, mixup
     from penstock.pipeline import Pipeline, arrays, blobs, files, folder
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from penstock.run import Run
     from penstock.sources.source import Source
     from penstock.stats import Stats
+    from penstock.transform.map_item import MapItem
     from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats
     from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 
@@ -54,6 +56,7 @@ __all__ = [
     "Item",
     "ItemError",
     "Loader",
+    "MapItem",
     "NormalizationStats",
     "PenstockError",
     "Pipeline",
@@ -71,6 +74,7 @@ __all__ = [
     "__version__",
     "arrays",
     "blobs",
+    "cutmix",
     "decode",
     "files",
     "folder",
@@ -78,6 +82,7 @@ __all__ = [
     "from_openclip",
     "from_timm",
     "header",
+    "mixup",
     "recipe",
     "resize",
 ]
@@ -97,6 +102,7 @@ _HOMES = {
     "Item": "types",
     "ItemError": "errors",
     "Loader": "loader",
+    "MapItem": "transform.map_item",
     "NormalizationStats": "transform.normalize",
     "PenstockError": "errors",
     "Pipeline": "pipeline",
@@ -115,6 +121,7 @@ _HOMES = {
     "UNIT": "transform.normalize",
     "arrays": "pipeline",
     "blobs": "pipeline",
+    "cutmix": "maps.mix",
     "decode": "functions",
     "files": "pipeline",
     "folder": "pipeline",
@@ -122,6 +129,7 @@ _HOMES = {
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
+    "mixup": "maps.mix",
     "recipe": "recipe",
     "resize": "functions",
 }

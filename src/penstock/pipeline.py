@@ -18,6 +18,7 @@ from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
 from penstock.sources import arrays_source, blobs_source, files_source, folder_source
 from penstock.transform.chain import Chain
+from penstock.transform.map import Map
 from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
 
@@ -58,6 +59,7 @@ class Pipeline(Chain):
     order: Order = Order()
     batching: Batching | None = None
     selection: Selection | None = None
+    maps: tuple[Map, ...] = ()  # on batches
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -65,6 +67,11 @@ class Pipeline(Chain):
 
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
+        if isinstance(step, Map) and step.on == "batch":
+            self._expect_batches(text)
+            if self.selection is not None:
+                raise PlanError(f"{text}: expected to come before select, found select before it.")
+            return replace(self, maps=(*self.maps, step))
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
@@ -166,7 +173,7 @@ class Pipeline(Chain):
     @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a shuffle, or a random step."""
-        return self.order.shuffle or self.recipe.random
+        return self.order.shuffle or self.recipe.random or any(verb.random for verb in self.maps)
 
     @property
     def spec(self) -> Spec:
@@ -187,7 +194,8 @@ class Pipeline(Chain):
         order = f"seed={self.order.seed} shuffle={self.order.shuffle}"
 
         # Pillow 13 changed the order of its passes, and with it the last bit of some pixels.
-        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order())
+        maps = [f"{verb.name} {sorted(verb.fingerprint_fields().items())}" for verb in self.maps]
+        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *maps)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def stages(self) -> list[Stage]:
@@ -200,6 +208,7 @@ class Pipeline(Chain):
         rows.extend(self.recipe.stages(self._input))
         if self.batching is not None:
             rows.append(Stage("batch", self.batching.arguments(self.spec), self.spec))
+        rows.extend(Stage(verb.name, verb.arguments(), self.spec) for verb in self.maps)
         if self.selection is not None:
             rows.append(Stage("select", self.selection.arguments(), self.spec))
         return rows
@@ -349,7 +358,7 @@ class Pipeline(Chain):
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
             words = ["shuffle"] if self.order.shuffle else []
-            words += [verb.name for verb in self.recipe.verbs if verb.random]
+            words += [verb.name for verb in (*self.recipe.verbs, *self.maps) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
                 f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."

@@ -63,7 +63,8 @@ class Plan(NamedTuple):
 
 class Part(NamedTuple):
     """What runs natively between two maps: the spatial verbs, each with its number among the random steps (0 for those
-    that draw nothing), what flows out of them, and the map that follows."""
+    that draw nothing), what flows out of them, and the map that follows.
+    """
 
     verbs: tuple[tuple[Spatial, int], ...]
     spec: Spec

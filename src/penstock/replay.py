@@ -337,7 +337,10 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         ragged=None if line.batching is None else line.batching.ragged,
         unknown=line.recipe.unknown,
     )
-    return delivery.deliver(columns, request.index, request.labels, step=step, epoch=epoch, size=run.size_at(step))
+    size = run.size_at(step)
+    batch = delivery.deliver(columns, request.index, request.labels, step=step, epoch=epoch, size=size)
+    mapped: Batch = run.mapped(batch)  # or whatever the last map answers
+    return mapped
 
 
 @dataclass(frozen=True, slots=True)

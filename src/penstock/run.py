@@ -18,6 +18,7 @@ from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError
 from penstock.failures import Damages, Failures, Notes
+from penstock.maps.batches import mapped_batch
 from penstock.options import RunOptions
 from penstock.order import Grid
 from penstock.reference import finish_batch
@@ -375,7 +376,16 @@ class Run:
     def _hand_out(self, batch: Batch) -> Any:
         if self.line.batching is None:
             return batch[0]
+        batch = self.mapped(batch)
         return batch if self.line.selection is None else self.line.selection.take(batch)
+
+    def mapped(self, batch: Batch) -> Any:
+        """What the line's maps on batches make of a batch of this pass."""
+        if not self.line.maps:
+            return batch
+        position = int(self._grid.positions(batch.step)[0])
+        seed = self.line.order.seed
+        return mapped_batch(self.line.maps, batch, seed=seed, epoch=self.options.epoch, position=position)
 
     def _finish(self) -> None:
         if self._ended is None and not self._closed:
