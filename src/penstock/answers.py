@@ -1,10 +1,10 @@
-"""What a Python thread of the engine does: it answers referrals, with Pillow, with matrices, with the maps' functions."""
+"""What a Python thread of the engine does: it answers referrals, with Pillow, with matrices, with maps."""
 
 from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from penstock.transform.map_call import Mapped
 from penstock.transform.map_item import Changes, ItemOf, changed_item, merged
 from penstock.transform.verb import StepError
 from penstock.types import StageName
+from penstock.workers import Workers
 
 if TYPE_CHECKING:
     from penstock.engine import Engine
@@ -44,6 +45,7 @@ class Asked:
     notes: dict[int, tuple[str, ...]]  # by row
     changes: dict[int, Changes]  # by row
     item: ItemOf | None
+    workers: Mapping[int, Workers]  # by the number of the map, where processes call its function
 
     def matrices(self, row: int, height: int, width: int, part: int = 0) -> list[list[float]]:
         """The matrices of a part's warps for one row's image as that part meets it; raises StepError."""
@@ -63,7 +65,8 @@ class Asked:
             def item() -> Any:
                 return changed_item(of(index), before)
 
-        mapped = call(referral.image, seed=self.seed, epoch=self.epoch, index=index, item=item)
+        caller = self.workers.get(number, call)
+        mapped = caller(referral.image, seed=self.seed, epoch=self.epoch, index=index, item=item)
         if mapped.changes:
             self.changes[row] = merged(self.changes.get(row, {}), mapped.changes)
         return mapped
@@ -89,10 +92,11 @@ def answer_some(pool: _native.Pool, owner: weakref.ref[Engine], most: int) -> in
         _answer(pool, referrals[0], engine)
         return most
     _answer_maps(pool, referrals, engine)
+    in_processes = engine is not None and engine.has_workers
     spent = (time.perf_counter() - begun) / len(referrals)
     if engine is not None:
         engine.book_maps(spent * len(referrals), len(referrals))
-    return _MOST if spent < _SHORT_S else 1
+    return _MOST if spent < _SHORT_S and not in_processes else 1
 
 
 def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: Engine | None) -> None:

@@ -30,6 +30,7 @@ from penstock.sources.source import Locations
 from penstock.transform.map_item import Changes, ItemOf
 from penstock.transform.normalize import NormalizationStats
 from penstock.types import LayoutName, Spec, numpy_dtype
+from penstock.workers import Workers
 
 logger = logging.getLogger("penstock")
 
@@ -181,6 +182,7 @@ class Engine:
         self._pid = os.getpid()
         self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 2)
         self._party: list[threading.Thread] = []
+        self._workers: dict[int, Workers] = {}  # by MapCall, which lives as long
         self._asked: dict[int, Asked] = {}  # by job
         self._parts: dict[int, tuple[Recipe, list[Part]]] = {}  # by recipe, which lives as long
         self._lock = threading.Lock()
@@ -223,7 +225,8 @@ class Engine:
         changes: dict[int, Changes] = {}
         parts = self._parts_of(recipe)
         with self._lock:
-            self._asked[id(job)] = Asked(recipe, parts, seed, epoch, indices, notes, changes, item)
+            workers = self._workers_of(parts)
+            self._asked[id(job)] = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
         if not self._pool.submit(job, more):
             with self._lock:
                 self._asked.pop(id(job), None)
@@ -236,6 +239,22 @@ class Engine:
         if id(recipe) not in self._parts:
             self._parts[id(recipe)] = (recipe, recipe.parts())
         return self._parts[id(recipe)][1]
+
+    def _workers_of(self, parts: list[Part]) -> dict[int, Workers]:
+        """The processes of the maps that are called in some, by the map's number; the first image starts them."""
+        found = {}
+        for number, part in enumerate(parts):
+            if part.call is None or part.call.verb.workers == "threads":
+                continue
+            if id(part.call) not in self._workers:
+                self._workers[id(part.call)] = Workers(part.call, part.call.verb.workers)
+            found[number] = self._workers[id(part.call)]
+        return found
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether a map's function is called in processes: then each of its images has a thread that waits for it."""
+        return bool(self._workers)
 
     def _refusal(self, recipe: Recipe, capacity: int) -> str:
         """Why the pool did not take a batch: it is closed, or the memory of a full batch cannot be had."""
@@ -295,6 +314,8 @@ class Engine:
             deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
         # A thread that only has to wake up gets its moment even when the second is over.
         left_ms = max(_WAKE_UP_MS, int((deadline - time.monotonic()) * 1000))
+        for workers in self._workers.values():
+            workers.kill()
         for path in self._pool.close(left_ms):
             logger.warning(
                 "read of %r: a thread was still in a system call a second after the run had ended; it was left behind.",
@@ -303,12 +324,14 @@ class Engine:
         for thread in self._party:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+        for workers in self._workers.values():
+            workers.clean_up(deadline)
 
     def _start_party(self) -> None:
         # The first referral, or map, starts these threads: a folder of ordinary JPEGs never needs them.
         if self._party:
             return
-        for number in range(self.threads):
+        for number in range(max(self.threads, *(workers.count for workers in self._workers.values()), 0)):
             thread = threading.Thread(
                 target=answer_referrals,
                 args=(self._pool, weakref.ref(self)),
