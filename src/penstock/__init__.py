@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
+    from penstock.maps.albumentations import albumentations
     from penstock.maps.mix import cutmix, mixup
+    from penstock.maps.torchvision import torchvision
     from penstock.pipeline import Pipeline, arrays, blobs, files, folder
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
@@ -72,6 +74,7 @@ __all__ = [
     "Stats",
     "TooManyFailuresError",
     "__version__",
+    "albumentations",
     "arrays",
     "blobs",
     "cutmix",
@@ -85,6 +88,7 @@ __all__ = [
     "mixup",
     "recipe",
     "resize",
+    "torchvision",
 ]
 
 # Where each name lives: imported when it is first asked for, so that `import penstock` alone costs next to nothing.
@@ -119,6 +123,7 @@ _HOMES = {
     "Stats": "stats",
     "TooManyFailuresError": "errors",
     "UNIT": "transform.normalize",
+    "albumentations": "maps.albumentations",
     "arrays": "pipeline",
     "blobs": "pipeline",
     "cutmix": "maps.mix",
@@ -132,6 +137,7 @@ _HOMES = {
     "mixup": "maps.mix",
     "recipe": "recipe",
     "resize": "functions",
+    "torchvision": "maps.torchvision",
 }
 
 

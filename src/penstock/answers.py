@@ -87,38 +87,47 @@ def answer_some(pool: _native.Pool, owner: weakref.ref[Engine], most: int) -> in
     engine = owner()
     if not referrals:
         return most if engine is not None else 0
-    begun = time.perf_counter()
     if referrals[0].map is None:
         _answer(pool, referrals[0], engine)
         return most
-    _answer_maps(pool, referrals, engine)
-    in_processes = engine is not None and engine.has_workers
-    spent = (time.perf_counter() - begun) / len(referrals)
-    if engine is not None:
-        engine.book_maps(spent * len(referrals), len(referrals))
+    spent = _answer_maps(pool, referrals, engine) / len(referrals)
+    in_processes = engine is not None and engine.has_workers  # then each image has a thread that waits for it
     return _MOST if spent < _SHORT_S and not in_processes else 1
 
 
-def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: Engine | None) -> None:
-    """Calls the functions that referrals ask for, one map after the other where several follow."""
+def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: Engine | None) -> float:
+    """Calls the functions that referrals ask for, one map after the other where several follow; seconds spent."""
+    total = 0.0
     while referrals:
+        begun = time.perf_counter()
         answers: list[tuple[Any, ...]] = []
+        failures: list[Callable[[], None]] = []
         for referral in referrals:
-            number = referral.map
-            asked = None if engine is None else engine.asked(referral)
-            if asked is None or number is None:  # nobody waits for it any more
-                pool.return_failure(referral, "transform", "given up", "expected a run, found it closed")
-                continue
             try:
-                pixels, matrix, _ = asked.mapped(referral, number)
-                matrices = asked.matrices(referral.row, pixels.shape[0], pixels.shape[1], number + 1)
+                answers.append(_mapped(referral, engine))
             except StepError as error:
-                pool.return_failure(referral, "transform", error.cause, error.message)
+                failures.append(partial(pool.return_failure, referral, "transform", error.cause, error.message))
             except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
-                pool.return_failure(referral, "transform", "unexpected", f"expected an image, found {error!r}")
-            else:
-                answers.append((referral, pixels, matrix, matrices or None))
+                message = f"expected an image, found {error!r}"
+                failures.append(partial(pool.return_failure, referral, "transform", "unexpected", message))
+        spent = time.perf_counter() - begun
+        total += spent
+        if engine is not None:  # before the answers, with which the run may end
+            engine.book_maps(spent, len(referrals))
+        for fail in failures:
+            fail()
         referrals = pool.return_mapped(answers) if answers else []
+    return total
+
+
+def _mapped(referral: _native.Referral, engine: Engine | None) -> tuple[Any, ...]:
+    """One answer as the pool takes it: referral, pixels, matrix, matrices of the warps that follow; StepError."""
+    number = referral.map
+    asked = None if engine is None else engine.asked(referral)
+    if asked is None or number is None:
+        raise StepError("given up", "expected a run, found it closed")  # nobody waits for it any more
+    pixels, matrix, _ = asked.mapped(referral, number)
+    return referral, pixels, matrix, asked.matrices(referral.row, pixels.shape[0], pixels.shape[1], number + 1) or None
 
 
 def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | None) -> None:

@@ -15,8 +15,8 @@ class Stats:
     ``busy_s`` is by stage. ``starved_s``: waited although the consumer left room (no item left to take).
     ``blocked_s``: waited because the consumer holds the window of ``prefetch`` batches, or memory is full.
     ``engine_s``: the rest, handing out tickets and waking up. ``pillow_s`` is time of Python threads that decode what
-    the native decoder hands on, and ``map_s`` of those that call the functions of maps, with what follows natively;
-    both come on top. ``waiting_s`` is how long the consumer waited for batches.
+    the native decoder hands on, and ``map_s`` of those that call the functions of maps; both come on top. ``waiting_s``
+    is how long the consumer waited for batches.
     """
 
     threads: int

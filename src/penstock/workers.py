@@ -1,4 +1,4 @@
-"""Processes that call a map's function: pixels through shared memory, never pickled; the engine starts and ends them."""
+"""Processes that call a map's function: pixels through shared memory, never pickled; the engine ends them."""
 
 from __future__ import annotations
 
@@ -139,9 +139,7 @@ class _Worker:
         finally:
             theirs.close()
 
-    def ask(
-        self, image: npt.NDArray[Any], seed: int, epoch: int, index: int, item: Item | None
-    ) -> Mapped | StepError:
+    def ask(self, image: npt.NDArray[Any], seed: int, epoch: int, index: int, item: Item | None) -> Mapped | StepError:
         """Hands an image over and waits for what comes back; EOFError or OSError where the process ended."""
         memory = self._room(image.nbytes)
         np.copyto(_over(memory, image.shape, image.dtype), image)

@@ -23,15 +23,14 @@ def mapped_batch(maps: Sequence[Map], batch: Batch, *, seed: int, epoch: int, po
     answer: Any = batch
     for number, verb in enumerate(maps):
         if not isinstance(answer, Batch):
-            raise PenstockError(
-                f"{verb.title}: expected a Batch, found {type(answer).__name__} from {maps[number - 1].title} before it."
-            )
+            found = f"{type(answer).__name__} from {maps[number - 1].title} before it"
+            raise PenstockError(f"{verb.title}: expected a Batch, found {found}.")
         rng = rng_of(verb, seed, epoch, position, _FIRST_ORDINAL + number)
         try:
             answer = verb.fn(answer, **rng)
         except PenstockError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a user's function raises gets its sentence
             raise PenstockError(
                 f"{verb.title} of step {batch.step}: expected a batch, found {type(error).__name__}: {error}."
             ) from error

@@ -113,7 +113,7 @@ class Map(Verb):
         object.__setattr__(self, "workers", number)
         try:
             pickle.dumps(self.fn)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - pickle raises whatever the object does
             raise PlanError(
                 f"{call(self)}: expected a function that a process can be given, found {function_name(self.fn)} "
                 f"({error}); move it into a module."

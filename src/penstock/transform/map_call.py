@@ -92,7 +92,7 @@ class MapCall:
         try:
             image, matrix = answer
             found = np.asarray(matrix, dtype=np.float64)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever the answer is, it is no pair
             self._refuse(shape, f"{_kind(answer)} in place of (image, matrix)")
         invertible = found.shape == (2, 3) and np.isfinite(found).all()
         if not invertible or found[0, 0] * found[1, 1] == found[0, 1] * found[1, 0]:
