@@ -57,15 +57,15 @@ class Asked:
         assert call is not None  # the last part asks for nothing
         row = referral.row
         index = int(self.index[row])
+        of = self.item
         item = None
-        if self.item is not None:
-            of = self.item
+        if of is not None and call.verb.on == "item":
             before = self.changes.get(row, {})
 
             def item() -> Any:
                 return changed_item(of(index), before)
 
-        caller = self.workers.get(number, call)
+        caller = self.workers.get(number, call) if self.workers else call
         mapped = caller(referral.image, seed=self.seed, epoch=self.epoch, index=index, item=item)
         if mapped.changes:
             self.changes[row] = merged(self.changes.get(row, {}), mapped.changes)

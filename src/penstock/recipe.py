@@ -93,10 +93,10 @@ class Part(NamedTuple):
 
     def matrices(self, height: int, width: int, seed: int, epoch: int, index: int) -> list[list[float]]:
         """The matrices of the warps for one upright image, six numbers each, in order; raises StepError."""
-        from penstock._reference.random import Draws
-
         if not any(isinstance(verb, Warp) for verb, _ in self.verbs):
             return []
+        from penstock._reference.random import Draws
+
         found = []
         for verb, ordinal in self.verbs:
             if isinstance(verb, Warp):

@@ -30,7 +30,7 @@ def mapped_batch(maps: Sequence[Map], batch: Batch, *, seed: int, epoch: int, po
             answer = verb.fn(answer, **rng)
         except PenstockError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a user's function raises gets its sentence
+        except Exception as error:
             raise PenstockError(
                 f"{verb.title} of step {batch.step}: expected a batch, found {type(error).__name__}: {error}."
             ) from error
