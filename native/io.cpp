@@ -30,6 +30,29 @@ class Descriptor {
   int number_;
 };
 
+// The time inside system calls, told to the watch, where there is one.
+class Inside {
+ public:
+  explicit Inside(CallWatch* watch) : watch_(watch) { enter(); }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+  ~Inside() {
+    if (inside_) leave();
+  }
+  void enter() {
+    if (watch_ != nullptr) watch_->enter();
+    inside_ = watch_ != nullptr;
+  }
+  bool leave() {
+    inside_ = false;
+    return watch_ == nullptr || watch_->leave();
+  }
+
+ private:
+  CallWatch* watch_;
+  bool inside_ = false;
+};
+
 // strerror_r comes in two shapes; these take either.
 [[maybe_unused]] const char* error_text(int, const char* buffer) { return buffer; }
 [[maybe_unused]] const char* error_text(const char* text, const char*) { return text; }
@@ -141,8 +164,9 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
 }
 
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
-               Problem& problem, Holding& holding, const std::atomic<bool>& cancel) {
+               Problem& problem, Holding& holding, const std::atomic<bool>& cancel, CallWatch* watch) {
   out.set_size(0);
+  Inside inside(watch);  // until the file is closed, which may hang as well
   Descriptor file(open_to_read(path));
   if (file.number() < 0) return fail_with_error(problem, errno);
   struct stat about;
@@ -159,7 +183,9 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
   if (!whole && length > available) return fail_short(problem, length, offset, available);
 
   const uint64_t expected = whole ? available : length;
+  if (!inside.leave()) return false;
   if (!holding.take(expected, cancel)) return fail(problem, "cancelled", "expected to read, found the run over");
+  inside.enter();
   // One byte more than the file says, so that the read that meets its end needs no second buffer.
   if (!out.reserve(static_cast<size_t>(expected) + 1)) return fail_memory(problem, expected);
   uint64_t have = 0;
@@ -176,6 +202,53 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
   if (have < expected) return fail_short(problem, expected, offset, have);
   out.set_size(static_cast<size_t>(have));
   return true;
+}
+
+OpenFile::~OpenFile() {
+  if (number_ >= 0) ::close(number_);
+}
+
+bool OpenFile::open(const char* path, Problem& problem) {
+  number_ = open_to_read(path);
+  if (number_ < 0) return fail_with_error(problem, errno);
+  struct stat about;
+  if (::fstat(number_, &about) != 0) return fail_with_error(problem, errno);
+  if (!S_ISREG(about.st_mode)) {
+    return fail(problem, "not a regular file", std::string("expected a regular file, found ") + kind_of(about.st_mode));
+  }
+  constexpr int64_t kSecond = 1000000000;
+  size_ = about.st_size;
+#ifdef __APPLE__
+  mtime_ns_ = about.st_mtimespec.tv_sec * kSecond + about.st_mtimespec.tv_nsec;
+  ctime_ns_ = about.st_ctimespec.tv_sec * kSecond + about.st_ctimespec.tv_nsec;
+#else
+  mtime_ns_ = about.st_mtim.tv_sec * kSecond + about.st_mtim.tv_nsec;
+  ctime_ns_ = about.st_ctim.tv_sec * kSecond + about.st_ctim.tv_nsec;
+#endif
+  return true;
+}
+
+bool OpenFile::read(int64_t offset, size_t count, uint8_t* into, int& error) const {
+  size_t have = 0;
+  while (have < count) {
+    const ssize_t got = read_some(number_, into + have, count - have, static_cast<uint64_t>(offset) + have);
+    if (got <= 0) {
+      error = got < 0 ? errno : EIO;
+      return false;
+    }
+    have += static_cast<size_t>(got);
+  }
+  return true;
+}
+
+int64_t OpenFile::next_data(int64_t from) const {
+#ifdef SEEK_DATA
+  const off_t found = ::lseek(number_, static_cast<off_t>(from), SEEK_DATA);
+  if (found >= 0) return std::min(static_cast<int64_t>(found), size_);
+  return errno == ENXIO ? size_ : from;
+#else
+  return from;
+#endif
 }
 
 }  // namespace penstock

@@ -277,8 +277,10 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, voi
   switch (input.kind) {
     case Input::Kind::path: {
       int64_t start = now_ns();
-      bool read = read_file(input.path.c_str(), input.offset, input.length, plan.limits, scratch.encoded,
-                            result.problem, holding, cancel);
+      Problem problem;  // the result's own only once it is certain that the item is still this thread's
+      bool read = read_file(input.path.c_str(), input.offset, input.length, plan.limits, scratch.encoded, problem,
+                            holding, cancel, scratch.watch);
+      if (scratch.watch != nullptr && scratch.watch->given_up()) return;
       result.times.read_ns += now_ns() - start - holding.waited_ns();
       if (cancel.load(std::memory_order_relaxed)) {
         result.outcome = Outcome::cancelled;
@@ -286,6 +288,7 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, voi
       }
       if (!read) {
         result.outcome = Outcome::failed;
+        result.problem = std::move(problem);
         return;
       }
       process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), input.affines, key, slot, provider, holding,
@@ -308,6 +311,7 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, voi
   }
   result.times.blocked_ns = holding.waited_ns();
 } catch (...) {
+  if (scratch.watch != nullptr && scratch.watch->given_up()) return;
   fail_for_memory(result, Stage::decode);
 }
 

@@ -60,7 +60,8 @@ struct Scratch {
   DecodeScratch decode;
   TransformScratch transform;
   std::vector<Step> steps;
-  void trim();  // gives back what an unusually large image needed
+  CallWatch* watch = nullptr;  // of the thread's reads; where it has given an item up, the result was not touched
+  void trim();                 // gives back what an unusually large image needed
 };
 
 // Reads and decodes natively into `slot` (nullptr: the plan is ragged, result.own is taken from `provider`). `holding`

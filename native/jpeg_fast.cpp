@@ -92,6 +92,7 @@ class Resampler {
   bool convert_;
   const FastPlan& plan_;
   RowSink& sink_;
+  const bool as_planes_;
   const PlaneKernels& run_ = plane_kernels();
   std::shared_ptr<const PlaneAxis> along_[3], across_[3];
   int next_ = 0, end_ = 0;  // rows of the output: the next to push, and the end of what the sink wants
@@ -104,7 +105,13 @@ class Resampler {
 
 Resampler::Resampler(Plane* planes, int count, bool convert, const FastPlan& plan, DecodeScratch& scratch,
                      RowSink& sink)
-    : planes_(planes), count_(count), convert_(convert), plan_(plan), sink_(sink), end_(plan.size.height) {
+    : planes_(planes),
+      count_(count),
+      convert_(convert),
+      plan_(plan),
+      sink_(sink),
+      as_planes_(sink.takes_planes()),
+      end_(plan.size.height) {
   int widest = plan.size.width, taps = 1;
   for (int c = 0; c < count; ++c) {
     along_[c] = scratch.axes.get(request_of(plan.filter, plan.box[1], plan.box[3], plan.size.width, planes[c], false));
@@ -123,7 +130,6 @@ Resampler::Resampler(Plane* planes, int count, bool convert, const FastPlan& pla
   narrow_ = scratch.lines.data();
   rgb_ = narrow_ + block_bytes * 4;
   for (int c = 0; c < 3; ++c) lines_[c] = narrow_ + block_bytes * (c + 1);
-  if (count == 1) std::fill(lines_[1], lines_[1] + 2 * block_bytes, uint8_t{128});
 
   const Region wanted = sink.wanted();
   if (wanted.height > 0 && wanted.height < plan.size.height) {
@@ -179,19 +185,20 @@ void Resampler::push_rows(int first, int rows) {
     }
     run_.horizontal(*along_[c], narrow_, row_bytes_, rows, lines_[c]);
   }
+  // Grey: two planes of 128 go with it, and become grey themselves.
+  if (count_ == 1) std::fill(lines_[1], lines_[1] + 2 * row_bytes_ * kRowsPerPush, uint8_t{128});
   for (int i = 0; i < rows; ++i) {
-    uint8_t* to = rgb_ + rgb_bytes_ * i;
-    const uint8_t* from[3] = {lines_[0] + row_bytes_ * i, lines_[1] + row_bytes_ * i, lines_[2] + row_bytes_ * i};
+    uint8_t* row[3] = {lines_[0] + row_bytes_ * i, lines_[1] + row_bytes_ * i, lines_[2] + row_bytes_ * i};
     if (convert_) {
-      run_.colours(from[0], from[1], from[2], plan_.size.width, lift_of(planes_[0], kLumaLift),
-                   lift_of(planes_[1], kColourLift), to);
-    } else {  // stored as RGB
-      for (int x = 0; x < plan_.size.width; ++x) {
-        for (int c = 0; c < 3; ++c) to[x * 3 + c] = from[c][x];
-      }
+      run_.colours(row, plan_.size.width, lift_of(planes_[0], kLumaLift), lift_of(planes_[1], kColourLift));
     }
+    if (!as_planes_) run_.join(row, plan_.size.width, rgb_ + rgb_bytes_ * i);
   }
-  sink_.push(rgb_, rgb_bytes_, rows);
+  if (as_planes_) {
+    sink_.push_planes(lines_, row_bytes_, rows);
+  } else {
+    sink_.push(rgb_, rgb_bytes_, rows);
+  }
 }
 
 void place(Plane* planes, int count, DecodeScratch& scratch) {

@@ -10,5 +10,7 @@ NB_MODULE(_native, m) {
   bind_jobs(m);
   bind_pool(m);
   bind_files(m);
+  bind_tars(m);
   bind_measurement(m);
+  bind_order(m);
 }

@@ -62,16 +62,38 @@ void to_fixed(const std::vector<double>& values, int count, int bits, int at, in
 // Four outputs a group, four taps a step: the bytes of the group's 16-byte load that each takes.
 constexpr int kLoad = 16;
 
-void pack(PlaneAxis& axis) {
-  const int groups = static_cast<int>(axis.first.size()) / kPlaneGroup;
-  axis.grouped = true;
-  for (int g = 0; g < groups; ++g) {
-    const int32_t* first = axis.first.data() + g * kPlaneGroup;
-    for (int j = 0; j < kPlaneGroup; ++j) {
-      axis.grouped = axis.grouped && first[j] >= first[0] && first[j] - first[0] <= kPlaneReach;
+// Whether the outputs of each group begin at most `reach` after its first.
+bool groups_fit(const PlaneAxis& axis, size_t group, int reach) {
+  for (size_t o = 0; o < axis.first.size(); ++o) {
+    const int after = axis.first[o] - axis.first[o / group * group];
+    if (after < 0 || after > reach) return false;
+  }
+  return true;
+}
+
+void pack_eights(PlaneAxis& axis) {
+  constexpr size_t kGroup = 2 * kPlaneGroup, kPair = 2;
+  axis.masks.resize(axis.weights.size());
+  axis.packed.resize(axis.weights.size());
+  for (size_t o = 0; o < axis.first.size(); ++o) {
+    for (size_t k = 0; k < kPlaneTaps; ++k) {
+      const size_t group = o / kGroup, at = o % kGroup * kPair + k % kPair;
+      const size_t place = (group / 2 * 4 + k / kPair * 2 + group % 2) * kLoad + at;
+      axis.masks[place] = static_cast<uint8_t>(axis.first[o] - axis.first[group * kGroup] + static_cast<int>(k));
+      axis.packed[place] = axis.weights[o * kPlaneTaps + k];
     }
   }
+}
+
+void pack(PlaneAxis& axis) {
+  const int groups = static_cast<int>(axis.first.size()) / kPlaneGroup;
+  axis.grouped = groups_fit(axis, kPlaneGroup, kPlaneReach);
   if (!axis.grouped) return;
+  axis.eights = axis.taps == kPlaneTaps && groups_fit(axis, static_cast<size_t>(2 * kPlaneGroup), kPlaneReach);
+  if (axis.eights) {
+    pack_eights(axis);
+    return;
+  }
   const int steps = axis.taps / kPlaneTaps;
   axis.masks.resize(static_cast<size_t>(groups) * kLoad);
   axis.packed.resize(static_cast<size_t>(groups) * steps * kLoad);
@@ -119,15 +141,20 @@ void horizontal(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int 
 // kColourBits; what pmulhrsw computes.
 int32_t part(int difference, int weight) { return (difference * weight + (1 << 14)) >> 15; }
 
-void colours(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, int luma_lift, int colour_lift,
-             uint8_t* out) {
+void colours(uint8_t* const* planes, int width, int luma_lift, int colour_lift) {
+  for (int x = 0; x < width; ++x) {
+    const int32_t y = (planes[0][x] << kColourBits) + (1 << (kColourBits - 1)) + luma_lift;
+    const int cb = (planes[1][x] - 128) * (2 << kColourBits) + 2 * colour_lift;
+    const int cr = (planes[2][x] - 128) * (2 << kColourBits) + 2 * colour_lift;
+    planes[0][x] = clip8((y + part(cr, 22970)) >> kColourBits);
+    planes[1][x] = clip8((y - part(cb, 5638) - part(cr, 11700)) >> kColourBits);
+    planes[2][x] = clip8((y + part(cb, 29032)) >> kColourBits);
+  }
+}
+
+void join(const uint8_t* const* planes, int width, uint8_t* out) {
   for (int x = 0; x < width; ++x, out += 3) {
-    const int32_t y = (luma[x] << kColourBits) + (1 << (kColourBits - 1)) + luma_lift;
-    const int cb = (blue[x] - 128) * (2 << kColourBits) + 2 * colour_lift;
-    const int cr = (red[x] - 128) * (2 << kColourBits) + 2 * colour_lift;
-    out[0] = clip8((y + part(cr, 22970)) >> kColourBits);
-    out[1] = clip8((y - part(cb, 5638) - part(cr, 11700)) >> kColourBits);
-    out[2] = clip8((y + part(cb, 29032)) >> kColourBits);
+    for (int c = 0; c < 3; ++c) out[c] = planes[c][x];
   }
 }
 
@@ -192,7 +219,7 @@ std::shared_ptr<const PlaneAxis> PlaneAxisCache::get(const PlaneRequest& request
 }
 
 const PlaneKernels& portable_plane_kernels() {
-  static const PlaneKernels table = {"portable", vertical, horizontal, colours};
+  static const PlaneKernels table = {"portable", vertical, horizontal, colours, join};
   return table;
 }
 

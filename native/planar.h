@@ -22,7 +22,9 @@ struct PlaneAxis {
   std::vector<int8_t> weights;  // taps an output
   // For the kernels: whether groups of four share a load; then, a group, the bytes of it that each tap takes, and the
   // weights in that order, two groups after another for every step of four taps. one_load: eight taps need no more.
-  bool grouped = false, one_load = false;
+  // eights: where there are four taps, groups of eight share one; then bytes and weights are those of taps 0 and 1 of
+  // two groups, then those of taps 2 and 3.
+  bool grouped = false, one_load = false, eights = false;
   std::vector<uint8_t> masks;
   std::vector<int8_t> packed;
 };
@@ -51,10 +53,11 @@ struct PlaneKernels {
   void (*vertical)(const uint8_t* const* rows, const int8_t* weights, int count, int bits, int bytes, uint8_t* out);
   // in: input `low` comes first; `stride` bytes from row to row, of the input and of the output.
   void (*horizontal)(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out);
-  // Y, Cb, Cr of the full range (JFIF) to interleaved RGB; luma_lift and colour_lift, in 1/32, are added to the
-  // samples.
-  void (*colours)(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, int luma_lift,
-                  int colour_lift, uint8_t* out);
+  // A row of Y, Cb, Cr of the full range (JFIF) to R, G, B in their places; luma_lift and colour_lift, in 1/32, are
+  // added to the samples.
+  void (*colours)(uint8_t* const* planes, int width, int luma_lift, int colour_lift);
+  // A row of three planes to interleaved pixels.
+  void (*join)(const uint8_t* const* planes, int width, uint8_t* out);
 };
 const PlaneKernels& plane_kernels();  // the best for this CPU, under the same rule as kernels()
 const PlaneKernels& portable_plane_kernels();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <stdexcept>
 
@@ -12,25 +13,79 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr size_t kGathered = 8;     // maps that one wake-up of a party is for
-constexpr Milliseconds kGather{5};  // how long a party that was woken for one map waits for more of them
-
-// One thread's running totals; written by that thread, read by anyone at any time.
-struct WorkerState {
-  std::atomic<int64_t> read_ns{0}, decode_ns{0}, transform_ns{0}, batch_ns{0}, starved_ns{0}, blocked_ns{0}, items{0};
-  std::atomic<int64_t> idle_since{0};
-  bool idle_blocked = false;  // what the wait since then is called; guarded by the pool's mutex
-  std::atomic<bool> exited{false};
-  std::mutex mutex;  // guards the two below, which close() needs when the thread is at work or stuck
-  std::shared_ptr<Job> job;
-  size_t row = 0;
-};
+constexpr size_t kGathered = 8;      // maps that one wake-up of a party is for
+constexpr Milliseconds kGather{5};   // how long a party that was woken for one map waits for more of them
+constexpr int kMostLeftBehind = 64;  // threads that may be stuck in reads that were given up
+constexpr int kLookMs = 100;         // between two looks for such reads
 
 void add(std::atomic<int64_t>& total, int64_t value) {
   total.store(total.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
 }
 
+Problem timed_out(int64_t timeout_ns) {
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, "%g", static_cast<double>(timeout_ns) / 1e9);
+  return {Stage::read, "timeout",
+          std::string("expected the bytes within ") + seconds + " s (timeout_s), found the read still going on"};
+}
+
 }  // namespace
+
+// One thread and its running totals, which that thread writes and anyone reads at any time.
+struct Pool::Worker final : CallWatch {
+  std::atomic<int64_t> read_ns{0}, decode_ns{0}, transform_ns{0}, batch_ns{0}, starved_ns{0}, blocked_ns{0}, items{0};
+  std::atomic<int64_t> idle_since{0};
+  bool idle_blocked = false;  // what the wait since then is called; guarded by the pool's mutex
+  std::atomic<bool> exited{false};
+  std::thread thread;        // guarded by the pool's mutex
+  mutable std::mutex mutex;  // guards what is below: the thread's at work, others' when it is stuck
+  std::shared_ptr<Job> job;  // of the ticket it has
+  size_t row = 0;
+  Holding* holding = nullptr;    // the ticket's, on the thread's stack
+  int64_t inside_since = 0;      // when it went into a system call; 0: it is in none
+  int64_t inside_before_ns = 0;  // what the ticket's earlier calls took
+  std::string path;              // of the ticket that was taken away
+  bool dismissed = false;        // its ticket was taken away; it ends when its call returns
+
+  void add_to(WorkerTimes& sum) const {
+    sum.read_ns += read_ns.load(std::memory_order_relaxed);
+    sum.decode_ns += decode_ns.load(std::memory_order_relaxed);
+    sum.transform_ns += transform_ns.load(std::memory_order_relaxed);
+    sum.batch_ns += batch_ns.load(std::memory_order_relaxed);
+    sum.starved_ns += starved_ns.load(std::memory_order_relaxed);
+    sum.blocked_ns += blocked_ns.load(std::memory_order_relaxed);
+    sum.items += items.load(std::memory_order_relaxed);
+  }
+  void enter() override {
+    std::lock_guard<std::mutex> guard(mutex);
+    inside_since = now_ns();
+  }
+  bool leave() override {
+    std::lock_guard<std::mutex> guard(mutex);
+    inside_before_ns += now_ns() - inside_since;
+    inside_since = 0;
+    return !dismissed;
+  }
+  bool given_up() const override {
+    std::lock_guard<std::mutex> guard(mutex);
+    return dismissed;
+  }
+  void take(const std::shared_ptr<Job>& ticket_job, size_t ticket_row, Holding& held) {
+    std::lock_guard<std::mutex> guard(mutex);
+    job = ticket_job;
+    row = ticket_row;
+    holding = &held;
+    inside_before_ns = 0;
+  }
+  // False: the ticket was taken away meanwhile.
+  bool put_down() {
+    std::lock_guard<std::mutex> guard(mutex);
+    if (dismissed) return false;
+    job.reset();
+    holding = nullptr;
+    return true;
+  }
+};
 
 void* Job::slot(size_t row) const {
   if (!buffer) return nullptr;
@@ -80,8 +135,7 @@ struct Pool::Shared {
   };
 
   Shared(int threads, uint64_t max_memory_bytes, size_t keep_buffers)
-      : workers(static_cast<size_t>(threads)),
-        provider(std::make_shared<BufferProvider>(keep_buffers)),
+      : provider(std::make_shared<BufferProvider>(keep_buffers)),
         pictures(std::make_shared<BufferProvider>(static_cast<size_t>(threads) * 2 + kGathered)),
         budget(*this, max_memory_bytes) {}
 
@@ -108,33 +162,31 @@ struct Pool::Shared {
 
   std::deque<Referral> referrals;  // for Pillow, and for matrices
   std::deque<Referral> maps;
-  int gathered = kGathered;  // maps that a party takes at once
-  std::vector<WorkerState> workers;
+  int gathered = kGathered;                            // maps that a party takes at once
+  std::vector<std::unique_ptr<Worker>> workers;        // those at work, and those left behind in a read
+  WorkerTimes past;                                    // of threads that are no more
   std::shared_ptr<BufferProvider> provider, pictures;  // of batches; of images that maps are asked for
   MemoryBudget budget;
   int parties = 0;
-  int living = 0;
+  int living = 0;  // without those left behind
+  int left_behind = 0;
+  bool watching = false;  // a job came whose reads are given up after a time
   bool more = false;
   bool closing = false;
+  bool stranded = false;
 };
 
 Pool::Pool(int threads, uint64_t max_memory_bytes, size_t keep_buffers)
-    : shared_(std::make_shared<Shared>(threads, max_memory_bytes, keep_buffers)), owner_pid_(getpid()) {
+    : shared_(std::make_shared<Shared>(threads, max_memory_bytes, keep_buffers)),
+      threads_(threads),
+      owner_pid_(getpid()) {
+  int started = 0;
   try {
-    threads_.reserve(static_cast<size_t>(threads));
-    for (int i = 0; i < threads; ++i) {
-      {
-        std::lock_guard<std::mutex> lock(shared_->mutex);
-        ++shared_->living;
-      }
-      threads_.emplace_back(&Pool::work, shared_, i);
+    for (; started < threads; ++started) {
+      std::lock_guard<std::mutex> lock(shared_->mutex);
+      start(shared_);
     }
   } catch (const std::exception&) {
-    {
-      std::lock_guard<std::mutex> lock(shared_->mutex);
-      --shared_->living;
-    }
-    const size_t started = threads_.size();
     close(1000);
     throw std::runtime_error("expected " + std::to_string(threads) + " threads, found the system giving " +
                              std::to_string(started));
@@ -144,16 +196,86 @@ Pool::Pool(int threads, uint64_t max_memory_bytes, size_t keep_buffers)
 Pool::~Pool() {
   if (getpid() != owner_pid_) {
     // A forked child: the threads and whoever held the mutex stayed behind, so nothing of theirs may be touched.
-    new std::vector<std::thread>(std::move(threads_));
     new std::shared_ptr<Shared>(std::move(shared_));
     return;
   }
   close(1000);
 }
 
-int Pool::threads() const { return static_cast<int>(shared_->workers.size()); }
+int Pool::threads() const { return threads_; }
+
+// One thread more; the pool's mutex is held. Throws std::system_error where the system has none left to give.
+void Pool::start(const std::shared_ptr<Shared>& shared) {
+  shared->workers.push_back(std::make_unique<Worker>());
+  Worker& worker = *shared->workers.back();
+  try {
+    worker.thread = std::thread(&Pool::work, shared, std::ref(worker));
+  } catch (...) {
+    shared->workers.pop_back();
+    throw;
+  }
+  ++shared->living;
+}
+
+// Tickets whose reads take longer than their job allows fail here and now, and another thread takes the place of the
+// one that is stuck. A worker's mutex decides whose the ticket is: the reader's when its call returns, or ours.
+void Pool::give_up_stuck_reads(const std::shared_ptr<Shared>& shared) {
+  std::vector<std::shared_ptr<Job>> given_up;  // these, and what they held, are let go when the mutexes are free
+  std::vector<Holding> held;
+  {
+    std::lock_guard<std::mutex> lock(shared->mutex);
+    if (!shared->watching || shared->closing) return;
+    const int64_t now = now_ns();
+    const size_t count = shared->workers.size();
+    given_up.reserve(count);
+    held.reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      Worker& worker = *shared->workers[i];
+      std::lock_guard<std::mutex> guard(worker.mutex);
+      if (worker.dismissed || !worker.job || worker.inside_since == 0 || worker.job->read_timeout_ns == 0) continue;
+      if (now - worker.inside_since + worker.inside_before_ns <= worker.job->read_timeout_ns) continue;
+      Problem problem = timed_out(worker.job->read_timeout_ns);
+      worker.path = worker.job->inputs[worker.row].path;
+      worker.dismissed = true;
+      ItemResult& result = worker.job->results[worker.row];
+      result.outcome = Outcome::failed;
+      result.problem = std::move(problem);
+      held.push_back(std::move(*worker.holding));  // or what waits for memory would wait for the stuck read
+      given_up.push_back(std::move(worker.job));
+      add(worker.items, 1);
+      --shared->living;
+      ++shared->left_behind;
+    }
+    for (size_t i = 0; i < given_up.size() && shared->left_behind <= kMostLeftBehind; ++i) {
+      try {
+        start(shared);
+      } catch (const std::exception&) {
+        break;  // those that are left do the work
+      }
+    }
+    if (shared->left_behind > kMostLeftBehind || shared->living == 0) {
+      shared->stranded = true;
+      shared->finished.notify_all();
+    }
+    bury(*shared);
+  }
+  held.clear();
+  for (const std::shared_ptr<Job>& job : given_up) shared->finish(*job);
+}
+
+// Threads whose given-up reads came back after all: only their totals are kept. The pool's mutex is held.
+void Pool::bury(Shared& shared) {
+  for (size_t i = shared.workers.size(); i-- > 0;) {
+    Worker& worker = *shared.workers[i];
+    if (!worker.exited.load(std::memory_order_acquire)) continue;
+    worker.thread.join();  // it has nothing left to do but to end
+    worker.add_to(shared.past);
+    shared.workers.erase(shared.workers.begin() + static_cast<ptrdiff_t>(i));
+  }
+}
 
 bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
+  give_up_stuck_reads(shared_);
   const Plan& plan = *job->plan;
   if (plan.fixed()) {
     job->buffer =
@@ -166,7 +288,8 @@ bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
     std::lock_guard<std::mutex> lock(shared_->mutex);
     if (shared_->closing) return false;
     shared_->more = more;
-    if (!job->inputs.empty()) shared_->jobs.push_back(job);
+    if (job->read_timeout_ns > 0) shared_->watching = true;
+    if (!job->inputs.empty()) shared_->jobs.insert(job->urgent ? shared_->jobs.begin() : shared_->jobs.end(), job);
   }
   shared_->work.notify_all();
   return true;
@@ -174,13 +297,16 @@ bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
 
 Pool::Wait Pool::wait(const Job& job, int timeout_ms) {
   if (job.done()) return Wait::done;
+  give_up_stuck_reads(shared_);
   std::unique_lock<std::mutex> lock(shared_->mutex);
   auto settled = [&] {
-    return job.done() || shared_->closing ||
+    return job.done() || shared_->closing || shared_->stranded ||
            (shared_->parties == 0 && !(shared_->referrals.empty() && shared_->maps.empty()));
   };
+  if (shared_->watching) timeout_ms = std::min(timeout_ms, kLookMs);
   if (!shared_->finished.wait_for(lock, Milliseconds(timeout_ms), settled)) return Wait::timeout;
   if (job.done()) return Wait::done;
+  if (shared_->stranded) return Wait::stranded;
   return shared_->closing ? Wait::closed : Wait::referral;
 }
 
@@ -223,8 +349,10 @@ void Pool::announce_parties(int count) {
 
 Pool::Wait Pool::take_referrals(std::vector<Referral>& taken, int most, int timeout_ms) {
   Shared& shared = *shared_;
+  give_up_stuck_reads(shared_);
   std::unique_lock<std::mutex> lock(shared.mutex);
   shared.gathered = std::max(1, most);
+  if (shared.watching) timeout_ms = std::min(timeout_ms, kLookMs);
   auto take = [&](std::deque<Referral>& waiting) {
     taken.push_back(std::move(waiting.front()));
     waiting.pop_front();
@@ -340,35 +468,30 @@ void Pool::return_failure(Referral& referral, Problem problem) {
 }
 
 WorkerTimes Pool::times() const {
-  WorkerTimes sum;
   // A thread books its wait under the mutex: it is counted once, and under the name it will keep.
   std::lock_guard<std::mutex> lock(shared_->mutex);
+  WorkerTimes sum = shared_->past;
   int64_t now = now_ns();
-  for (const WorkerState& worker : shared_->workers) {
-    sum.read_ns += worker.read_ns.load(std::memory_order_relaxed);
-    sum.decode_ns += worker.decode_ns.load(std::memory_order_relaxed);
-    sum.transform_ns += worker.transform_ns.load(std::memory_order_relaxed);
-    sum.batch_ns += worker.batch_ns.load(std::memory_order_relaxed);
-    sum.starved_ns += worker.starved_ns.load(std::memory_order_relaxed);
-    sum.blocked_ns += worker.blocked_ns.load(std::memory_order_relaxed);
-    sum.items += worker.items.load(std::memory_order_relaxed);
-    int64_t since = worker.idle_since.load(std::memory_order_relaxed);
-    if (since > 0 && now > since) (worker.idle_blocked ? sum.blocked_ns : sum.starved_ns) += now - since;
+  for (const std::unique_ptr<Worker>& worker : shared_->workers) {
+    worker->add_to(sum);
+    int64_t since = worker->idle_since.load(std::memory_order_relaxed);
+    if (since > 0 && now > since) (worker->idle_blocked ? sum.blocked_ns : sum.starved_ns) += now - since;
   }
   return sum;
 }
 
 std::vector<std::string> Pool::close(int timeout_ms) {
   std::vector<std::string> stuck;
-  if (threads_.empty() || getpid() != owner_pid_) return stuck;
+  if (closed_ || getpid() != owner_pid_) return stuck;
+  closed_ = true;
   std::deque<std::shared_ptr<Job>> jobs;  // as in cancel(): these die after the mutex is free
   std::deque<Referral> referrals, maps;
   std::unique_lock<std::mutex> lock(shared_->mutex);
   shared_->closing = true;
   for (const auto& job : shared_->jobs) job->cancelled.store(true, std::memory_order_relaxed);
-  for (WorkerState& worker : shared_->workers) {
-    std::lock_guard<std::mutex> guard(worker.mutex);
-    if (worker.job) worker.job->cancelled.store(true, std::memory_order_relaxed);
+  for (const std::unique_ptr<Worker>& worker : shared_->workers) {
+    std::lock_guard<std::mutex> guard(worker->mutex);
+    if (worker->job) worker->job->cancelled.store(true, std::memory_order_relaxed);
   }
   jobs.swap(shared_->jobs);
   referrals.swap(shared_->referrals);
@@ -378,18 +501,13 @@ std::vector<std::string> Pool::close(int timeout_ms) {
   shared_->referred.notify_all();
   shared_->admitted.notify_all();
   shared_->finished.wait_for(lock, Milliseconds(timeout_ms), [&] { return shared_->living == 0; });
-  lock.unlock();
-  for (size_t i = 0; i < threads_.size(); ++i) {
-    WorkerState& worker = shared_->workers[i];
-    if (worker.exited.load(std::memory_order_acquire)) {
-      threads_[i].join();
-    } else {
-      std::lock_guard<std::mutex> guard(worker.mutex);
-      stuck.push_back(worker.job ? worker.job->inputs[worker.row].path : "");
-      threads_[i].detach();
-    }
+  bury(*shared_);
+  for (const std::unique_ptr<Worker>& worker : shared_->workers) {
+    std::lock_guard<std::mutex> guard(worker->mutex);
+    stuck.push_back(worker->job ? worker->job->inputs[worker->row].path : worker->path);
+    worker->thread.detach();
   }
-  threads_.clear();
+  lock.unlock();
   shared_->provider->close();
   shared_->pictures->close();
   return stuck;
@@ -424,8 +542,7 @@ bool Pool::refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Sc
   }
 }
 
-void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
-  WorkerState& state = shared->workers[static_cast<size_t>(worker_index)];
+void Pool::work(std::shared_ptr<Shared> shared, Worker& state) {
   Scratch scratch;
   scratch.decode.keep_heap();
   std::unique_lock<std::mutex> lock(shared->mutex);
@@ -450,15 +567,18 @@ void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
     if (job->cancelled.load(std::memory_order_relaxed)) {
       result.outcome = Outcome::cancelled;
     } else {
-      {
-        std::lock_guard<std::mutex> guard(state.mutex);
-        state.job = job;
-        state.row = row;
-      }
+      state.take(job, row, holding);
+      scratch.watch = job->read_timeout_ns > 0 ? &state : nullptr;
       // `result` belongs to the job, whose memory this thread keeps alive; a read fills `scratch`, never the slot.
       const Plan& part = job->part(row);
       process_input(part, input, job->key(row), job->target(row), part.goes_on ? *shared->pictures : *shared->provider,
                     holding, scratch, job->cancelled, result);
+      if (!state.put_down()) {  // given up; another thread has taken this one's place
+        job.reset();
+        lock.lock();
+        --shared->left_behind;
+        break;
+      }
       if (goes_on(*job, row)) {  // what is held from now on is the image alone
         const uint64_t bytes = part.in_slot ? 0 : part.image_bytes(result.size);
         if (!holding.take(bytes, job->cancelled)) result.outcome = Outcome::cancelled;
@@ -469,8 +589,6 @@ void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
       add(state.batch_ns, result.times.batch_ns);
       add(state.blocked_ns, result.times.blocked_ns);
       add(state.items, 1);
-      std::lock_guard<std::mutex> guard(state.mutex);
-      state.job.reset();
     }
     if (result.outcome == Outcome::referee && refer(*shared, job, row, scratch, holding)) {
       lock.lock();
@@ -481,7 +599,7 @@ void Pool::work(std::shared_ptr<Shared> shared, int worker_index) {
     job.reset();
     lock.lock();
   }
-  --shared->living;
+  if (!state.dismissed) --shared->living;
   state.exited.store(true, std::memory_order_release);
   shared->finished.notify_all();
 }

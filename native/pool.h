@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -21,6 +22,8 @@ class Job : public std::enable_shared_from_this<Job> {
   std::vector<uint64_t> indices;  // source index of each ticket: part of the key of its draws
   uint64_t seed = 0, epoch = 0;
   int rows = 0;                    // of the batch; tickets fill the first inputs.size() of them
+  bool urgent = false;             // taken before what waits already: the consumer stands still for it
+  int64_t read_timeout_ns = 0;     // a read that takes longer is given up; 0: never
   int capacity = 0;                // rows the memory is taken for: a short last batch recycles a full one's
   std::shared_ptr<Buffer> buffer;  // nullptr: ragged
 
@@ -59,7 +62,8 @@ struct WorkerTimes {
 
 class Pool {
  public:
-  enum class Wait : uint8_t { timeout, done, referral, closed };
+  // stranded: too many threads are left behind in system calls, or none is left to work.
+  enum class Wait : uint8_t { timeout, done, referral, closed, stranded };
 
   // Throws std::runtime_error where the system has no thread left to give.
   Pool(int threads, uint64_t max_memory_bytes, size_t keep_buffers);
@@ -70,7 +74,8 @@ class Pool {
   // Reserves the tickets of a job. `more`: further jobs will come once the consumer has taken this window.
   // False: no memory for the batch, or closed.
   bool submit(const std::shared_ptr<Job>& job, bool more);
-  // Waits until the job is done, or a referral waits and no party has been announced.
+  // Waits until the job is done, or a referral waits and no party has been announced. Reads that take too long are
+  // given up here, in submit() and in take_referral(): no thread is kept to look for them.
   Wait wait(const Job& job, int timeout_ms);
   // Nobody wants the job any more: tickets not yet taken end at once, those in work end at the next poll.
   void cancel(Job& job);
@@ -95,18 +100,24 @@ class Pool {
   WorkerTimes times() const;
   int threads() const;
   // Cancels everything, waits for the threads, detaches those that are stuck in a system call: their items' paths.
+  // Those whose reads were given up before are not waited for.
   std::vector<std::string> close(int timeout_ms);
 
  private:
   struct Shared;
+  struct Worker;
+  static void start(const std::shared_ptr<Shared>& shared);
+  static void bury(Shared& shared);
+  static void give_up_stuck_reads(const std::shared_ptr<Shared>& shared);
   static bool refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Scratch& scratch, Holding& holding);
   // After a part was made: true where a map is asked for its image now, and the ticket has no outcome yet.
   static bool goes_on(Job& job, size_t row);
   BufferProvider& provider_of(const Job& job, size_t row) const;
-  static void work(std::shared_ptr<Shared> shared, int worker);
+  static void work(std::shared_ptr<Shared> shared, Worker& worker);
   std::shared_ptr<Shared> shared_;
-  std::vector<std::thread> threads_;
+  int threads_;
   long owner_pid_;
+  bool closed_ = false;
 };
 
 }  // namespace penstock

@@ -2,28 +2,20 @@
 
 #include <initializer_list>
 
+#include "splitmix.h"
+
 namespace penstock {
-namespace {
 
-constexpr uint64_t kGamma = 0x9E3779B97F4A7C15u;  // SplitMix64's increment: 2^64 / golden ratio, odd
-
-uint64_t finalize(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-
-}  // namespace
-
-// The key's four words are absorbed one after the other: state = finalize((state ^ word) + gamma). Each round is a
-// bijection of its word, so two keys that differ in one word never start from the same state at that round.
+// The key's four words are absorbed one after the other: state = splitmix_finalize((state ^ word) + gamma). Each round
+// is a bijection of its word, so two keys that differ in one word never start from the same state at that round.
 Draws::Draws(const DrawKey& key, uint64_t ordinal) : state_(0) {
-  for (const uint64_t word : {key.seed, key.epoch, key.index, ordinal}) state_ = finalize((state_ ^ word) + kGamma);
+  for (const uint64_t word : {key.seed, key.epoch, key.index, ordinal})
+    state_ = splitmix_finalize((state_ ^ word) + kSplitMixGamma);
 }
 
 uint64_t Draws::bits() {
-  state_ += kGamma;
-  return finalize(state_);
+  state_ += kSplitMixGamma;
+  return splitmix_finalize(state_);
 }
 
 double Draws::uniform() { return static_cast<double>(bits() >> 11) * 0x1.0p-53; }

@@ -84,7 +84,15 @@ struct Kernels {
   // planar: out + c * plane_stride floats; interleaved: 3 floats a pixel at out.
   void (*normalize_planar)(const uint8_t* in, int width, const struct Normalizer& n, float* out,
                            ptrdiff_t plane_stride);
+  // The same of a row in three planes.
+  void (*normalize_planes)(const uint8_t* const* in, int width, const struct Normalizer& n, float* out,
+                           ptrdiff_t plane_stride);
   void (*normalize_interleaved)(const uint8_t* in, int width, const struct Normalizer& n, float* out);
+  // The pixels at `in` in runs of `run`, each normalised as above, interleaved, to a place `stride` floats behind that
+  // of the run before. `next`, where it is not null, is memory of as many floats that will be written soon: the
+  // fetching of it may begin.
+  void (*normalize_runs)(const uint8_t* in, int runs, int run, const struct Normalizer& n, float* out, ptrdiff_t stride,
+                         const float* next);
   void (*split_planar)(const uint8_t* in, int width, uint8_t* out, ptrdiff_t plane_stride);
   // Fills the packed form of a table that is otherwise complete; null where the kernels need none.
   void (*pack_axis)(AxisTable& table);

@@ -22,6 +22,9 @@ class RowSink {
   // Said before the first push by a decoder that pushes only a part of the stored image, one that holds wanted().
   virtual void expect(const Region& /*arriving*/) {}
   virtual void push(const uint8_t* rows, ptrdiff_t stride, int count) = 0;
+  // Whether rows of RGB may come as three planes instead, for a decoder that has them so: spares joining and splitting.
+  virtual bool takes_planes() const { return false; }
+  virtual void push_planes(const uint8_t* const* /*planes*/, ptrdiff_t /*stride*/, int /*count*/) {}
 };
 
 }  // namespace penstock

@@ -247,6 +247,11 @@ inline __m256 normalized(__m256i value, const Scale& s) {
   return _mm256_fmadd_ps(centred, s.std_high, _mm256_mul_ps(centred, s.std_low));
 }
 
+inline void normalize_eight(const uint8_t* in, const Scale& scale, float* out) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(in));
+  _mm256_storeu_ps(out, normalized(_mm256_cvtepu8_epi32(bytes), scale));
+}
+
 void normalize_planar(const uint8_t* in, int width, const Normalizer& n, float* out, ptrdiff_t plane_stride) {
   int x = 0;
   if (n.computable) {
@@ -270,29 +275,73 @@ void normalize_planar(const uint8_t* in, int width, const Normalizer& n, float* 
   if (x < width) portable_kernels().normalize_planar(in + x * 3, width - x, n, out + x, plane_stride);
 }
 
+void normalize_planes(const uint8_t* const* in, int width, const Normalizer& n, float* out, ptrdiff_t plane_stride) {
+  if (!n.computable || width < 8) {
+    portable_kernels().normalize_planes(in, width, n, out, plane_stride);
+    return;
+  }
+  Scale scale[3];
+  for (int c = 0; c < 3; ++c) {
+    scale[c] = {_mm256_set1_ps(n.unit_high), _mm256_set1_ps(n.unit_low), _mm256_set1_ps(n.mean[c]),
+                _mm256_set1_ps(n.std_high[c]), _mm256_set1_ps(n.std_low[c])};
+  }
+  // The last eight overlap those before them.
+  for (int x = 0; x < width; x = x + 8 < width && x + 16 > width ? width - 8 : x + 8) {
+    for (int c = 0; c < 3; ++c) normalize_eight(in[c] + x, scale[c], out + c * plane_stride + x);
+  }
+}
+
+// Constants for eight samples in a row: those of vector v of three, then again from the first.
+void interleaved_scales(const Normalizer& n, Scale scale[3]) {
+  for (int v = 0; v < 3; ++v) {
+    alignas(32) float mean[8], high[8], low[8];
+    for (int i = 0; i < 8; ++i) {
+      const int c = (v * 8 + i) % 3;
+      mean[i] = n.mean[c];
+      high[i] = n.std_high[c];
+      low[i] = n.std_low[c];
+    }
+    scale[v] = {_mm256_set1_ps(n.unit_high), _mm256_set1_ps(n.unit_low), _mm256_load_ps(mean), _mm256_load_ps(high),
+                _mm256_load_ps(low)};
+  }
+}
+
 void normalize_interleaved(const uint8_t* in, int width, const Normalizer& n, float* out) {
   int x = 0;
   if (n.computable) {
     Scale scale[3];
-    for (int v = 0; v < 3; ++v) {
-      alignas(32) float mean[8], high[8], low[8];
-      for (int i = 0; i < 8; ++i) {
-        const int c = (v * 8 + i) % 3;
-        mean[i] = n.mean[c];
-        high[i] = n.std_high[c];
-        low[i] = n.std_low[c];
-      }
-      scale[v] = {_mm256_set1_ps(n.unit_high), _mm256_set1_ps(n.unit_low), _mm256_load_ps(mean), _mm256_load_ps(high),
-                  _mm256_load_ps(low)};
-    }
+    interleaved_scales(n, scale);
     for (; x + 8 <= width; x += 8) {
-      for (int v = 0; v < 3; ++v) {
-        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(in + x * 3 + v * 8));
-        _mm256_storeu_ps(out + x * 3 + v * 8, normalized(_mm256_cvtepu8_epi32(bytes), scale[v]));
-      }
+      for (int v = 0; v < 3; ++v) normalize_eight(in + x * 3 + v * 8, scale[v], out + x * 3 + v * 8);
     }
   }
   if (x < width) portable_kernels().normalize_interleaved(in + x * 3, width - x, n, out + x * 3);
+}
+
+void normalize_runs(const uint8_t* in, int runs, int run, const Normalizer& n, float* out, ptrdiff_t stride,
+                    const float* next) {
+  const int samples = run * 3;
+  if (!n.computable || samples < 8) {
+    portable_kernels().normalize_runs(in, runs, run, n, out, stride, next);
+    return;
+  }
+  constexpr int kLine = 16;  // floats of a line of the cache
+  Scale scale[3];
+  interleaved_scales(n, scale);
+  for (int i = 0; i < runs; ++i, in += samples, out += stride) {
+    if (next != nullptr) {
+      for (int at = 0; at < samples; at += kLine) _mm_prefetch(reinterpret_cast<const char*>(next + at), _MM_HINT_T0);
+      next += samples;
+    }
+    int at = 0;
+    for (; at + 24 <= samples; at += 24) {
+      for (int v = 0; v < 3; ++v) normalize_eight(in + at + v * 8, scale[v], out + at + v * 8);
+    }
+    if (at + 8 <= samples) normalize_eight(in + at, scale[0], out + at);
+    if (at + 16 <= samples) normalize_eight(in + at + 8, scale[1], out + at + 8);
+    // What is left of a run is the end of eight samples that begin with a green one.
+    if (samples % 8 != 0) normalize_eight(in + samples - 8, scale[2], out + samples - 8);
+  }
 }
 
 void split_planar(const uint8_t* in, int width, uint8_t* out, ptrdiff_t plane_stride) {
@@ -323,8 +372,9 @@ void split_planar(const uint8_t* in, int width, uint8_t* out, ptrdiff_t plane_st
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels table = {"avx2",       horizontal, vertical, normalize_planar, normalize_interleaved,
-                                split_planar, pack_axis};
+  static const Kernels table = {"avx2",           horizontal,       vertical,
+                                normalize_planar, normalize_planes, normalize_interleaved,
+                                normalize_runs,   split_planar,     pack_axis};
   static const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return supported ? &table : nullptr;
 }

@@ -23,11 +23,9 @@ __m256i load_two(const uint8_t* low, const uint8_t* high) {
 
 // Bytes times bytes: the sums of all weights and samples fit 16 bits, because weights sum to 1 << bits.
 struct Settle {
-  explicit Settle(int bits)
-      : half(_mm256_set1_epi16(static_cast<int16_t>(1 << (bits - 1)))), shift(_mm_cvtsi32_si128(bits)) {}
-  __m256i operator()(__m256i sum) const { return _mm256_sra_epi16(_mm256_add_epi16(sum, half), shift); }
-  __m256i half;
-  __m128i shift;
+  explicit Settle(int bits) : scale(_mm256_set1_epi16(static_cast<int16_t>(1 << (15 - bits)))) {}
+  __m256i operator()(__m256i sum) const { return _mm256_mulhrs_epi16(sum, scale); }  // half added, then the shift
+  __m256i scale;
 };
 
 __m256i pair_of(const int8_t* weights, int k, int count) {
@@ -134,8 +132,37 @@ void horizontal_steps(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride
   }
 }
 
+// Four taps, sixteen outputs from two loads; two rows at a time, as above.
+void horizontal_eights(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out) {
+  constexpr int kGroup = 2 * kPlaneGroup;
+  const int out_size = axis.out_size;
+  const Settle settled(axis.bits);
+  in -= axis.low;
+  for (int row = 0; row < rows; row += 2, in += 2 * stride, out += 2 * stride) {
+    const uint8_t* masks = axis.masks.data();
+    const int8_t* weights = axis.packed.data();
+    const int32_t* first = axis.first.data();
+    const ptrdiff_t next = row + 1 < rows ? stride : 0;
+    for (int o = 0; o < out_size; o += 2 * kGroup, first += 2 * kGroup, masks += 64, weights += 64) {
+      const __m256i mask0 = load32(masks), mask1 = load32(masks + 32);
+      const __m256i weights0 = load32(weights), weights1 = load32(weights + 32);
+      __m256i sums[2];
+      for (int r = 0; r < 2; ++r) {
+        const __m256i pixels = load_two(in + r * next + first[0], in + r * next + first[kGroup]);
+        sums[r] = settled(_mm256_add_epi16(_mm256_maddubs_epi16(_mm256_shuffle_epi8(pixels, mask0), weights0),
+                                           _mm256_maddubs_epi16(_mm256_shuffle_epi8(pixels, mask1), weights1)));
+      }
+      // Each half: a group of the first row, then one of the second.
+      const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(sums[0], sums[1]), 0xD8);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + next + o), _mm256_extracti128_si256(bytes, 1));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + o), _mm256_castsi256_si128(bytes));
+    }
+  }
+}
+
 void horizontal(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out) {
   const auto run = !axis.grouped                 ? portable_plane_kernels().horizontal
+                   : axis.eights                 ? horizontal_eights
                    : axis.taps == kPlaneTaps     ? horizontal_steps<1, false>
                    : axis.one_load               ? horizontal_steps<2, true>
                    : axis.taps == 2 * kPlaneTaps ? horizontal_steps<2, false>
@@ -143,44 +170,58 @@ void horizontal(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int 
   run(axis, in, stride, rows, out);
 }
 
-inline __m128i bytes_of(__m256i words) {
-  const __m256i packed = _mm256_packus_epi16(words, words);
-  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0xD8));
+// Sixteen pixels in 16 bits; each sample in the upper byte of its word.
+inline void sixteen_colours(__m256i luma, __m256i blue, __m256i red, __m256i half, __m256i lift, __m256i out[3]) {
+  constexpr int kColourBits = 5;
+  const __m256i y = _mm256_add_epi16(_mm256_srli_epi16(luma, 8 - kColourBits), half);
+  const __m256i cb = _mm256_add_epi16(_mm256_srai_epi16(blue, 7 - kColourBits), lift);
+  const __m256i cr = _mm256_add_epi16(_mm256_srai_epi16(red, 7 - kColourBits), lift);
+  const __m256i r = _mm256_add_epi16(y, _mm256_mulhrs_epi16(cr, _mm256_set1_epi16(22970)));
+  const __m256i g = _mm256_sub_epi16(_mm256_sub_epi16(y, _mm256_mulhrs_epi16(cb, _mm256_set1_epi16(5638))),
+                                     _mm256_mulhrs_epi16(cr, _mm256_set1_epi16(11700)));
+  const __m256i b = _mm256_add_epi16(y, _mm256_mulhrs_epi16(cb, _mm256_set1_epi16(29032)));
+  out[0] = _mm256_srai_epi16(r, kColourBits);
+  out[1] = _mm256_srai_epi16(g, kColourBits);
+  out[2] = _mm256_srai_epi16(b, kColourBits);
 }
 
-void colours(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int width, int luma_lift, int colour_lift,
-             uint8_t* out) {
-  constexpr int kColourBits = 5;
-  const __m256i middle = _mm256_set1_epi16(128),
-                half = _mm256_set1_epi16(static_cast<int16_t>((1 << (kColourBits - 1)) + luma_lift));
+void colours(uint8_t* const* planes, int width, int luma_lift, int colour_lift) {
+  const __m256i zero = _mm256_setzero_si256(), middle = _mm256_set1_epi8(-128);
+  const __m256i half = _mm256_set1_epi16(static_cast<int16_t>(16 + luma_lift));
   const __m256i lift = _mm256_set1_epi16(static_cast<int16_t>(2 * colour_lift));
+  uint8_t *const first = planes[0], *const second = planes[1], *const third = planes[2];
+  for (int x = 0; x < width; x += 32) {
+    const __m256i luma = load32(first + x);
+    const __m256i blue = _mm256_xor_si256(load32(second + x), middle);  // 128 less, with a sign
+    const __m256i red = _mm256_xor_si256(load32(third + x), middle);
+    __m256i low[3], high[3];
+    sixteen_colours(_mm256_unpacklo_epi8(zero, luma), _mm256_unpacklo_epi8(zero, blue), _mm256_unpacklo_epi8(zero, red),
+                    half, lift, low);
+    sixteen_colours(_mm256_unpackhi_epi8(zero, luma), _mm256_unpackhi_epi8(zero, blue), _mm256_unpackhi_epi8(zero, red),
+                    half, lift, high);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(first + x), _mm256_packus_epi16(low[0], high[0]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(second + x), _mm256_packus_epi16(low[1], high[1]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(third + x), _mm256_packus_epi16(low[2], high[2]));
+  }
+}
+
+void join(const uint8_t* const* planes, int width, uint8_t* out) {
   const char z = -1;
-  const __m128i red_at[3] = {_mm_setr_epi8(0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z, 5),
-                             _mm_setr_epi8(z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z, 10, z),
-                             _mm_setr_epi8(z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15, z, z)};
-  const __m128i green_at[3] = {_mm_setr_epi8(z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z),
-                               _mm_setr_epi8(5, z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z, 10),
-                               _mm_setr_epi8(z, z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15, z)};
-  const __m128i blue_at[3] = {_mm_setr_epi8(z, z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z),
-                              _mm_setr_epi8(z, 5, z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z),
-                              _mm_setr_epi8(10, z, z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15)};
+  const __m128i first_at[3] = {_mm_setr_epi8(0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z, 5),
+                               _mm_setr_epi8(z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z, 10, z),
+                               _mm_setr_epi8(z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15, z, z)};
+  const __m128i second_at[3] = {_mm_setr_epi8(z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z),
+                                _mm_setr_epi8(5, z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z, 10),
+                                _mm_setr_epi8(z, z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15, z)};
+  const __m128i third_at[3] = {_mm_setr_epi8(z, z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z),
+                               _mm_setr_epi8(z, 5, z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z),
+                               _mm_setr_epi8(10, z, z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15)};
   for (int x = 0; x < width; x += 16) {
-    const __m256i y = _mm256_add_epi16(_mm256_slli_epi16(_mm256_cvtepu8_epi16(load16(luma + x)), kColourBits), half);
-    const __m256i cb0 = _mm256_sub_epi16(_mm256_cvtepu8_epi16(load16(blue + x)), middle);
-    const __m256i cr0 = _mm256_sub_epi16(_mm256_cvtepu8_epi16(load16(red + x)), middle);
-    const __m256i cb = _mm256_add_epi16(_mm256_slli_epi16(cb0, kColourBits + 1), lift);
-    const __m256i cr = _mm256_add_epi16(_mm256_slli_epi16(cr0, kColourBits + 1), lift);
-    const __m256i r16 = _mm256_add_epi16(y, _mm256_mulhrs_epi16(cr, _mm256_set1_epi16(22970)));
-    const __m256i g16 = _mm256_sub_epi16(_mm256_sub_epi16(y, _mm256_mulhrs_epi16(cb, _mm256_set1_epi16(5638))),
-                                         _mm256_mulhrs_epi16(cr, _mm256_set1_epi16(11700)));
-    const __m256i b16 = _mm256_add_epi16(y, _mm256_mulhrs_epi16(cb, _mm256_set1_epi16(29032)));
-    const __m128i r = bytes_of(_mm256_srai_epi16(r16, kColourBits));
-    const __m128i g = bytes_of(_mm256_srai_epi16(g16, kColourBits));
-    const __m128i b = bytes_of(_mm256_srai_epi16(b16, kColourBits));
+    const __m128i a = load16(planes[0] + x), b = load16(planes[1] + x), c = load16(planes[2] + x);
     for (int part = 0; part < 3; ++part) {
       const __m128i joined =
-          _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(r, red_at[part]), _mm_shuffle_epi8(g, green_at[part])),
-                       _mm_shuffle_epi8(b, blue_at[part]));
+          _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(a, first_at[part]), _mm_shuffle_epi8(b, second_at[part])),
+                       _mm_shuffle_epi8(c, third_at[part]));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(out + x * 3 + part * 16), joined);
     }
   }
@@ -189,7 +230,7 @@ void colours(const uint8_t* luma, const uint8_t* blue, const uint8_t* red, int w
 }  // namespace
 
 const PlaneKernels* avx2_plane_kernels() {
-  static const PlaneKernels table = {"avx2", vertical, horizontal, colours};
+  static const PlaneKernels table = {"avx2", vertical, horizontal, colours, join};
   static const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return supported ? &table : nullptr;
 }

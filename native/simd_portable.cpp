@@ -54,10 +54,21 @@ void normalize_planar(const uint8_t* in, int width, const Normalizer& n, float* 
   }
 }
 
+void normalize_planes(const uint8_t* const* in, int width, const Normalizer& n, float* out, ptrdiff_t plane_stride) {
+  for (int c = 0; c < 3; ++c) {
+    for (int x = 0; x < width; ++x) out[c * plane_stride + x] = n.table[c][in[c][x]];
+  }
+}
+
 void normalize_interleaved(const uint8_t* in, int width, const Normalizer& n, float* out) {
   for (int x = 0; x < width; ++x, in += 3, out += 3) {
     for (int c = 0; c < 3; ++c) out[c] = n.table[c][in[c]];
   }
+}
+
+void normalize_runs(const uint8_t* in, int runs, int run, const Normalizer& n, float* out, ptrdiff_t stride,
+                    const float* /*next*/) {
+  for (int i = 0; i < runs; ++i, in += run * 3, out += stride) normalize_interleaved(in, run, n, out);
 }
 
 void split_planar(const uint8_t* in, int width, uint8_t* out, ptrdiff_t plane_stride) {
@@ -70,8 +81,9 @@ void split_planar(const uint8_t* in, int width, uint8_t* out, ptrdiff_t plane_st
 }  // namespace
 
 const Kernels& portable_kernels() {
-  static const Kernels table = {"portable",   horizontal, vertical, normalize_planar, normalize_interleaved,
-                                split_planar, nullptr};
+  static const Kernels table = {"portable",       horizontal,       vertical,
+                                normalize_planar, normalize_planes, normalize_interleaved,
+                                normalize_runs,   split_planar,     nullptr};
   return table;
 }
 

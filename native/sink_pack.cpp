@@ -27,11 +27,12 @@ PackSink::PackSink(Size size, Format format, bool rows_reversed, bool columns_re
       columns_reversed_(columns_reversed),
       output_(output),
       slot_(slot),
-      element_(element_bytes(output.dtype)) {
+      element_(element_bytes(output.dtype)),
+      has_kernel_(format == Format{} && output.dtype == Dtype::float32 && output.normalizer != nullptr) {
   const size_t width = static_cast<size_t>(size.width);
   if (columns_reversed) turned_ = pool.take(width * format.pixel_bytes());
   pixels_ = width;
-  if (output.layout == Layout::patches) {
+  if (output.layout == Layout::patches && !has_kernel_) {
     pixels_ *= static_cast<size_t>(output.patch);
     patches_ = pool.take(pixels_ * format.pixel_bytes());
   }
@@ -51,17 +52,57 @@ void PackSink::push(const Strip& strip) {
       }
       row = turned_;
     }
-    pack(row, rows_reversed_ ? size_.height - 1 - arrived_ : arrived_);
+    pack(row, place_of_next());
+  }
+  elapsed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
+}
+
+bool PackSink::takes_planes() const {
+  const bool bytes = format_ == Format{} && output_.dtype == Dtype::uint8;
+  return output_.layout == Layout::nchw && !columns_reversed_ && (has_kernel_ || bytes);
+}
+
+void PackSink::push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
+  const ptrdiff_t plane = static_cast<ptrdiff_t>(size_.height) * size_.width;
+  for (int i = 0; i < count; ++i, ++arrived_) {
+    const uint8_t* rows[kChannels];
+    for (int c = 0; c < kChannels; ++c) rows[c] = planes[c] + stride * i;
+    const ptrdiff_t start = static_cast<ptrdiff_t>(place_of_next()) * size_.width;
+    if (has_kernel_) {
+      kernels_.normalize_planes(rows, size_.width, *output_.normalizer, static_cast<float*>(slot_) + start, plane);
+      continue;
+    }
+    for (int c = 0; c < kChannels; ++c) {
+      std::memcpy(static_cast<uint8_t*>(slot_) + start + plane * c, rows[c], static_cast<size_t>(size_.width));
+    }
   }
   elapsed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
 }
 
 void PackSink::pack(const uint8_t* row, int y) {
-  if (output_.layout == Layout::patches) {
-    if (gather(row, y)) write(patches_, y / output_.patch);
-  } else {
+  if (output_.layout != Layout::patches) {
     write(row, y);
+  } else if (has_kernel_) {
+    write_runs(row, y);
+  } else if (gather(row, y)) {
+    write(patches_, y / output_.patch);
   }
+}
+
+// Each row goes to as many places as there are patches side by side: more than the memory is fetched for unasked. So
+// the same part of the next row of patches is asked for meanwhile; a row of patches fits a second-level cache.
+void PackSink::write_runs(const uint8_t* row, int y) {
+  const int side = output_.patch;
+  const ptrdiff_t line = static_cast<ptrdiff_t>(size_.width) * kChannels,
+                  run = static_cast<ptrdiff_t>(side) * kChannels;
+  float* slot = static_cast<float*>(slot_);
+  const int next = y / side + (rows_reversed_ ? -1 : 1);
+  const bool inside = next >= 0 && next < size_.height / side;
+  kernels_.normalize_runs(row, size_.width / side, side, *output_.normalizer,
+                          slot + y / side * side * line + y % side * run, side * run,
+                          inside ? slot + (next * side + y % side) * line : nullptr);
 }
 
 namespace {
@@ -81,7 +122,7 @@ void copy_run(const uint8_t* from, size_t bytes, uint8_t* to) {
 }  // namespace
 
 // A row of patches is one run of the slot: its rows are put into the patches' order first, where they are in the cache,
-// and written in one go. True where that row of patches is whole.
+// and written in one go.
 bool PackSink::gather(const uint8_t* row, int y) {
   const size_t side = static_cast<size_t>(output_.patch), run = side * format_.pixel_bytes(), patch = side * run;
   uint8_t* to = patches_ + static_cast<size_t>(y) % side * run;
@@ -111,7 +152,7 @@ bool PackSink::write_rgb(const uint8_t* row, int y) {
     }
     return true;
   }
-  if (output_.dtype != Dtype::float32 || output_.normalizer == nullptr) return false;
+  if (!has_kernel_) return false;
   float* out = static_cast<float*>(slot_) + start;
   if (planar) {
     kernels_.normalize_planar(row, width, *output_.normalizer, out, plane);

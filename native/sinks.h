@@ -167,11 +167,18 @@ class PackSink final : public Sink {
   PackSink(Size size, Format format, bool rows_reversed, bool columns_reversed, const Output& output, void* slot,
            BufferPool& pool);
   void push(const Strip& strip) override;
+  // The same of rows of RGB in three planes, straight into the slot's planes.
+  bool takes_planes() const;
+  void push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count);
   int64_t elapsed_ns() const { return elapsed_ns_; }
 
  private:
+  int place_of_next() const { return rows_reversed_ ? size_.height - 1 - arrived_ : arrived_; }
   // Row y of the image, upright, into the slot.
   void pack(const uint8_t* row, int y);
+  // Row y, a run for each patch, straight to the patches: by a kernel.
+  void write_runs(const uint8_t* row, int y);
+  // Row y to patches_; true where that row of patches is whole.
   bool gather(const uint8_t* row, int y);
   // What lies together in the slot, pixels_ pixels: row y of the image, or row y of the patches.
   void write(const uint8_t* row, int y);
@@ -187,7 +194,8 @@ class PackSink final : public Sink {
   size_t element_;  // bytes of a sample in the slot
   size_t pixels_;
   uint8_t* turned_ = nullptr;   // one row, mirrored
-  uint8_t* patches_ = nullptr;  // one row of patches, one patch after another
+  bool has_kernel_;             // RGB, normalised to float32
+  uint8_t* patches_ = nullptr;  // one row of patches, one patch after another, where no kernel writes them
   int gathered_ = 0;            // rows of it
   uint8_t* line_ = nullptr;     // pixels_, converted
   const Kernels& kernels_ = kernels();

@@ -307,6 +307,13 @@ void Chain::push(const uint8_t* rows, ptrdiff_t stride, int count) {
   impl_->sinks.front()->push({rows, stride, count, impl_->row_bytes});
 }
 
+// Where nothing is left to be done but packing.
+bool Chain::takes_planes() const { return impl_->sinks.size() == 1 && impl_->pack->takes_planes(); }
+
+void Chain::push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count) {
+  impl_->pack->push_planes(planes, stride, count);
+}
+
 Region Chain::wanted() const { return impl_->wanted; }
 
 void Chain::expect(const Region& arriving) {

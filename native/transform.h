@@ -89,6 +89,8 @@ class Chain final : public RowSink {
         TransformScratch& scratch);
   ~Chain() override;
   void push(const uint8_t* rows, ptrdiff_t stride, int count) override;
+  bool takes_planes() const override;
+  void push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count) override;
   Region wanted() const override;
   void expect(const Region& arriving) override;
   void finish();             // after the last row; the slot is complete

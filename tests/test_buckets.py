@@ -64,7 +64,7 @@ def test_ranks_have_each_item_once(sizes: list[tuple[int, int]], batch_size: int
             assert {sizes[place] for place in real} <= {rank.size(step)}
             seen += real
             reached += len(real)
-        assert rank.items == reached
+        assert rank.mine == reached
         with pytest.raises(IndexError):
             rank.positions(len(rank))
     assert len(set(seen)) == len(seen)

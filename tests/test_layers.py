@@ -15,25 +15,30 @@ PACKAGE = Path(penstock.__file__).parent
 
 # Top row first. Within a row a module may import what stands left of it, never what stands right.
 ROWS = [
-    ["_version", "errors", "signatures", "restore", "geometry", "sheet", "types", "columns"],
+    ["_version", "errors", "signatures", "restore", "geometry", "tensors", "sheet", "types", "columns"],
     ["_native", "_reference"],
     [
         *(
+            "options",
             "sources",
             "order",
             "sniff",
             "read",
             "jpeg_scans",
             "pillow_warnings",
+            "follow",
             "decode",
             "transform",
             "batch",
             "maps",
             "recipe",
         ),
-        *("presets", "cache", "write", "options"),
+        *("presets", "cache", "write", "ledger", "companions", "targets"),
     ],
-    ["stats", "failures", "patches", "ragged", "delivery", "reference", "workers", "answers", "engine", "step"],
+    [
+        *("stats", "failures", "patches", "ragged", "stand_ins", "delivery", "reference", "workers", "answers", "engine"),
+        *("step", "escort"),
+    ],
     ["deliver", "predict"],
     ["headers", "buckets", "run", "loader", "replay", "functions", "pipeline"],
     ["__init__", "compat", "testing", "bench", "cli", "__main__"],

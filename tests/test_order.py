@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import PlanError
-from penstock.order import Grid, Order, permute, unpermute
+from penstock.order import Grid, Order, Shuffle, hash_position, permute, unpermute
 
 GOLDEN = Path(__file__).parent / "golden" / "permutation.json"
 
@@ -86,10 +86,9 @@ def test_golden():
 
 def test_order():
     assert Order().indices(np.array([3, -1, 0]), 4, 0).tolist() == [3, -1, 0]
-    shuffled = Order(shuffle=True, seed=7)
+    shuffled = Order(seed=7, steps=(Shuffle(),))
     out = shuffled.indices(np.array([3, -1, 0]), 4, 9)
     assert out[1] == -1 and out[0] == permute(np.array([3]), 4, 7, 9)[0]
-    assert all(shuffled.position(int(shuffled.indices(np.array([p]), 40, 2)[0]), 40, 2) == p for p in range(40))
 
 
 grids = {
@@ -147,3 +146,14 @@ def test_grid_is_refused_with_a_sentence():
         Grid(10, 2, world_size=2, rank=2)
     with pytest.raises(PlanError, match="found 'pad'"):
         Grid(10, 2, last="pad")  # type: ignore[arg-type]
+
+
+def test_a_hashed_position_depends_on_every_number():
+    places = np.arange(1000)
+    base = hash_position(0, 0, places)
+    assert base.dtype == np.int64 and base.min() >= 0 and len(set(base.tolist())) == 1000
+    for other in (hash_position(1, 0, places), hash_position(0, 1, places), hash_position(0, 0, places, 1)):
+        assert not np.any(other == base)
+    assert int(hash_position(0, 0, 7)) == base[7] and hash_position(0, 0, 7).shape == ()
+    assert np.array_equal(hash_position(0, 0, places[:, None], np.arange(8))[:, 0], base)
+    assert abs(np.mean(base / 2**63) - 0.5) < 0.03

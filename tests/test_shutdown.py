@@ -530,7 +530,7 @@ with line.run(threads=2) as run:
     )
     assert out == "" and code in ENDED_BY_SIGINT
     name = str(tmp_path / "stuck.jpg")
-    assert f"penstock: read of {name!r}: a thread was still in a system call a second after the run had ended" in err
+    assert f"penstock: read of {name!r}: a thread was still in a system call when the run had ended" in err
 
 
 def test_break_and_exit_with_a_stuck_read(stuck_environment: dict[str, str], tmp_path: Path) -> None:

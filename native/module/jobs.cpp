@@ -144,6 +144,8 @@ void bind_jobs(nb::module_& m) {
       .def_prop_ro("done", &Job::done)
       .def_ro("rows", &Job::rows)
       .def_rw("capacity", &Job::capacity)
+      .def_rw("read_timeout_ns", &Job::read_timeout_ns)
+      .def_rw("urgent", &Job::urgent)
       .def("fill_paths", &fill_paths, "tickets"_a, "names"_a, "offsets"_a, "table_rows"_a, "prefix"_a, "starts"_a,
            "sizes"_a)
       .def("fill_bytes", &fill_bytes, "tickets"_a, "blobs"_a)

@@ -7,7 +7,7 @@ namespace {
 constexpr int kSignalCheckMs = 100;
 
 const char* wait_name(Pool::Wait wait) {
-  const char* const names[] = {"timeout", "done", "referral", "closed"};
+  const char* const names[] = {"timeout", "done", "referral", "closed", "stranded"};
   return names[static_cast<int>(wait)];
 }
 

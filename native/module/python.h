@@ -24,7 +24,9 @@ void bind_plans(nb::module_& m);
 void bind_jobs(nb::module_& m);
 void bind_pool(nb::module_& m);
 void bind_files(nb::module_& m);
+void bind_tars(nb::module_& m);
 void bind_measurement(nb::module_& m);
+void bind_order(nb::module_& m);
 
 template <typename Value>
 Value word(const char* what, const std::string& found, std::initializer_list<std::pair<const char*, Value>> known) {

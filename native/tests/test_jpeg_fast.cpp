@@ -62,6 +62,14 @@ struct Collect final : RowSink {
   size_t row_bytes = 0;
   Region asked, arriving;
   Bytes pixels;
+  bool planes = false;
+  bool takes_planes() const override { return planes; }
+  void push_planes(const uint8_t* const* rows, ptrdiff_t stride, int count) override {
+    const ptrdiff_t width = static_cast<ptrdiff_t>(row_bytes / 3);
+    for (ptrdiff_t i = 0; i < count * width; ++i) {
+      for (int c = 0; c < 3; ++c) pixels.push_back(rows[c][i / width * stride + i % width]);
+    }
+  }
   Region wanted() const override { return asked; }
   void expect(const Region& region) override { arriving = region; }
   void push(const uint8_t* rows, ptrdiff_t stride, int count) override {
@@ -187,6 +195,19 @@ void gives_only_the_rows_wanted() {
   CHECK(part.pixels == Bytes(whole.pixels.begin() + 37 * 360, whole.pixels.begin() + 78 * 360));
 }
 
+void planes_hold_the_same_pixels() {
+  for (int components : {1, 3}) {
+    const Bytes bytes = slope_jpeg(371, 502, 2, 2, components, false);
+    const Header header = header_of(bytes);
+    const FastPlan plan = plan_fast(header, {resize_step(100, 123, 0, 0, 371, 502)});
+    Collect rows, planes;
+    planes.planes = true;
+    CHECK(decode(bytes, header, plan, rows).outcome == DecodeOutcome::clean);
+    CHECK(decode(bytes, header, plan, planes).outcome == DecodeOutcome::clean);
+    CHECK(rows.pixels.size() == 100 * 123 * 3 && rows.pixels == planes.pixels);
+  }
+}
+
 void never_calls_a_broken_file_clean() {
   for (bool progressive : {false, true}) {
     JpegOptions options;
@@ -253,10 +274,15 @@ void kernels_agree() {
     plain.vertical(rows.data(), weights, axis.taps, axis.bits, bytes, c.data());
     fast->vertical(rows.data(), weights, axis.taps, axis.bits, bytes, d.data());
     CHECK(std::equal(c.begin(), c.begin() + bytes, d.begin()));
-    Bytes e(1024), f(1024);
-    plain.colours(wide.data(), wide.data() + 150, wide.data() + 300, bytes, 14, 10, e.data());
-    fast->colours(wide.data(), wide.data() + 150, wide.data() + 300, bytes, 14, 10, f.data());
-    CHECK(std::equal(e.begin(), e.begin() + bytes * 3, f.begin()));
+    Bytes e = wide, f = wide, g(1024), h(1024);
+    uint8_t* const e_planes[] = {e.data(), e.data() + 170, e.data() + 340};
+    uint8_t* const f_planes[] = {f.data(), f.data() + 170, f.data() + 340};
+    plain.colours(e_planes, bytes, 14, 10);
+    fast->colours(f_planes, bytes, 14, 10);
+    for (int p = 0; p < 3; ++p) CHECK(std::equal(e_planes[p], e_planes[p] + bytes, f_planes[p]));
+    plain.join(e_planes, bytes, g.data());
+    fast->join(f_planes, bytes, h.data());
+    CHECK(std::equal(g.begin(), g.begin() + bytes * 3, h.begin()));
   }
 }
 
@@ -266,6 +292,7 @@ int main() {
   plans();
   keeps_every_pixel_in_its_place();
   gives_only_the_rows_wanted();
+  planes_hold_the_same_pixels();
   never_calls_a_broken_file_clean();
   kernels_agree();
   return penstock_test::report("test_jpeg_fast");

@@ -102,9 +102,21 @@ void test_normalize(const Kernels& fast) {
       slow.normalize_planar(in.data(), width, normalizer, a.data(), width);
       fast.normalize_planar(in.data(), width, normalizer, b.data(), width);
       CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+      const uint8_t* const planes[] = {in.data(), in.data() + width, in.data() + width * 2};
+      slow.normalize_planes(planes, width, normalizer, a.data(), width);
+      fast.normalize_planes(planes, width, normalizer, b.data(), width);
+      CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
       slow.normalize_interleaved(in.data(), width, normalizer, a.data());
       fast.normalize_interleaved(in.data(), width, normalizer, b.data());
       CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+      for (int run = 1; run <= width; ++run) {
+        const ptrdiff_t stride = run * 3 + 5;  // what lies between the runs stays as it is
+        std::vector<float> e(static_cast<size_t>((width / run + 1) * stride), 7.0f), f(e);
+        slow.normalize_runs(in.data(), width / run, run, normalizer, e.data(), stride, a.data());
+        fast.normalize_runs(in.data(), width / run, run, normalizer, f.data(), stride,
+                            run % 2 == 0 ? a.data() : nullptr);
+        CHECK(std::memcmp(e.data(), f.data(), e.size() * sizeof(float)) == 0);
+      }
       std::vector<uint8_t> c(in.size()), d(in.size());
       slow.split_planar(in.data(), width, c.data(), width);
       fast.split_planar(in.data(), width, d.data(), width);

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from penstock.maps.albumentations import albumentations
     from penstock.maps.mix import cutmix, mixup
     from penstock.maps.torchvision import torchvision
-    from penstock.pipeline import Pipeline, arrays, blobs, files, folder
+    from penstock.order.joining import concat, mix
+    from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -77,6 +78,8 @@ __all__ = [
     "albumentations",
     "arrays",
     "blobs",
+    "concat",
+    "csv",
     "cutmix",
     "decode",
     "files",
@@ -85,9 +88,14 @@ __all__ = [
     "from_openclip",
     "from_timm",
     "header",
+    "hf",
+    "jsonl",
+    "mix",
     "mixup",
+    "parquet",
     "recipe",
     "resize",
+    "tar",
     "torchvision",
 ]
 
@@ -127,16 +135,23 @@ _HOMES = {
     "arrays": "pipeline",
     "blobs": "pipeline",
     "cutmix": "maps.mix",
+    "concat": "order.joining",
     "decode": "functions",
+    "parquet": "pipeline",
+    "jsonl": "pipeline",
+    "hf": "pipeline",
+    "csv": "pipeline",
     "files": "pipeline",
     "folder": "pipeline",
     "from_hf": "presets",
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
+    "mix": "order.joining",
     "mixup": "maps.mix",
     "recipe": "recipe",
     "resize": "functions",
+    "tar": "pipeline",
     "torchvision": "maps.torchvision",
 }
 

@@ -63,7 +63,7 @@ class Asked:
             before = self.changes.get(row, {})
 
             def item() -> Any:
-                return changed_item(of(index), before)
+                return changed_item(of(row), before)
 
         caller = self.workers.get(number, call) if self.workers else call
         mapped = caller(referral.image, seed=self.seed, epoch=self.epoch, index=index, item=item)

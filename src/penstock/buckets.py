@@ -92,6 +92,7 @@ class Buckets:
     ``start`` counts the items that earlier steps have used, over all ranks; it must be where a batch ends. ``last``:
     ``"short"`` hands out what is left over as short batches (a rank may have a step less); ``"drop"`` leaves them out,
     and a step that has no batch for every rank; ``"blank"`` fills them with -1, and gives every rank as many steps.
+    ``equal`` gives every rank as many steps, and each of a step's batches as many rows as the longest of them.
     """
 
     arrangement: Arrangement
@@ -100,6 +101,7 @@ class Buckets:
     rank: int = 0
     start: int = 0
     last: LastName = "short"
+    equal: bool = False
 
     def __post_init__(self) -> None:
         if not np.any(self._used == self.start):
@@ -122,7 +124,7 @@ class Buckets:
         left = len(self.arrangement) - self._first
         if self.last == "drop":
             return left // self.world_size
-        if self.last == "blank":
+        if self.last == "blank" or self.equal:
             return -(-left // self.world_size)
         return max(0, -(-(left - self.rank) // self.world_size))
 
@@ -130,7 +132,7 @@ class Buckets:
         return self.steps
 
     @property
-    def items(self) -> int:
+    def mine(self) -> int:
         """Items that this rank reaches in all its steps."""
         mine = np.arange(self.steps, dtype=np.int64) * self.world_size + self._first + self.rank
         return int(self.arrangement.counts[mine[mine < len(self.arrangement)]].sum())
@@ -142,9 +144,19 @@ class Buckets:
         if batch < len(self.arrangement):
             begin = self.arrangement.starts[batch]
             found = self.arrangement.places[begin : begin + self.arrangement.counts[batch]]
-        if self.last != "blank":
-            return found.copy()
-        return np.concatenate([found, np.full(self.batch_size - len(found), -1, dtype=np.int64)])
+        rows = len(found)
+        if self.last == "blank":
+            rows = self.batch_size
+        elif self.equal:
+            first = batch - self.rank
+            rows = int(self.arrangement.counts[first : first + self.world_size].max())
+        return np.concatenate([found, np.full(rows - len(found), -1, dtype=np.int64)])
+
+    def progress(self, step: int) -> Column:
+        """How far into the epoch each item of ``step`` comes, over all ranks, as ``reached`` counts; int64 [k]."""
+        batch = self._batch(step)
+        count = self.arrangement.counts[batch] if batch < len(self.arrangement) else 0
+        return np.arange(count, dtype=np.int64) + int(self._used[min(batch, len(self.arrangement))])
 
     def size(self, step: int) -> tuple[int, int]:
         """(height, width) of the images of ``step``; a step with nothing but blanks has the size of the last batch."""
@@ -161,18 +173,19 @@ class Buckets:
         return self._first + step * self.world_size + self.rank
 
 
-def grid_of(line: Pipeline, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0) -> Grid | Buckets:
+def grid_of(
+    line: Pipeline, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0, equal: bool = False
+) -> Grid | Buckets:
     """Which positions come in which step of this rank; reads the headers where a line fills buckets."""
-    batching = line.batching
-    items = len(line.source)
+    batching, items = line.batching, line.items
     if batching is None:
-        return Grid(items=items, batch_size=1, world_size=world_size, rank=rank, start=start)
+        return Grid(items, 1, world_size, rank, start, equal=equal)
     size, last = batching.size, batching.last
     if batching.ragged != "bucket" or not line.recipe.spec().ragged:
-        return Grid(items=items, batch_size=size, world_size=world_size, rank=rank, start=start, last=last)
-    order = line.order.indices(np.arange(items, dtype=np.int64), items, epoch)
+        return Grid(items, size, world_size, rank, start, last, equal)
+    order = line.order.indices(np.arange(items, dtype=np.int64), len(line.source), epoch)
     made = arrange(final_sizes(line.source, line.recipe)[order], size, last)
-    return Buckets(made, batch_size=size, world_size=world_size, rank=rank, start=start, last=last)
+    return Buckets(made, size, world_size, rank, start, last, equal)
 
 
 _known: weakref.WeakKeyDictionary[Source, dict[Recipe, Column]] = weakref.WeakKeyDictionary()

@@ -181,7 +181,7 @@ def run(folder: str, **options: Any) -> None:
     )
     try:
         with _progress() as progress, passing:
-            bar = progress.add_task("images", total=len(line.source))
+            bar = progress.add_task("images", total=line.items)
             for _ in passing:
                 progress.update(bar, completed=passing.reached)
             progress.update(bar, completed=passing.reached)

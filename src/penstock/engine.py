@@ -14,8 +14,11 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +34,8 @@ from penstock.transform.map_item import Changes, ItemOf
 from penstock.transform.normalize import NormalizationStats
 from penstock.types import LayoutName, Spec, numpy_dtype
 from penstock.workers import Workers
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger("penstock")
 
@@ -174,6 +179,44 @@ def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -
         job.fill_problem(int(tickets[row]), cause, message)
 
 
+class Beside:
+    """Python threads for work beside the pool: they end with the engine, and never keep the process from ending."""
+
+    def __init__(self, threads: int) -> None:
+        self._waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=_work_beside, args=(self._waiting,), name=f"penstock-beside-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def begin(self, work: Callable[..., Answer], *args: Any, **options: Any) -> Future[Answer]:
+        """A call that one of the threads makes; the future holds its answer or what it raised."""
+        future: Future[Answer] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(work(*args, **options))
+            except BaseException as error:  # whoever waits for the answer gets it
+                future.set_exception(error)
+
+        self._waiting.put(call)
+        return future
+
+    def close(self) -> None:
+        """Lets the threads end after the call they are in."""
+        for _ in self._threads:
+            self._waiting.put(None)
+
+
+def _work_beside(waiting: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (call := waiting.get()) is not None:
+        call()
+
+
 class Engine:
     """A pool of native threads and its Python party, held across epochs; one consumer at a time."""
 
@@ -183,6 +226,7 @@ class Engine:
         self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 2)
         self._party: list[threading.Thread] = []
         self._workers: dict[int, Workers] = {}  # by MapCall, which lives as long
+        self._beside: Beside | None = None
         self._asked: dict[int, Asked] = {}  # by job
         self._parts: dict[int, tuple[Recipe, list[Part]]] = {}  # by recipe, which lives as long
         self._lock = threading.Lock()
@@ -191,6 +235,7 @@ class Engine:
         self._map_s = 0.0
         self._map_items = 0
         self._closed = False
+        self.stranded = False  # too many of its threads are stuck in reads: the next run needs another engine
         _living.add(self)
 
     @property
@@ -211,16 +256,22 @@ class Engine:
         epoch: int,
         more: bool,
         item: ItemOf | None = None,
+        timeout_s: float | None = None,
+        urgent: bool = False,
     ) -> Ticketed:
         """Reserves the tickets of one batch: what was ``located`` fills the first of its ``rows``.
 
         ``plan`` is the ``recipe``'s; ``indices`` (int64, one a ticket) key the random draws. ``capacity`` rows are what
-        a full batch has: every batch takes memory of that size, so that it is recycled. ``item`` tells what the source
-        knows of an index, for maps on items.
+        a full batch has: every batch takes memory of that size, so that it is recycled. A read that takes longer than
+        ``timeout_s`` fails its item, and its thread is replaced. ``urgent``: taken before what was submitted already.
+        ``item`` tells what the source knows of a ticket's item, for maps on items.
         """
         job = _native.new_job(plan, indices, seed, epoch, rows)
         fill(job, located, np.arange(len(indices), dtype=np.int64))
         job.capacity = capacity
+        job.urgent = urgent
+        if timeout_s is not None:
+            job.read_timeout_ns = round(timeout_s * 1e9)
         notes: dict[int, tuple[str, ...]] = {}
         changes: dict[int, Changes] = {}
         parts = self._parts_of(recipe)
@@ -270,6 +321,13 @@ class Engine:
         while (state := self._pool.wait(ticketed.job)) != "done":
             if state == "closed":
                 raise EngineError("The engine was closed while a batch was awaited; start a new run.")
+            if state == "stranded":
+                self.stranded = True
+                raise EngineError(
+                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than "
+                    "may be left behind (64), or no further thread to be had; look at the storage, then start a new "
+                    "run."
+                )
             self._start_party()
         with self._lock:
             self._asked.pop(id(ticketed.job), None)
@@ -284,12 +342,19 @@ class Engine:
                 self._pool.cancel(ticketed.job)
             for ticketed in flight:
                 while not ticketed.job.done and time.monotonic() < deadline:
-                    self._pool.wait_briefly(ticketed.job, 20)
+                    if self._pool.wait_briefly(ticketed.job, 20) == "stranded":
+                        time.sleep(0.02)  # which is said at once, while others may still be at work
         finally:  # a second Ctrl-C ends the wait, not the threads that still read
             _abandoned.extend(ticketed.held for ticketed in flight if not ticketed.job.done)
             with self._lock:
                 for ticketed in flight:
                     self._asked.pop(id(ticketed.job), None)
+
+    def beside(self, work: Callable[..., Answer], *args: Any, **options: Any) -> Future[Answer]:
+        """Begins a call in one of the engine's Python threads, which start with the first one."""
+        if self._beside is None:
+            self._beside = Beside(self.threads)
+        return self._beside.begin(work, *args, **options)
 
     def times(self) -> tuple[int, int, int, int, int, int, int]:
         """Nanoseconds of read, decode, transform, batch, starved, blocked; items: totals since the engine began."""
@@ -318,9 +383,11 @@ class Engine:
             workers.kill()
         for path in self._pool.close(left_ms):
             logger.warning(
-                "read of %r: a thread was still in a system call a second after the run had ended; it was left behind.",
+                "read of %r: a thread was still in a system call when the run had ended; it was left behind.",
                 os.fsdecode(path),
             )
+        if self._beside is not None:
+            self._beside.close()
         for thread in self._party:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))

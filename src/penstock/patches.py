@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +34,17 @@ def patch_columns(sizes: Column, patch: int, max_patches: int) -> PatchColumns:
     [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2], [-1, -1]]
     """
     grid = np.asarray(sizes, dtype=np.int64).reshape(-1, 2) // patch
-    count = grid[:, 0] * grid[:, 1]
-    slots = np.arange(max_patches, dtype=np.int64)
-    columns = np.maximum(grid[:, 1:], 1)
-    positions = np.stack([slots // columns, slots % columns], axis=-1)
-    positions[slots >= count[:, None]] = -1
-    return PatchColumns(positions, count, grid)
+    positions = np.empty((len(grid), max_patches, 2), dtype=np.int64)
+    for row, (rows, columns) in enumerate(grid.tolist()):
+        positions[row] = _positions(rows, columns, max_patches)
+    return PatchColumns(positions, grid[:, 0] * grid[:, 1], grid)
+
+
+# Images of one batch mostly share their grid, and divisions of thousands of patches are dear.
+@lru_cache(maxsize=32)
+def _positions(rows: int, columns: int, max_patches: int) -> Column:
+    positions = np.full((max_patches, 2), -1, dtype=np.int64)
+    own = np.arange(min(rows * columns, max_patches), dtype=np.int64)
+    positions[: len(own), 0] = own // max(columns, 1)
+    positions[: len(own), 1] = own % max(columns, 1)
+    return positions

@@ -6,17 +6,34 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
 from penstock.batch import Batching, Selection
 from penstock.columns import expect_columns
+from penstock.companions import Companion
 from penstock.decode import Decode
+from penstock.deliver.chain import Delivered
+from penstock.deliver.target import Target
 from penstock.errors import ItemError, PlanError
+from penstock.geometry import FrameName
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
+from penstock.order.chain import Ordered
+from penstock.order.ranks import ranks_of
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
-from penstock.sources import arrays_source, blobs_source, files_source, folder_source
+from penstock.sources import (
+    arrays_source,
+    blobs_source,
+    csv_source,
+    files_source,
+    folder_source,
+    hf_source,
+    jsonl_source,
+    parquet_source,
+    tar_source,
+)
+from penstock.targets import Targets
 from penstock.transform.chain import Chain
 from penstock.transform.map import Map
 from penstock.transform.verb import Verb, call
@@ -31,13 +48,13 @@ if TYPE_CHECKING:
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
-__all__ = ["Pipeline", "arrays", "blobs", "files", "folder"]
+__all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl", "parquet", "tar"]
 
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Chain):
+class Pipeline(Ordered, Chain, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -60,6 +77,9 @@ class Pipeline(Chain):
     batching: Batching | None = None
     selection: Selection | None = None
     maps: tuple[Map, ...] = ()  # on batches
+    companions: tuple[Companion, ...] = ()
+    targeting: Targets | None = None
+    target: Target | None = None
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -69,28 +89,23 @@ class Pipeline(Chain):
         text = call(step) if isinstance(step, Verb) else written_decode(step)
         if isinstance(step, Map) and step.on == "batch":
             self._expect_batches(text)
-            if self.selection is not None:
-                raise PlanError(f"{text}: expected to come before select, found select before it.")
+            found = "select" if self.selection is not None else None if self.target is None else self.target.word
+            if found is not None:
+                raise PlanError(f"{text}: expected to come before {found}, found {found} before it.")
             return replace(self, maps=(*self.maps, step))
+        if self.target is not None and self.batching is not None and self.selection is None:
+            target = self.target.then(step, text, self.batching.spec(self._image_spec()))
+            beside = "targets" if self.targeting is not None else "companion" if self.companions else ""
+            if beside and target.random and not self.target.random:
+                raise PlanError(
+                    f"{text}: expected a line without {beside} after {target.word}(), found {beside}, which would not "
+                    f"be mirrored with the images; call it before .batch()."
+                )
+            return replace(self, target=target)
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
         return replace(self, recipe=recipe)
-
-    def seed(self, value: int) -> Self:
-        """The one seed of the order and of every random step; a whole number from 0 to 2**64 - 1, default 0."""
-        number = whole("seed", value, 0, (1 << 64) - 1)
-        self._before_batch(f"seed({number})")
-        if self._seeded:
-            raise PlanError(f"seed({number}): expected one seed, found a second one after seed({self.order.seed}).")
-        return replace(self, order=replace(self.order, seed=number), _seeded=True)
-
-    def shuffle(self) -> Self:
-        """A full permutation of the items, another one each epoch, from the seed."""
-        self._before_batch("shuffle()")
-        if self.order.shuffle:
-            raise PlanError("shuffle(): expected one shuffle, found a second one; leave it out.")
-        return replace(self, order=replace(self.order, shuffle=True))
 
     def apply(self, recipe: Recipe) -> Self:
         """The steps of a recipe, added in order; raises PlanError where one cannot follow."""
@@ -100,6 +115,69 @@ class Pipeline(Chain):
         for step in recipe.steps:
             line = line._then(step)
         return line
+
+    def companion(
+        self,
+        *,
+        mode: Literal["label", "image", "npz"] = "label",
+        frame: FrameName = "upright",
+        outside: float = 0,
+        dtype: str = "",
+        **patterns: str,
+    ) -> Self:
+        """A second file beside each picture that goes where the picture goes, in ``batch.companions`` by its name.
+
+        ``companion(mask="../mask/{stem}.png")``: a path relative to the picture's own folder with {stem}, {name},
+        {suffix}, {parent} or {key} in it, or the name of a field that holds bytes or an array. ``mode="label"``: a map
+        of numbers, palette indices kept, moved by nearest neighbour, [N, H, W] of ``dtype`` (uint8); "image": a picture
+        as the line decodes them, with the line's own filters, uint8 [N, H, W, C]; "npz": an array [H, W, ...] of any
+        dtype, by nearest neighbour. ``frame="stored"``: it lies as the picture is stored, before its EXIF orientation.
+        ``outside`` stands where the picture was padded. Verbs that change colours leave it alone. A companion that is
+        missing, broken or of another size than its picture is that item's failure. Raises PlanError.
+        """
+        text = ", ".join(f"{name}={pattern!r}" for name, pattern in patterns.items())
+        self._before_batch(f"companion({text})")
+        if not patterns:
+            raise PlanError("companion(): expected a name and a path, as in mask='../mask/{stem}.png', found none.")
+        made = tuple(Companion(name, pattern, mode, frame, outside, dtype) for name, pattern in patterns.items())
+        for companion in made:
+            if any(known.name == companion.name for known in self.companions):
+                raise PlanError(f"companion({text}): expected another name than one before, found {companion.name!r}.")
+            if companion.field and companion.pattern not in self.source.field_names:
+                fields = ", ".join(self.source.field_names) or "none"
+                raise PlanError(
+                    f"companion({text}): expected {{stem}} in the path, or one of the fields ({fields}), "
+                    f"found {companion.pattern!r}."
+                )
+        return replace(self, companions=(*self.companions, *made))
+
+    def targets(
+        self,
+        *,
+        boxes: str | None = None,
+        points: str | None = None,
+        polygons: str | None = None,
+        frame: FrameName = "upright",
+        box_format: Literal["xyxy", "xywh"] = "xyxy",
+        clip: bool = False,
+    ) -> Self:
+        """Boxes, points and polygons from these fields, moved to the model's pixels, in ``batch.targets`` by kind.
+
+        Each is a list with one entry a row: boxes float64 [K, 4], points [K, 2], polygons a list of [P, 2]; empty where
+        a row has no image. A field holds them in source pixels, in ``frame``: "upright", as viewers and annotation
+        tools show the picture, or "stored". A path such as ``json.bbox`` looks inside a field. ``box_format`` is what
+        comes in and goes out: "xyxy" or "xywh". ``clip`` cuts them at the model's picture. What is no box, point or
+        polygon is that item's failure. Raises PlanError.
+        """
+        targeting = Targets(boxes, points, polygons, frame, box_format, clip)
+        self._before_batch(f"targets({targeting.arguments()})")
+        if self.targeting is not None:
+            raise PlanError("targets(): expected one targets, found a second one; name all fields in one.")
+        for kind, name in targeting.named():
+            if name not in self.source.field_names and name.partition(".")[0] not in self.source.field_names:
+                fields = ", ".join(self.source.field_names) or "none"
+                raise PlanError(f"targets({kind}={name!r}): expected one of the fields ({fields}), found {name!r}.")
+        return replace(self, targeting=targeting)
 
     @checked
     def batch(
@@ -148,6 +226,10 @@ class Pipeline(Chain):
             raise PlanError("select(): expected one select, found a second one; leave it out.")
         return replace(self, selection=selection)
 
+    def _work(self) -> tuple[object, ...]:
+        """What becomes of each item, wherever it comes from."""
+        return self.recipe, self.companions, self.targeting
+
     # -- what it is --------------------------------------------------------------------------------------------------
 
     @property
@@ -172,14 +254,18 @@ class Pipeline(Chain):
 
     @property
     def random(self) -> bool:
-        """True when a pass depends on the seed and the epoch: a shuffle, or a random step."""
-        return self.order.shuffle or self.recipe.random or any(verb.random for verb in self.maps)
+        """True when a pass depends on the seed and the epoch: a random order, or a random step."""
+        drawing = (*self.maps, *(() if self.target is None else (self.target,)))
+        return self.order.random or self.recipe.random or any(step.random for step in drawing)
 
     @property
     def spec(self) -> Spec:
         """What comes out of the last stage."""
         spec = self._image_spec()
-        return spec if self.batching is None else self.batching.spec(spec)
+        if self.batching is None:
+            return spec
+        batch = self.batching.spec(spec)
+        return batch if self.target is None else self.target.spec(batch)
 
     @property
     def fingerprint(self) -> str:
@@ -188,27 +274,35 @@ class Pipeline(Chain):
         Batch size, layout and selection are left out: a state may be resumed with another of these.
         """
         import hashlib
+        import json
 
         from penstock._reference.resample import installed_order
 
-        order = f"seed={self.order.seed} shuffle={self.order.shuffle}"
-
         # Pillow 13 changed the order of its passes, and with it the last bit of some pixels.
-        maps = [f"{verb.name} {sorted(verb.fingerprint_fields().items())}" for verb in self.maps]
-        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *maps)
+        beside = tuple(companion.arguments() for companion in self.companions)
+        if self.targeting is not None:
+            beside = (*beside, self.targeting.arguments())
+        if self.target is not None and self.target.verbs:
+            beside = (*beside, json.dumps(self.target.json_fields(), sort_keys=True))
+        beside = (*beside, *(f"{verb.name} {sorted(verb.fingerprint_fields().items())}" for verb in self.maps))
+        order = self.order.fingerprint()
+        parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def stages(self) -> list[Stage]:
         """One row a stage: word, arguments, what flows out of it."""
         rows = [Stage("source", self.source.describe(), self._input)]
-        if self.order.shuffle:
-            rows.append(Stage("shuffle", f"seed={self.order.seed}, anew each epoch", self._input))
-        elif self._seeded:
-            rows.append(Stage("seed", str(self.order.seed), self._input))
+        rows.extend(Stage(word, arguments, self._input) for word, arguments in self.order.rows(self._seeded))
         rows.extend(self.recipe.stages(self._input))
+        image = self._image_spec()
+        rows.extend(Stage("companion", companion.arguments(), companion.spec(image)) for companion in self.companions)
+        if self.targeting is not None:
+            rows.append(Stage("targets", self.targeting.arguments(), image))
         if self.batching is not None:
-            rows.append(Stage("batch", self.batching.arguments(self.spec), self.spec))
-        rows.extend(Stage(verb.name, verb.arguments(), self.spec) for verb in self.maps)
+            batch = self.batching.spec(self._image_spec())
+            rows.append(Stage("batch", self.batching.arguments(batch), batch))
+            rows.extend(Stage(verb.name, verb.arguments(), batch) for verb in self.maps)
+            rows.extend(Stage(*row) for row in (() if self.target is None else self.target.stages(batch)))
         if self.selection is not None:
             rows.append(Stage("select", self.selection.arguments(), self.spec))
         return rows
@@ -252,7 +346,7 @@ class Pipeline(Chain):
         return f"<table>{rows}</table>{notes}"
 
     def __len__(self) -> int:
-        items = len(self.source)
+        items = self.items
         if self.batching is None:
             return items
         if self.batching.ragged != "bucket":
@@ -271,8 +365,8 @@ class Pipeline(Chain):
         self,
         *,
         epoch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         threads: int | None = None,
         prefetch: int = 2,
         max_memory: int | None = None,
@@ -286,17 +380,21 @@ class Pipeline(Chain):
     ) -> Run:
         """One pass, as a ``with`` block to iterate over; the arguments are those of RunOptions. Starts nothing yet.
 
+        ``rank`` and ``world_size``: where neither is given, those of torch.distributed or JAX if that is set up, else
+        of the environment (``RANK``, ``WORLD_SIZE``), else 0 of 1.
         Hands over batches, or rows where the line has no :meth:`batch`. Raises PlanError for options that cannot be.
         """
         self._expect_images("run()")
+        ranks = ranks_of(rank, world_size)
         from penstock.run import Run
 
         return Run(
             self,
             RunOptions(
                 epoch=epoch,
-                rank=rank,
-                world_size=world_size,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                ranks_from=ranks.origin,
                 threads=threads,
                 prefetch=prefetch,
                 max_memory=max_memory,
@@ -315,8 +413,8 @@ class Pipeline(Chain):
         self,
         *,
         epoch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         threads: int | None = None,
         prefetch: int = 2,
         max_memory: int | None = None,
@@ -328,19 +426,21 @@ class Pipeline(Chain):
         timeout_s: float | None = None,
         equal_batches: bool = False,
     ) -> Loader:
-        """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments are those of RunOptions.
+        """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments of :meth:`run`.
 
         Raises PlanError for options that cannot be, and for a line without :meth:`batch`.
         """
         self._expect_images("loader()")
+        ranks = ranks_of(rank, world_size)
         from penstock.loader import Loader
 
         return Loader(
             self,
             RunOptions(
                 epoch=epoch,
-                rank=rank,
-                world_size=world_size,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                ranks_from=ranks.origin,
                 threads=threads,
                 prefetch=prefetch,
                 max_memory=max_memory,
@@ -357,8 +457,9 @@ class Pipeline(Chain):
     def __iter__(self) -> Iterator[Any]:
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
-            words = ["shuffle"] if self.order.shuffle else []
+            words = [step.word for step in self.order.steps if step.random]
             words += [verb.name for verb in (*self.recipe.verbs, *self.maps) if verb.random]
+            words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
                 f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
@@ -384,17 +485,26 @@ class Pipeline(Chain):
             self.recipe.upto(upto)
         return sample(self, self._index("sample", index, key), whole("epoch", epoch, 0), upto)
 
-    def batch_at(self, step: int, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0) -> Batch:
-        """The batch that a run delivers at ``step``, bit for bit, whatever came before it; failed rows are blank.
+    def batch_at(
+        self,
+        step: int,
+        *,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        on_failure: OnFailure = "blank",
+    ) -> Batch:
+        """The batch that a run delivers at ``step``, bit for bit, whatever came before it.
 
         ``start`` is the position at which the pass began: 0, or ``state["position"]`` where a state was loaded. Raises
-        PlanError for a step that the pass does not have.
+        PlanError for a step that the pass does not have, and what ``on_failure`` says for an item that fails.
         """
         self._expect_batches("batch_at()")
         from penstock.buckets import grid_of
         from penstock.replay import batch_at
 
-        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size)
+        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure=on_failure)
         begun_at = whole("start", start, 0)
         steps = grid_of(
             self, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=begun_at
@@ -402,7 +512,13 @@ class Pipeline(Chain):
         number = whole("step", step, 0)
         if number >= steps:
             raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
-        return batch_at(self, number, options.epoch, options.rank, options.world_size, begun_at)
+        batch = batch_at(self, number, options, begun_at)
+        if self.target is None:
+            return batch
+        from penstock.deliver.feed import feed_of
+
+        made: Batch = feed_of(self.target, None, seed=self.order.seed).send(batch)()
+        return made
 
     def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:
         """What happens to one item, by index or key: each stage's shape, dtype, range and time, or why it failed."""
@@ -467,3 +583,8 @@ blobs = _line(blobs_source, "blobs", "\n>>> len(blobs({'a': b'...'}))\n1\n")
 arrays = _line(
     arrays_source, "arrays", "\n>>> import numpy as np\n>>> len(arrays([np.zeros((4, 6, 3), np.uint8)]))\n1\n"
 )
+csv = _line(csv_source, "csv", "")
+jsonl = _line(jsonl_source, "jsonl", "")
+parquet = _line(parquet_source, "parquet", "")
+hf = _line(hf_source, "hf", "")
+tar = _line(tar_source, "tar", "")

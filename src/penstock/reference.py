@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +56,7 @@ def finish(
     epoch: int,
     index: int,
     layout: LayoutName,
-    item: ItemOf | None = None,
+    item: Callable[[], Item] | None = None,
 ) -> Finished:
     """One image through decode, verbs and pack, on the twins alone; raises StageError."""
     notes: tuple[str, ...] = ()
@@ -108,13 +110,13 @@ def call_map(
     seed: int,
     epoch: int,
     index: int,
-    item: ItemOf | None,
+    item: Callable[[], Item] | None,
     before: Changes,
 ) -> Mapped:
     """What a map makes of an image that it may write to, with all changes so far; raises StepError."""
 
     def known() -> Item:
-        return changed_item(Item(index, "image") if item is None else item(index), before)
+        return changed_item(Item(index, "image") if item is None else item(), before)
 
     mapped = call(image, seed=seed, epoch=epoch, index=index, item=known)
     return mapped._replace(changes=merged(before, mapped.changes))
@@ -160,7 +162,8 @@ def finish_batch(
     for row, index in enumerate(draws.tolist()):
         try:
             data = read_located(located, row)
-            done = finish(recipe, data, seed=seed, epoch=epoch, index=index, layout=layout, item=item)
+            known = None if item is None else partial(item, row)
+            done = finish(recipe, data, seed=seed, epoch=epoch, index=index, layout=layout, item=known)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -180,12 +183,12 @@ def finish_batch(
             notes[row] = done.notes
             changes[row] = done.changes
     if spec.ragged:
-        return Columns(made, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes)
+        return Columns(made, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
     images = blank_images(rows, spec, layout)
     for row, image in enumerate(made):
         if image is not None:
             images[row] = image
-    return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes)
+    return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
 
 
 def _damage_of(recipe: Recipe, plan: _native.Plan, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> str:

@@ -28,15 +28,17 @@ from penstock.delivery import (
 )
 from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
+from penstock.escort import Escort
 from penstock.geometry import Geometry, compose
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
 from penstock.reference import StageError, call_map, finish, first_part, moved, run_native
 from penstock.run import Run
-from penstock.transform.map_item import Changes, ItemOf, changed_item
+from penstock.step import Request
+from penstock.transform.map_item import Changes, changed_item
 from penstock.transform.verb import StepError
-from penstock.types import Batch, Failure, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
+from penstock.types import Batch, Failure, Item, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -67,7 +69,7 @@ def _make(
     seed: int,
     epoch: int,
     index: int,
-    item: ItemOf | None = None,
+    item: Callable[[], Item] | None = None,
 ) -> _Made:
     notes: tuple[str, ...] = ()
     by_pillow = False
@@ -245,7 +247,7 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
     made: _Made | None = None
     try:
         plan = compile_plan(recipe, layout)
-        made = _make(plan, recipe, _data_of(line, index), line.order.seed, epoch, index, item=line.source.__getitem__)
+        made = _make(plan, recipe, _data_of(line, index), line.order.seed, epoch, index, item=partial(line.source.__getitem__, index))
     except ReadError as error:
         failure = _failure(item.key, index, "read", error.cause, error.message)
     except StageError as error:
@@ -286,13 +288,40 @@ def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:
     return read_located(line.source.locate(np.array([index], dtype=np.int64)), 0)
 
 
-def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, start: int) -> Batch:
-    """The batch that this rank is handed at that step of that epoch; failed rows are blank. No pool is started."""
-    options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure="blank")
+def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batch:
+    """The batch that a rank is handed at that step of that epoch. No pool is started."""
     run = Run(line, options, start=start)
     request = run.request_at(step)
     layout = "NHWC" if line.batching is None else line.batching.layout
-    plan = compile_plan(line.recipe, layout)
+    make = partial(_columns_of, line, compile_plan(line.recipe, layout), layout, options.epoch)
+    delivery = Delivery(
+        source=line.source,
+        options=options,
+        items=len(request.draws),
+        layout=layout,
+        statistics=line.recipe.statistics,
+        spec=line.recipe.spec(),
+        ragged=None if line.batching is None else line.batching.ragged,
+        unknown=line.recipe.unknown,
+        companions=line.companions,
+        targeting=line.targeting,
+    )
+    batch = delivery.deliver(
+        make(request),
+        request.index,
+        request.labels,
+        step=step,
+        epoch=options.epoch,
+        size=run.size_at(step),
+        stand_ins=run.stand_ins(step, make),
+        draws=request.row_draws if line.target is not None else None,
+    )
+    mapped: Batch = run.mapped(batch)  # or whatever the last map answers
+    return mapped
+
+
+def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: int, request: Request) -> Columns:
+    """The columns of what was requested, item after item, by the native path."""
     spec = line.recipe.spec()
     rows = request.rows
     outcome = np.full(rows, 4, dtype=np.uint8)
@@ -306,10 +335,11 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
     changes: dict[int, Changes] = {}
     ragged: list[npt.NDArray[Any] | None] = [None] * rows
     images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
-    for row, index in enumerate(request.draws.tolist()):
+    for row, drawn in enumerate(request.draws.tolist()):
         try:
+            item = partial(line.source.__getitem__, int(request.index[row]))
             data = read_located(request.located, row)
-            made = _make(plan, line.recipe, data, line.order.seed, epoch, index, item=line.source.__getitem__)
+            made = _make(plan, line.recipe, data, line.order.seed, epoch, drawn, item=item)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -326,21 +356,9 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         sizes[row] = made.size
         notes[row] = made.notes
         changes[row] = made.changes
-    columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes)
-    delivery = Delivery(
-        source=line.source,
-        options=options,
-        items=len(request.draws),
-        layout=layout,
-        statistics=line.recipe.statistics,
-        spec=spec,
-        ragged=None if line.batching is None else line.batching.ragged,
-        unknown=line.recipe.unknown,
-    )
-    size = run.size_at(step)
-    batch = delivery.deliver(columns, request.index, request.labels, step=step, epoch=epoch, size=size)
-    mapped: Batch = run.mapped(batch)  # or whatever the last map answers
-    return mapped
+    columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
+    Escort(line, request, epoch, None).join(columns)
+    return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,7 +438,7 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
         recipe = line.recipe.upto(count)
         plan = compile_plan(recipe)
         try:
-            item = line.source.__getitem__
+            item = partial(line.source.__getitem__, index)
             native_ms, made = _timed(partial(_make, plan, recipe, data, seed, epoch, index, item))
             twins = partial(finish, recipe, data, seed=seed, epoch=epoch, index=index, layout="NHWC", item=item)
             reference_ms, twin = _timed(twins)

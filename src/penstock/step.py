@@ -34,12 +34,24 @@ class Request:
         """Rows of the batch's memory."""
         return len(self.index)
 
+    @property
+    def row_draws(self) -> npt.NDArray[np.int64]:
+        """``draws`` by row, int64 [rows]; -1 where blank."""
+        by_row = np.full(self.rows, -1, dtype=np.int64)
+        by_row[: len(self.draws)] = self.draws
+        return by_row
 
-def request_of(source: Source, items: npt.NDArray[np.int64], rows: int) -> Request:
-    """The request for the ``items`` (source indices) of one step, in a batch of ``rows`` rows."""
+
+def request_of(
+    source: Source, items: npt.NDArray[np.int64], rows: int, draws: npt.NDArray[np.int64] | None = None
+) -> Request:
+    """The request for the ``items`` (source indices) of one step, in a batch of ``rows`` rows.
+
+    ``draws`` keys the random draws of each: the items themselves where each comes once a pass.
+    """
     located = source.locate(items)
     index = np.full(rows, -1, dtype=np.int64)
     index[: len(items)] = items
     labels = np.full(rows, -1, dtype=np.int64)
     labels[: len(items)] = located.labels
-    return Request(index, labels, located, items)
+    return Request(index, labels, located, items if draws is None else draws)

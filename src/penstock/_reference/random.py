@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Draws"]
+__all__ = ["GAMMA", "MASK", "Draws", "finalize"]
 
-_MASK = (1 << 64) - 1
-_GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's increment: 2**64 / golden ratio, odd
+MASK = (1 << 64) - 1
+GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's increment: 2**64 / golden ratio, odd
 
 
-def _finalize(z: int) -> int:
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+def finalize(z: int) -> int:
+    """SplitMix64's finalizer on 64 bits."""
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
     return z ^ (z >> 31)
 
 
@@ -35,13 +36,13 @@ class Draws:
     def __init__(self, seed: int, epoch: int, index: int, ordinal: int) -> None:
         state = 0
         for word in (seed, epoch, index, ordinal):
-            state = _finalize(((state ^ (word & _MASK)) + _GAMMA) & _MASK)
+            state = finalize(((state ^ (word & MASK)) + GAMMA) & MASK)
         self._state = state
 
     def bits(self) -> int:
         """The next 64 bits."""
-        self._state = (self._state + _GAMMA) & _MASK
-        return _finalize(self._state)
+        self._state = (self._state + GAMMA) & MASK
+        return finalize(self._state)
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """A float in [low, high): 53 bits, ``low + (high - low) * u``."""

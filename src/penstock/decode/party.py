@@ -105,6 +105,8 @@ def opened(data: bytes, decode: Decode) -> Iterator[tuple[Image.Image, int]]:
     try:
         with recorded_warnings(), _open(data) as image:
             yield image, _orientation(image)
+    except DecodeError:
+        raise
     except MissingPluginError as missing:
         raise DecodeError("missing plugin", str(missing)) from None
     except Exception as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Literal
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import PlanError, SourceError
-from penstock.sources.labels import LabelCollector
+from penstock.sources.labels import Codes, LabelCollector
 from penstock.sources.names import NameTableBuilder
 from penstock.sources.source import Locations, PathTable, Source, counted
 
@@ -58,7 +57,7 @@ class FolderSource(Source):
         self._prefix = os.path.join(os.path.abspath(os.fsencode(path)), b"")
         scan = _Scan(self.where, self._prefix, _checked_extensions(self.where, extensions))
         collector = LabelCollector(self.where, None if classes is None else tuple(classes))
-        builder, codes = NameTableBuilder(), array("q")
+        builder, codes = NameTableBuilder(), Codes()
         root_example = folder_example = ""
         for name in scan.files():
             builder.append(name)
@@ -94,7 +93,7 @@ class FolderSource(Source):
             )
         self._table = builder.build()
         if len(codes):
-            self._labels, self.classes = collector.finish(np.frombuffer(codes, dtype=np.int64))
+            self._labels, self.classes = collector.finish(codes.build())
 
     @property
     def where(self) -> str:

@@ -7,15 +7,49 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import SourceError
 
-__all__ = ["LabelCollector", "given_labels"]
+__all__ = ["Codes", "LabelCollector", "given_labels"]
 
-Labels = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.signedinteger[Any]]
+
+_WIDTHS = "bhiq"  # typecodes of array: 1, 2, 4 and 8 bytes
+_CHUNK = 1 << 20  # labels looked at together
+
+
+class Codes:
+    """Collects whole numbers, -1 for none, in the smallest dtype that holds them all.
+
+    >>> codes = Codes()
+    >>> for number in (3, -1, 400):
+    ...     codes.append(number)
+    >>> codes.build()
+    array([  3,  -1, 400], dtype=int16)
+    """
+
+    def __init__(self) -> None:
+        self._codes = array(_WIDTHS[0])
+
+    def append(self, code: int) -> None:
+        """Add one number at the end, from -1 to 2**63 - 1."""
+        try:
+            self._codes.append(code)
+        except OverflowError:
+            wider = _WIDTHS[_WIDTHS.index(self._codes.typecode) + 1]
+            self._codes = array(wider, self._codes)
+            self.append(code)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def build(self) -> Labels:
+        """The numbers as an array that shares the memory; nothing may be added afterwards."""
+        return np.frombuffer(self._codes, dtype=np.dtype(self._codes.typecode))
 
 
 @dataclass
@@ -74,29 +108,39 @@ class LabelCollector:
             )
         self.numbers = numbers
 
-    def finish(self, codes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], tuple[str, ...] | None]:
-        """Codes by sorted class names, and those names (None where labels were numbers without classes)."""
+    def finish(self, codes: Labels) -> tuple[Labels, tuple[str, ...] | None]:
+        """Codes by sorted class names, -1 staying -1, and those names (None where labels were numbers)."""
         if self.classes is not None:
             return codes, self.classes
         if self.numbers or not self.words:
             return codes, None
         names = sorted(self.words, key=os.fsencode)
         place = {name: index for index, name in enumerate(names)}
-        order = np.array([place[name] for name in self.words], dtype=np.int64)
-        return order[codes], tuple(names)
+        # One more at the end, where -1 points to.
+        order = np.array([*(place[name] for name in self.words), -1], dtype=codes.dtype)
+        sorted_ = np.empty_like(codes)
+        for first in range(0, len(codes), _CHUNK):
+            sorted_[first : first + _CHUNK] = order[codes[first : first + _CHUNK]]
+        return sorted_, tuple(names)
 
 
 def given_labels(
     where: str, keys: Iterator[str], count: int, labels: Iterable[str | int] | None, classes: Iterable[str] | None
 ) -> tuple[Labels | None, tuple[str, ...] | None]:
-    """Codes, int64 [count], and class names for ``labels`` beside the items; SourceError where they do not fit."""
+    """Codes [count], and class names for ``labels`` beside the items; SourceError where they do not fit."""
     if labels is None:
         if classes is not None:
             raise SourceError(f"source of {where}: expected labels beside classes, found none.")
         return None, None
-    given = list(labels)
-    if len(given) != count:
-        raise SourceError(f"source of {where}: expected {count} labels, found {len(given)}.")
     collector = LabelCollector(where, None if classes is None else tuple(classes))
-    codes = array("q", (collector.code(label, key) for label, key in zip(given, keys, strict=True)))
-    return collector.finish(np.frombuffer(codes, dtype=np.int64))
+    codes = Codes()
+    left = 0  # labels that no item is left for
+    for label in labels:  # never as a list of their own: ten million of them are 80 MB
+        key = next(keys, None)
+        if key is None:
+            left += 1
+        else:
+            codes.append(collector.code(label, key))
+    if len(codes) + left != count:
+        raise SourceError(f"source of {where}: expected {count} labels, found {len(codes) + left}.")
+    return collector.finish(codes.build())

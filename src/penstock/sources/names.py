@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from array import array
 from collections.abc import Iterable, Iterator
@@ -12,31 +13,35 @@ import numpy.typing as npt
 
 __all__ = ["NameTable", "NameTableBuilder"]
 
+_CHUNK = 1 << 20  # rows looked at together
+
 
 class NameTableBuilder:
     """Collects names one at a time at the cost of their bytes plus eight each."""
 
     def __init__(self) -> None:
-        self._names = bytearray()
+        # Hands its bytes over without a second copy of them, which is what a bytearray would need.
+        self._names = io.BytesIO()
         self._ends = array("q", [0])
 
     def append(self, name: bytes) -> None:
         """Add one name at the end."""
-        self._names += name
-        self._ends.append(len(self._names))
+        self._names.write(name)
+        self._ends.append(self._names.tell())
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def key(self, index: int) -> str:
         """The name at ``index`` as text."""
-        return os.fsdecode(bytes(self._names[self._ends[index] : self._ends[index + 1]]))
+        with self._names.getbuffer() as names:
+            return os.fsdecode(bytes(names[self._ends[index] : self._ends[index + 1]]))
 
     def build(self) -> NameTable:
         """The finished table; the builder is empty afterwards."""
         offsets = np.frombuffer(self._ends, dtype=np.int64)
-        table = NameTable(bytes(self._names), offsets)
-        self._names, self._ends = bytearray(), array("q", [0])
+        table = NameTable(self._names.getvalue(), offsets)
+        self._names, self._ends = io.BytesIO(), array("q", [0])
         return table
 
 
@@ -87,11 +92,14 @@ class NameTable:
     def find(self, name: bytes) -> int | None:
         """The first row that holds exactly ``name``, None where there is none."""
         packed = np.frombuffer(self.names, dtype=np.uint8)
-        rows = np.flatnonzero(np.diff(self.offsets) == len(name))
-        # From the end: paths share their beginnings, so the last bytes thin the candidates out soonest.
-        for position in range(len(name) - 1, -1, -1):
-            rows = rows[packed[self.offsets[rows] + position] == name[position]]
-        return int(rows[0]) if len(rows) else None
+        for first in range(0, len(self), _CHUNK):  # columns as long as the table would cost as much as its offsets
+            rows = first + np.flatnonzero(np.diff(self.offsets[first : first + _CHUNK + 1]) == len(name))
+            # From the end: paths share their beginnings, so the last bytes thin the candidates out soonest.
+            for position in range(len(name) - 1, -1, -1):
+                rows = rows[packed[self.offsets[rows] + position] == name[position]]
+            if len(rows):
+                return int(rows[0])
+        return None
 
     def near(self, name: bytes, most: int = 2000) -> list[str]:
         """Up to ``most`` keys that begin as ``name`` does: candidates for "did you mean"."""

@@ -19,6 +19,8 @@ from penstock.types import Item, UInt8Image
 
 __all__ = ["Locations", "PathTable", "Ranges", "Source", "counted"]
 
+_CHUNK = 1 << 20  # items hashed together
+
 
 class PathTable(NamedTuple):
     """Paths as rows of a packed table: path ``i`` is ``prefix + names[offsets[rows[i]]:offsets[rows[i] + 1]]``.
@@ -77,7 +79,7 @@ class Source(abc.ABC):
     kind: ClassVar[str]
     classes: tuple[str, ...] | None = None
     _table: NameTable
-    _labels: npt.NDArray[np.int64] | None = None
+    _labels: npt.NDArray[np.signedinteger[Any]] | None = None  # in the smallest dtype that holds them
 
     def __len__(self) -> int:
         """How many items."""
@@ -90,7 +92,7 @@ class Source(abc.ABC):
             position += len(self)
         if not 0 <= position < len(self):
             raise IndexError(f"source of {self.where}: expected an index below {len(self)}, found {index}.")
-        label = None if self._labels is None else int(self._labels[position])
+        label = None if self._labels is None or self._labels[position] < 0 else int(self._labels[position])
         rows = np.array([position], dtype=np.int64)
         fields = {name: self.field(name, rows)[0] for name in self.field_names}
         return Item(position, self.key(position), label, fields)
@@ -108,12 +110,38 @@ class Source(abc.ABC):
 
     def locate(self, indices: npt.NDArray[np.int64]) -> Locations:
         """Where the items at ``indices`` (int64 [k], 0 to ``len - 1``) are; IndexError outside."""
+        rows = self._rows(indices)
+        return self._locate(rows, self.labels(rows))
+
+    def labels(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The labels of the items at ``indices``: int64 [k], -1 where there is none."""
+        if self._labels is None:
+            return np.full(len(indices), -1, dtype=np.int64)
+        return self._labels[indices].astype(np.int64)
+
+    @property
+    def several(self) -> bool:
+        """True where an item may have another number of images than one: ``batch(n, images=)`` takes those."""
+        return False
+
+    def image_counts(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How many images each of the items at ``indices`` has: int64 [k], from 0 up."""
+        return np.ones(len(self._rows(indices)), dtype=np.int64)
+
+    def locate_images(self, indices: npt.NDArray[np.int64]) -> Locations:
+        """Where the images of the items at ``indices`` are, all images of one item after those of the one before.
+
+        As many rows as ``image_counts(indices)`` adds up to; ``labels`` repeats the label of the item.
+        """
+        return self.locate(indices)
+
+    def _rows(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Indices as the engine has them; IndexError outside 0 to ``len - 1``."""
         rows = np.ascontiguousarray(indices, dtype=np.int64)
         if rows.size and not (int(rows.min()) >= 0 and int(rows.max()) < len(self)):
             wrong = int(rows.max()) if int(rows.max()) >= len(self) else int(rows.min())
             raise IndexError(f"source of {self.where}: expected indices from 0 to {len(self) - 1}, found {wrong}.")
-        labels = np.full(len(rows), -1, dtype=np.int64) if self._labels is None else self._labels[rows]
-        return self._locate(rows, labels)
+        return rows
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -127,19 +155,26 @@ class Source(abc.ABC):
         """
         if name != "class" or self.classes is None:
             raise KeyError(name)
-        labels = np.full(len(indices), -1) if self._labels is None else self._labels[indices]
-        return [self.classes[label] if label >= 0 else "" for label in labels.tolist()]
+        return [self.classes[label] if label >= 0 else "" for label in self.labels(indices).tolist()]
 
     def find(self, key: str) -> int:
         """The index of the first item with this key; SourceError naming the nearest keys where there is none."""
-        index = self._table.find(os.fsencode(key))
+        index = self._find(key)
         if index is not None:
             return index
         import difflib
 
-        nearest = difflib.get_close_matches(key, self._table.near(os.fsencode(key)), n=3, cutoff=0.5)
+        nearest = difflib.get_close_matches(key, self._near(key), n=3, cutoff=0.5)
         hint = f"the nearest are {', '.join(map(repr, nearest))}" if nearest else "nothing like it"
         raise SourceError(f"source of {self.where}: expected a key among its {len(self)} items, found {key!r}; {hint}.")
+
+    def _find(self, key: str) -> int | None:
+        """The first item with this key, None where there is none."""
+        return self._table.find(os.fsencode(key))
+
+    def _near(self, key: str) -> list[str]:
+        """Some keys that begin as this one does."""
+        return self._table.near(os.fsencode(key))
 
     def digest(self) -> str:
         """sha256, in hex, of the item list: keys, labels, classes, and content held in memory. No file is opened."""
@@ -151,12 +186,23 @@ class Source(abc.ABC):
 
         sha = hashlib.sha256()
         sha.update(f"penstock source 1\n{len(self)}\n{self.classes!r}\n".encode("utf-8", "surrogateescape"))
-        sha.update(self._table.offsets.astype("<i8", copy=False).tobytes())
-        sha.update(self._table.names)
+        self._hash_keys(sha.update)
         if self._labels is not None:
-            sha.update(self._labels.astype("<i8", copy=False).tobytes())
+            for first in range(0, len(self), _CHUNK):
+                sha.update(self._labels[first : first + _CHUNK].astype("<i8").tobytes())
         self._hash_content(sha.update)
         return sha.hexdigest()
+
+    def _hash_keys(self, update: Any) -> None:
+        """Feed what makes the keys to a hash's ``update``."""
+        for first in range(0, len(self) + 1, _CHUNK):
+            update(self._table.offsets[first : first + _CHUNK].astype("<i8").tobytes())
+        update(self._table.names)
+
+    @property
+    def notes(self) -> Mapping[str, int]:
+        """What every run over this source says in its notes, by name, with how often: what listing it left behind."""
+        return {}
 
     @property
     @abc.abstractmethod

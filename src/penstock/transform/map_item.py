@@ -12,6 +12,8 @@ from penstock.types import Item
 __all__ = ["Changes", "MapItem"]
 
 ItemOf = Callable[[int], Item]
+"""What a source knows of the item in a row of a batch."""
+
 Changes = dict[str, Any]
 """What a function changed beside the image: "label", an int, and "fields", a dict; each only where it changed."""
 
