@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
+    from penstock.maps.albumentations import albumentations
+    from penstock.maps.mix import cutmix, mixup
+    from penstock.maps.torchvision import torchvision
     from penstock.order.joining import concat, mix
     from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from penstock.run import Run
     from penstock.sources.source import Source
     from penstock.stats import Stats
+    from penstock.transform.map_item import MapItem
     from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats
     from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 
@@ -55,6 +59,7 @@ __all__ = [
     "Item",
     "ItemError",
     "Loader",
+    "MapItem",
     "NormalizationStats",
     "PenstockError",
     "Pipeline",
@@ -70,10 +75,12 @@ __all__ = [
     "Stats",
     "TooManyFailuresError",
     "__version__",
+    "albumentations",
     "arrays",
     "blobs",
     "concat",
     "csv",
+    "cutmix",
     "decode",
     "files",
     "folder",
@@ -84,10 +91,12 @@ __all__ = [
     "hf",
     "jsonl",
     "mix",
+    "mixup",
     "parquet",
     "recipe",
     "resize",
     "tar",
+    "torchvision",
 ]
 
 # Where each name lives: imported when it is first asked for, so that `import penstock` alone costs next to nothing.
@@ -105,6 +114,7 @@ _HOMES = {
     "Item": "types",
     "ItemError": "errors",
     "Loader": "loader",
+    "MapItem": "transform.map_item",
     "NormalizationStats": "transform.normalize",
     "PenstockError": "errors",
     "Pipeline": "pipeline",
@@ -121,8 +131,10 @@ _HOMES = {
     "Stats": "stats",
     "TooManyFailuresError": "errors",
     "UNIT": "transform.normalize",
+    "albumentations": "maps.albumentations",
     "arrays": "pipeline",
     "blobs": "pipeline",
+    "cutmix": "maps.mix",
     "concat": "order.joining",
     "decode": "functions",
     "parquet": "pipeline",
@@ -136,9 +148,11 @@ _HOMES = {
     "from_timm": "presets",
     "header": "headers",
     "mix": "order.joining",
+    "mixup": "maps.mix",
     "recipe": "recipe",
     "resize": "functions",
     "tar": "pipeline",
+    "torchvision": "maps.torchvision",
 }
 
 

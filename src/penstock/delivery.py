@@ -22,6 +22,7 @@ from penstock.ragged import aligned_empty, padded, sizes_of
 from penstock.sources.source import Source
 from penstock.stand_ins import Make, fill_in
 from penstock.targets import TargetError, Targets, looked_up
+from penstock.transform.map_item import Changes
 from penstock.types import (
     Batch,
     Damage,
@@ -141,10 +142,15 @@ class Columns:
     damages: list[tuple[int, str]]
     companions: dict[str, list[npt.NDArray[Any] | None]] = field(default_factory=dict)  # by name, one a row
     targets: dict[str, list[Any]] = field(default_factory=dict)  # by kind, one a row, in source pixels
+    changes: dict[int, Changes] = field(default_factory=dict)  # what maps on items changed, by row
 
     @classmethod
     def from_native(
-        cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]], dtype: DtypeName
+        cls,
+        results: Mapping[str, Any],
+        pillow_notes: Mapping[int, tuple[str, ...]],
+        dtype: DtypeName,
+        changes: dict[int, Changes] | None = None,
     ) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         notes = dict(pillow_notes)
@@ -161,6 +167,7 @@ class Columns:
             notes,
             problems,
             list(results["damages"]),
+            changes=changes or {},
         )
 
 
@@ -202,6 +209,7 @@ class Delivery:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
     spec: Spec  # what the recipe hands to the batch
     ragged: RaggedName | None = None
+    unknown: str = ""  # the stage after which nobody knows where pixels went
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
     ledger: Ledger | None = None
@@ -270,9 +278,15 @@ class Delivery:
                 columns.companions[name] = [rows[row] for row in keep.tolist()]
             for name, rows in columns.targets.items():
                 columns.targets[name] = [rows[row] for row in keep.tolist()]
+            columns.changes = {
+                row: columns.changes[old] for row, old in enumerate(keep.tolist()) if old in columns.changes
+            }
         elif failures:
             labels = np.where(valid, labels, -1)
+        if self.unknown:
+            columns.geometry[valid] = np.nan
         shown = index if replaced_by is None else np.where(replaced_by >= 0, replaced_by, index)
+        labels, known = self._changed(columns.changes, shown, labels, valid)
         patches = self._patches(columns, valid)
         sizes = None
         if isinstance(images, list) and self.ragged is not None:
@@ -285,6 +299,7 @@ class Delivery:
             columns.orientation,
             self._failed_in(failures, np.where(valid, -1, index)),
             self._model_sizes(columns, images),
+            self.unknown,
         )
         return Batch(
             images=images,  # pyright: ignore[reportArgumentType]  # a list where each image has its own size
@@ -294,7 +309,7 @@ class Delivery:
             valid=valid,
             damaged=damaged,
             geometry=geometry,
-            fields=Fields(self.source, shown),
+            fields=Fields(self.source, shown, known),
             failures=tuple(failures),
             step=step,
             epoch=epoch,
@@ -311,6 +326,29 @@ class Delivery:
             _blank=self._blank() if isinstance(images, list) else None,
             _draws=draws,
         )
+
+    def _changed(
+        self,
+        changes: Mapping[int, Changes],
+        index: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        valid: npt.NDArray[np.bool_],
+    ) -> tuple[npt.NDArray[np.int64], dict[str, Sequence[Any]]]:
+        """Labels and fields as the maps on items left them."""
+        changes = {row: change for row, change in changes.items() if valid[row]}
+        if not changes:
+            return labels, {}
+        labels = labels.copy()
+        fields = Fields(self.source, index)
+        known: dict[str, Sequence[Any]] = {}
+        for row, change in changes.items():
+            labels[row] = change.get("label", labels[row])
+            for name, value in change.get("fields", {}).items():
+                if name not in known:
+                    known[name] = list(fields[name]) if name in self.source.field_names else [None] * len(index)
+                column: Any = known[name]
+                column[row] = value
+        return labels, known
 
     def _companions(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """The companions of a batch by name: one array each, or a list where rows differ in size."""

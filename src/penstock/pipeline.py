@@ -36,6 +36,7 @@ from penstock.sources import (
 )
 from penstock.targets import Targets
 from penstock.transform.chain import Chain
+from penstock.transform.map import Map
 from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
 
@@ -76,6 +77,7 @@ class Pipeline(Ordered, Chain, Delivered):
     order: Order = Order()
     batching: Batching | None = None
     selection: Selection | None = None
+    maps: tuple[Map, ...] = ()  # on batches
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
     target: Target | None = None
@@ -86,6 +88,12 @@ class Pipeline(Ordered, Chain, Delivered):
 
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
+        if isinstance(step, Map) and step.on == "batch":
+            self._expect_batches(text)
+            found = "select" if self.selection is not None else None if self.target is None else self.target.word
+            if found is not None:
+                raise PlanError(f"{text}: expected to come before {found}, found {found} before it.")
+            return replace(self, maps=(*self.maps, step))
         if self.target is not None and self.batching is not None and self.selection is None:
             target = self.target.then(step, text, self.batching.spec(self._image_spec()))
             beside = "targets" if self.targeting is not None else "companion" if self.companions else ""
@@ -260,7 +268,8 @@ class Pipeline(Ordered, Chain, Delivered):
     @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a random order, or a random step."""
-        return self.order.random or self.recipe.random or (self.target is not None and self.target.random)
+        drawing = (*self.maps, *(() if self.target is None else (self.target,)))
+        return self.order.random or self.recipe.random or any(step.random for step in drawing)
 
     @property
     def spec(self) -> Spec:
@@ -288,6 +297,7 @@ class Pipeline(Ordered, Chain, Delivered):
             beside = (*beside, self.targeting.arguments())
         if self.target is not None and self.target.verbs:
             beside = (*beside, json.dumps(self.target.json_fields(), sort_keys=True))
+        beside = (*beside, *(f"{verb.name} {sorted(verb.fingerprint_fields().items())}" for verb in self.maps))
         order = self.order.fingerprint()
         parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -304,6 +314,7 @@ class Pipeline(Ordered, Chain, Delivered):
         if self.batching is not None:
             batch = self.batching.spec(self._image_spec())
             rows.append(Stage("batch", self.batching.arguments(batch), batch))
+            rows.extend(Stage(verb.name, verb.arguments(), batch) for verb in self.maps)
             rows.extend(Stage(*row) for row in (() if self.target is None else self.target.stages(batch)))
         if self.selection is not None:
             rows.append(Stage("select", self.selection.arguments(), self.spec))
@@ -311,14 +322,23 @@ class Pipeline(Ordered, Chain, Delivered):
 
     def fused(self) -> str:
         """Which stages run as one loop, and which of them hold a whole image; empty where there is nothing to fuse."""
-        words = [stage.word for stage in self.recipe.stages(self._input)]
+        loops: list[list[str]] = [[]]
+        for stage in self.recipe.stages(self._input):
+            if stage.word == "map":
+                loops.append([])
+            else:
+                loops[-1].append(stage.word)
         if self.batching is not None:
-            words.append("batch")
-        if len(words) < 2:
+            loops[-1].append("batch")
+        loops = [words for words in loops if words]
+        if sum(map(len, loops)) < 2:
             return ""
         held = self.recipe.held()
         whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
-        return f"fused: {_listed(words)} run as one native loop, a strip of rows at a time{whole}"
+        native = ", then ".join(map(_listed, loops)) if len(loops) > 1 else _listed(loops[0])
+        between = "; map runs Python between them" if len(loops) > 1 else ""
+        loop = "native loops" if len(loops) > 1 else "one native loop"
+        return f"fused: {native} run as {loop}, a strip of rows at a time{between}{whole}"
 
     def __str__(self) -> str:
         text = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
@@ -451,7 +471,7 @@ class Pipeline(Ordered, Chain, Delivered):
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
             words = [step.word for step in self.order.steps if step.random]
-            words += [verb.name for verb in self.recipe.verbs if verb.random]
+            words += [verb.name for verb in (*self.recipe.verbs, *self.maps) if verb.random]
             words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -23,12 +24,13 @@ from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
 from penstock.images import deliver_step, expect_policy
 from penstock.ledger import Ledger
+from penstock.maps.batches import mapped_batch
 from penstock.options import RunOptions
 from penstock.reference import finish_batch
 from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of
-from penstock.types import Batch, LayoutName
+from penstock.types import Batch, Item, LayoutName
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -86,6 +88,7 @@ class Run:
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
             ragged=None if batching is None else batching.ragged,
+            unknown=line.recipe.unknown,
             companions=line.companions,
             targeting=line.targeting,
             ledger=_ledger_of(line, options),
@@ -116,6 +119,7 @@ class Run:
         self._baseline: tuple[int, ...] = (0,) * 7
         self._final: tuple[int, ...] | None = None
         self._pillow_baseline = self._pillow_final = (0.0, 0)
+        self._maps_baseline = self._maps_final = (0.0, 0)
         self._closed = False
 
     def __len__(self) -> int:
@@ -212,7 +216,7 @@ class Run:
     def _let_engine_go(self, deadline: float) -> None:
         engine = self._engine
         if engine is not None and engine.usable:
-            self._final, self._pillow_final = engine.times(), engine.pillow()
+            self._final, self._pillow_final, self._maps_final = engine.times(), engine.pillow(), engine.maps()
             if self._owns_engine:
                 engine.close(deadline)
         self._flight.clear()
@@ -270,11 +274,11 @@ class Run:
         wall = 0.0 if self._started is None else now - self._started
         if self._final is not None:
             totals = self._final
-            pillow = self._pillow_final
+            pillow, maps = self._pillow_final, self._maps_final
         elif engine is not None and engine.usable:
-            totals, pillow = engine.times(), engine.pillow()
+            totals, pillow, maps = engine.times(), engine.pillow(), engine.maps()
         else:
-            totals, pillow = self._baseline, self._pillow_baseline
+            totals, pillow, maps = self._baseline, self._pillow_baseline, self._maps_baseline
         spent = [(total - base) / 1e9 for total, base in zip(totals[:6], self._baseline[:6], strict=True)]
         return Stats(
             threads=self.threads,
@@ -287,6 +291,8 @@ class Run:
             pillow_s=pillow[0] - self._pillow_baseline[0],
             pillow_items=pillow[1] - self._pillow_baseline[1],
             waiting_s=self._waiting_s,
+            map_s=maps[0] - self._maps_baseline[0],
+            map_items=maps[1] - self._maps_baseline[1],
         )
 
     def __str__(self) -> str:
@@ -337,7 +343,7 @@ class Run:
         batch = self._made()
         begun = time.perf_counter()
         try:
-            self._sent.append((feed.send(batch), self._next_step))
+            self._sent.append((feed.send(self.mapped(batch)), self._next_step))
         except BaseException:
             self._end()
             raise
@@ -385,6 +391,7 @@ class Run:
                 raise EngineError(_CLOSED)
         self._baseline = self._engine.times()
         self._pillow_baseline = self._engine.pillow()
+        self._maps_baseline = self._engine.maps()
         self._submit(self._engine)
 
     def _step(self) -> Batch:
@@ -418,6 +425,7 @@ class Run:
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             layout=self._layout,
+            item=partial(self._item, request),
         )
         Escort(self.line, request, self.options.epoch, None).join(columns)
         return columns
@@ -437,7 +445,7 @@ class Run:
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes)
         escort.join(columns)
         return request, columns
 
@@ -482,6 +490,7 @@ class Run:
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
+            item=partial(self._item, request),
             timeout_s=self.options.timeout_s,
             urgent=urgent,
         )
@@ -515,7 +524,20 @@ class Run:
     def _hand_out(self, batch: Batch) -> Any:
         if self.line.batching is None:
             return batch[0]
+        batch = self.mapped(batch)
         return batch if self.line.selection is None else self.line.selection.take(batch)
+
+    def _item(self, request: Request, row: int) -> Item:
+        """What the source knows of the item in a row."""
+        return self.line.source[int(request.index[row])]
+
+    def mapped(self, batch: Batch) -> Any:
+        """What the line's maps on batches make of a batch of this pass."""
+        if not self.line.maps:
+            return batch
+        position = int(self._grid.positions(batch.step)[0])
+        seed = self.line.order.seed
+        return mapped_batch(self.line.maps, batch, seed=seed, epoch=self.options.epoch, position=position)
 
     def _finish(self) -> None:
         if self._ended is None and not self._closed:

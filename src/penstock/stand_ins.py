@@ -63,6 +63,7 @@ def _take(columns: Columns, row: int, found: Columns, ticket: int) -> None:
     columns.images[row] = image
     for name in ("outcome", "geometry", "stored", "orientation", "sizes"):
         getattr(columns, name)[row] = getattr(found, name)[ticket]
+    columns.changes[row] = found.changes.get(ticket, {})
     for beside, others in ((columns.companions, found.companions), (columns.targets, found.targets)):
         for name, values in others.items():
             beside[name][row] = values[ticket]

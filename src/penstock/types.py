@@ -205,7 +205,8 @@ class Batch:
     """N finished images and what belongs to them; position i of every column is the same item.
 
     ``images`` is writable, 64-byte aligned, [N, H, W, C] or [N, C, H, W] of 1, 3 or 4 channels: uint8, uint16, float16,
-    bfloat16 or float32. ``labels`` is int64 [N], -1 where there is none. ``index`` is int64 [N], the position in the
+    bfloat16 or float32. ``labels`` is int64 [N], -1 where there is none (float32
+    [N, classes] after mixup or cutmix). ``index`` is int64 [N], the position in the
     source (-1: a blank row that pads the last batch).
     ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch. ``step`` counts the batches of this
     pass from where it began, so from 0 again after a state was loaded: that batch is
@@ -266,7 +267,7 @@ class Batch:
         failure = next((f for f in self.failures if f.index == self.index[i]), None) if failed else None
         return Row(
             image=self._image(i),
-            label=int(self.labels[i]),
+            label=self._label(i),
             key=self.keys[i],
             index=int(self.index[i]),
             valid=bool(self.valid[i]),
@@ -287,7 +288,7 @@ class Batch:
         first = int(slots[0]) if slots.size else 0
         return Row(
             image=self.images[first : first + len(slots)],
-            label=int(self.labels[i]),
+            label=self._label(i),
             key=self.keys[i],
             index=int(self.index[i]),
             valid=bool(self.valid[i]),
@@ -308,6 +309,13 @@ class Batch:
             of_item = self._several(int(self.image_row[slot]))
             grid = None if self.grid is None else (int(self.grid[slot, 0]), int(self.grid[slot, 1]))
             yield replace(of_item, image=self.images[slot], geometry=self.geometry[slot], grid=grid)
+
+    def _label(self, i: int) -> int:
+        """One row's class: the one with the largest share where a map made shares of the labels."""
+        label: npt.NDArray[Any] = self.labels[i]
+        if label.ndim == 0:
+            return int(label)
+        return int(label.argmax()) if label.any() else -1
 
     def _image(self, i: int) -> npt.NDArray[Any]:
         """One row's image: without the padding that other rows' sizes brought; [0, 0, C] where a list has none."""
