@@ -160,7 +160,7 @@ def test_what_a_shard_lost_in_the_middle_takes_one_member_only(tmp_path):
 @pytest.mark.parametrize("seed", range(12))
 def test_damaged_tars_are_read_alike_by_native_and_twin(tmp_path, seed):
     draws = random.Random(seed)
-    members = samples(4) + [("x" * 130 + ".png", b"long"), ("t.tar", tar_bytes(samples(1)))]
+    members = [*samples(4), ("x" * 130 + ".png", b"long"), ("t.tar", tar_bytes(samples(1)))]
     whole = [tar_bytes(members, kind, end=draws.random() < 0.7) for kind in ("gnu", "pax")]
     for _ in range(40):
         data = bytearray(draws.choice(whole))

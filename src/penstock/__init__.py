@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
+    from penstock.order.joining import concat, mix
     from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
@@ -71,6 +72,7 @@ __all__ = [
     "__version__",
     "arrays",
     "blobs",
+    "concat",
     "csv",
     "decode",
     "files",
@@ -81,6 +83,7 @@ __all__ = [
     "header",
     "hf",
     "jsonl",
+    "mix",
     "parquet",
     "recipe",
     "resize",
@@ -120,6 +123,7 @@ _HOMES = {
     "UNIT": "transform.normalize",
     "arrays": "pipeline",
     "blobs": "pipeline",
+    "concat": "order.joining",
     "decode": "functions",
     "parquet": "pipeline",
     "jsonl": "pipeline",
@@ -131,6 +135,7 @@ _HOMES = {
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
+    "mix": "order.joining",
     "recipe": "recipe",
     "resize": "functions",
     "tar": "pipeline",

@@ -298,7 +298,7 @@ def parse_decimal(text: bytes) -> int | None:
 
 
 def read_pax(records: bytes, extension: Extension) -> bool:
-    """The records of a pax header ("length key=value\\n") into ``extension``; False where they are not of that form."""
+    """The records of a pax header, a line each of length, key and value, into ``extension``; False for another form."""
     at, sparse_named = 0, False
     while at < len(records) and records[at] != 0:
         space = records.find(b" ", at)

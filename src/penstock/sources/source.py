@@ -200,6 +200,11 @@ class Source(abc.ABC):
         update(self._table.names)
 
     @property
+    def notes(self) -> Mapping[str, int]:
+        """What every run over this source says in its notes, by name, with how often: what listing it left behind."""
+        return {}
+
+    @property
     @abc.abstractmethod
     def where(self) -> str:
         """The source in an error sentence: ``'photos'``, ``files``, ``blobs``."""
