@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from typing import Self
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Peak:
         while not self._done.wait(0.02):
             self.most = max(self.most, resident())
 
-    def __enter__(self) -> Peak:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
