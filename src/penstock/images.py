@@ -13,6 +13,7 @@ from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, Delivery, Fields,
 from penstock.errors import PlanError
 from penstock.geometry import Geometry
 from penstock.patches import patch_columns
+from penstock.stand_ins import Make
 from penstock.types import StageName
 
 if TYPE_CHECKING:
@@ -87,21 +88,32 @@ def deliver_step(
     columns: Columns,
     request: Request,
     *,
+    step: int,
+    epoch: int,
+    size: tuple[int, int] | None = None,
+    progress: npt.NDArray[np.int64] | None = None,
+    stand_ins: Make | None = None,
     draws: npt.NDArray[np.int64] | None = None,
-    **options: Any,
 ) -> Batch:
     """The batch of a request, as ``Delivery.deliver`` makes it of items, with their pictures and padded fields.
 
-    ``draws`` and the other ``options`` are those of ``Delivery.deliver``.
+    The arguments are those of ``Delivery.deliver``; ``draws`` is one for each row of memory.
     """
     items = columns if request.slots is None else _columns_of_items(columns, request.slots, request.index)
     for row, (cause, message) in request.refused.items():
         items.problems = [problem for problem in items.problems if problem[0] != row]
         fail(items, row, "batch", cause, message)
-    of_items = draws if request.slots is None else None
-    batch = delivery.deliver(items, request.index, request.labels, draws=of_items, **options)
-    if request.slots is not None:
-        batch._draws = draws  # noqa: SLF001 - one a picture, where something is still to be drawn on a device
+    batch = delivery.deliver(
+        items,
+        request.index,
+        request.labels,
+        step=step,
+        epoch=epoch,
+        size=size,
+        progress=progress,
+        stand_ins=stand_ins,
+        draws=draws if request.slots is None else None,
+    )
     if request.slots is None and not request.known:
         return batch
     failed = items.outcome == FAILED
@@ -114,6 +126,7 @@ def deliver_step(
     if request.slots is not None:
         stages = {row: stage for row, stage, _, _ in items.problems}
         _put_pictures(batch, columns, request.slots, failed, kept, stages, delivery)
+        batch._draws = draws  # noqa: SLF001 - of the pictures, which a device may still turn
     return batch
 
 

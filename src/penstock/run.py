@@ -93,12 +93,12 @@ class Run:
             targeting=line.targeting,
             ledger=_ledger_of(line, options),
         )
-        for name, count in line.source.notes.items():
-            self._delivery.notes.add(name, count)
-        self._start = start
         self._capacity = self._grid.batch_size  # rows of memory of a full batch
         if batching is not None and batching.images is not None:
             self._capacity = batching.images
+        for name, count in line.source.notes.items():
+            self._delivery.notes.add(name, count)
+        self._start = start
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None

@@ -93,7 +93,7 @@ def contact_sheet(rows: Sequence[Row]) -> Image.Image:
 def _caption(row: Row, characters: int) -> str:
     # The bitmap font knows Latin-1 only; the tail of a key tells more than its head.
     key = row.key.encode("ascii", "backslashreplace").decode("ascii")
-    word = row.fields.get("class") or ("" if row.label < 0 else row.label)
+    word = "" if row.label < 0 else row.fields.get("class") or row.label
     text = key if word == "" or key.startswith(f"{word}/") else f"{word} {key}"
     return text if len(text) <= characters else "..." + text[-(characters - 3) :]
 

@@ -63,12 +63,13 @@ class Handed:
 
 def handed(target: Target, batch: Batch, *, seed: int) -> Handed:
     """What the host decides before a batch leaves: which rows are mirrored, and where their pixels went."""
-    blank = np.flatnonzero(~batch.valid)
+    filled = batch.valid if batch.image_row is None else batch.image_row >= 0  # of the rows of pixels
+    blank = np.flatnonzero(~filled)
     draws = batch.index if batch._draws is None else batch._draws  # noqa: SLF001 - meant for the hand-over
     drawn = target.mirrored(draws, seed=seed, epoch=batch.epoch)
     verbs = [verb for verb in target.verbs if isinstance(verb, (RandomHorizontalFlip, RandomVerticalFlip))]
     flips = [
-        (isinstance(verb, RandomHorizontalFlip), rows & batch.valid) for verb, rows in zip(verbs, drawn, strict=True)
+        (isinstance(verb, RandomHorizontalFlip), rows & filled) for verb, rows in zip(verbs, drawn, strict=True)
     ]
     statistics = batch.statistics
     if target.normalization is not None:
