@@ -15,7 +15,7 @@ PACKAGE = Path(penstock.__file__).parent
 
 # Top row first. Within a row a module may import what stands left of it, never what stands right.
 ROWS = [
-    ["_version", "errors", "signatures", "restore", "geometry", "sheet", "types", "columns"],
+    ["_version", "errors", "signatures", "restore", "geometry", "tensors", "sheet", "types", "columns"],
     ["_native", "_reference"],
     [
         *(
@@ -32,9 +32,9 @@ ROWS = [
             "batch",
             "recipe",
         ),
-        *("presets", "cache", "write", "companions", "targets"),
+        *("presets", "cache", "write", "ledger", "companions", "targets"),
     ],
-    ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine", "step", "escort"],
+    ["stats", "failures", "patches", "ragged", "stand_ins", "delivery", "reference", "engine", "step", "escort"],
     ["deliver", "predict"],
     ["headers", "buckets", "run", "loader", "replay", "functions", "pipeline"],
     ["__init__", "compat", "testing", "bench", "cli", "__main__"],

@@ -167,7 +167,7 @@ def test_a_state_at_every_step_is_the_rest_bit_for_bit(last: Any, world_size: in
                 resumed.load_state_dict(state)
                 assert resumed.state_dict() == state
                 if steps < len(whole):
-                    assert len(resumed) == len(whole) - steps
+                    assert len(resumed) == len(whole)  # of the whole epoch, as trainers count
                     assert_same(list(resumed), whole[steps:])
                 assert_same(list(resumed), following)
 
@@ -297,10 +297,25 @@ def test_a_loader_says_what_it_is() -> None:
 def steps_left(line: ps.Pipeline, state: dict[str, Any], rank: int, world_size: int) -> list[list[int]]:
     with line.loader(rank=rank, world_size=world_size) as loader:
         loader.load_state_dict(state)
-        expected = len(loader)
+        expected = len(loader) - state["steps"]
         rest = [batch.index.tolist() for batch in loader]
         assert len(rest) == expected and loader.epoch == state["epoch"] + 1
         return rest
+
+
+def test_a_pass_that_was_never_begun_is_no_epoch() -> None:
+    with training_line().loader() as loader:
+        whole = [batch.index.tolist() for batch in loader]
+        for _ in range(2):  # trainers make an iterator, look at it, and make another one
+            batches = iter(loader)
+        assert loader.epoch == 1
+        next(batches)
+        state = loader.state_dict()
+        assert (state["steps"], state["epoch"]) == (1, 1)
+        loader.load_state_dict(state)
+        iter(loader)
+        iter(loader)
+        assert loader.state_dict() == state and len(list(loader)) == len(whole) - 1
 
 
 def test_a_rank_with_a_step_less_has_the_state_of_the_others() -> None:

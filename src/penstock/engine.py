@@ -263,8 +263,9 @@ class Engine:
             if state == "stranded":
                 self.stranded = True
                 raise EngineError(
-                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than may "
-                    "be left behind (64), or no further thread to be had; look at the storage, then start a new run."
+                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than "
+                    "may be left behind (64), or no further thread to be had; look at the storage, then start a new "
+                    "run."
                 )
             self._start_party()
         with self._lock:
@@ -280,7 +281,8 @@ class Engine:
                 self._pool.cancel(ticketed.job)
             for ticketed in flight:
                 while not ticketed.job.done and time.monotonic() < deadline:
-                    self._pool.wait_briefly(ticketed.job, 20)
+                    if self._pool.wait_briefly(ticketed.job, 20) == "stranded":
+                        time.sleep(0.02)  # which is said at once, while others may still be at work
         finally:  # a second Ctrl-C ends the wait, not the threads that still read
             _abandoned.extend(ticketed.held for ticketed in flight if not ticketed.job.done)
             with self._lock:

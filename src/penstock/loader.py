@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from penstock.buckets import grid_of
+from penstock.deliver.feed import Feed, feed_of
 from penstock.engine import Engine, default_threads
 from penstock.errors import PlanError
 from penstock.options import RunOptions, whole
@@ -21,8 +22,9 @@ class Loader:
     """What a trainer holds: re-iterable and sized; each pass is the next epoch, on one pool of threads.
 
     An epoch closes when its last batch is handed out; on a rank that has a step less than another, when its pass ends,
-    so that the state is the same on every rank. A pass that is left early counts as an epoch; after
-    ``load_state_dict`` the next pass goes on from where the state was taken.
+    so that the state is the same on every rank. A pass that is left early counts as an epoch, one that was never begun
+    does not; after ``load_state_dict`` the next pass goes on from where the state was taken. ``len`` is the whole
+    epoch's batches, those before that state included, as trainers count them.
     """
 
     def __init__(self, line: Pipeline, options: RunOptions) -> None:
@@ -36,10 +38,12 @@ class Loader:
         self._engine: Engine | None = None
         self._run: Run | None = None
         self._start = 0
+        self._done = 0  # steps of this epoch before self._start
+        self._feed: Feed | None = None  # held as the pool is: what runs on a device is compiled once
 
     def __len__(self) -> int:
         options = self.options
-        return grid_of(
+        left = grid_of(
             self.line,
             epoch=self.epoch,
             rank=options.rank,
@@ -47,15 +51,13 @@ class Loader:
             start=self._start,
             equal=options.equal_batches,
         ).steps
+        return self._done + left
 
     def __iter__(self) -> Iterator[Any]:
         """The next epoch's batches; a pass still open ends here."""
-        if self._run is not None:
-            self._run.close()
-            self._run = None
-            self.epoch += 1
-            self._start = 0
-        run = Run(self.line, replace(self.options, epoch=self.epoch), engine=self._pool(), start=self._start)
+        self._leave_pass()
+        options = replace(self.options, epoch=self.epoch)
+        run = Run(self.line, options, engine=self._pool(), start=self._start, feed=self._target_feed())
         self._run = run
         return self._pass(run)
 
@@ -70,8 +72,24 @@ class Loader:
     def _close_epoch(self, run: Run) -> None:
         self.last_run = run
         self._run = None
-        self._start = 0
+        self._start = self._done = 0
         self.epoch += 1
+
+    def _leave_pass(self) -> None:
+        """Ends a pass that is still open; it was its epoch's, unless nobody asked it for anything."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        run.close()
+        if run.begun:
+            self._start = self._done = 0
+            self.epoch += 1
+
+    def _target_feed(self) -> Feed | None:
+        line = self.line
+        if self._feed is None and line.target is not None:
+            self._feed = feed_of(line.target, line.selection, seed=line.order.seed)
+        return self._feed
 
     def _pool(self) -> Engine | None:
         if self.options.engine != "native":
@@ -99,6 +117,7 @@ class Loader:
             "items": self.line.items,
             "epoch": self.epoch,
             "position": self._start if self._run is None else self._run.position,
+            "steps": self._done + (0 if self._run is None else self._run.steps_delivered),
             **self._bucket(),
         }
 
@@ -133,11 +152,13 @@ class Loader:
                 raise PlanError(f"load_state_dict: expected a state with {article} {name}, found none.")
         epoch = whole("load_state_dict: epoch", state.get("epoch"), 0)
         position = whole("load_state_dict: position", state.get("position"), 0, self.line.items)
+        steps = whole("load_state_dict: steps", state.get("steps", 0), 0)
         if self._run is not None:
             self._run.close()
             self._run = None
         self.epoch = epoch
         self._start = position
+        self._done = steps
 
     def _fingerprint(self) -> str:
         return self.line.fingerprint
@@ -148,10 +169,7 @@ class Loader:
 
     def close(self) -> None:
         """Ends the pool's threads; a later pass starts new ones."""
-        if self._run is not None:
-            self._run.close()
-            self._run = None
-            self.epoch += 1
+        self._leave_pass()
         if self._engine is not None:
             self._engine.close()
             self._engine = None

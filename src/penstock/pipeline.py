@@ -12,6 +12,8 @@ from penstock.batch import Batching, Selection
 from penstock.columns import expect_columns
 from penstock.companions import Companion
 from penstock.decode import Decode
+from penstock.deliver.chain import Delivered
+from penstock.deliver.target import Target
 from penstock.errors import ItemError, PlanError
 from penstock.geometry import FrameName
 from penstock.options import RunOptions, whole
@@ -51,7 +53,7 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Ordered, Chain):
+class Pipeline(Ordered, Chain, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -75,6 +77,7 @@ class Pipeline(Ordered, Chain):
     selection: Selection | None = None
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
+    target: Target | None = None
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -82,6 +85,15 @@ class Pipeline(Ordered, Chain):
 
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
+        if self.target is not None and self.batching is not None and self.selection is None:
+            target = self.target.then(step, text, self.batching.spec(self._image_spec()))
+            beside = "targets" if self.targeting is not None else "companion" if self.companions else ""
+            if beside and target.random and not self.target.random:
+                raise PlanError(
+                    f"{text}: expected a line without {beside} after {target.word}(), found {beside}, which would not "
+                    f"be mirrored with the images; call it before .batch()."
+                )
+            return replace(self, target=target)
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
@@ -235,13 +247,16 @@ class Pipeline(Ordered, Chain):
     @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a random order, or a random step."""
-        return self.order.random or self.recipe.random
+        return self.order.random or self.recipe.random or (self.target is not None and self.target.random)
 
     @property
     def spec(self) -> Spec:
         """What comes out of the last stage."""
         spec = self._image_spec()
-        return spec if self.batching is None else self.batching.spec(spec)
+        if self.batching is None:
+            return spec
+        batch = self.batching.spec(spec)
+        return batch if self.target is None else self.target.spec(batch)
 
     @property
     def fingerprint(self) -> str:
@@ -250,6 +265,7 @@ class Pipeline(Ordered, Chain):
         Batch size, layout and selection are left out: a state may be resumed with another of these.
         """
         import hashlib
+        import json
 
         from penstock._reference.resample import installed_order
 
@@ -257,6 +273,8 @@ class Pipeline(Ordered, Chain):
         beside = tuple(companion.arguments() for companion in self.companions)
         if self.targeting is not None:
             beside = (*beside, self.targeting.arguments())
+        if self.target is not None and self.target.verbs:
+            beside = (*beside, json.dumps(self.target.json_fields(), sort_keys=True))
         order = self.order.fingerprint()
         parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -271,7 +289,9 @@ class Pipeline(Ordered, Chain):
         if self.targeting is not None:
             rows.append(Stage("targets", self.targeting.arguments(), image))
         if self.batching is not None:
-            rows.append(Stage("batch", self.batching.arguments(self.spec), self.spec))
+            batch = self.batching.spec(self._image_spec())
+            rows.append(Stage("batch", self.batching.arguments(batch), batch))
+            rows.extend(Stage(*row) for row in (() if self.target is None else self.target.stages(batch)))
         if self.selection is not None:
             rows.append(Stage("select", self.selection.arguments(), self.spec))
         return rows
@@ -419,6 +439,7 @@ class Pipeline(Ordered, Chain):
         if self.random:
             words = [step.word for step in self.order.steps if step.random]
             words += [verb.name for verb in self.recipe.verbs if verb.random]
+            words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
                 f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
@@ -444,17 +465,26 @@ class Pipeline(Ordered, Chain):
             self.recipe.upto(upto)
         return sample(self, self._index("sample", index, key), whole("epoch", epoch, 0), upto)
 
-    def batch_at(self, step: int, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0) -> Batch:
-        """The batch that a run delivers at ``step``, bit for bit, whatever came before it; failed rows are blank.
+    def batch_at(
+        self,
+        step: int,
+        *,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        on_failure: OnFailure = "blank",
+    ) -> Batch:
+        """The batch that a run delivers at ``step``, bit for bit, whatever came before it.
 
         ``start`` is the position at which the pass began: 0, or ``state["position"]`` where a state was loaded. Raises
-        PlanError for a step that the pass does not have.
+        PlanError for a step that the pass does not have, and what ``on_failure`` says for an item that fails.
         """
         self._expect_batches("batch_at()")
         from penstock.buckets import grid_of
         from penstock.replay import batch_at
 
-        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size)
+        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure=on_failure)
         begun_at = whole("start", start, 0)
         steps = grid_of(
             self, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=begun_at
@@ -462,7 +492,13 @@ class Pipeline(Ordered, Chain):
         number = whole("step", step, 0)
         if number >= steps:
             raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
-        return batch_at(self, number, options.epoch, options.rank, options.world_size, begun_at)
+        batch = batch_at(self, number, options, begun_at)
+        if self.target is None:
+            return batch
+        from penstock.deliver.feed import feed_of
+
+        made: Batch = feed_of(self.target, None, seed=self.order.seed).send(batch)()
+        return made
 
     def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:
         """What happens to one item, by index or key: each stage's shape, dtype, range and time, or why it failed."""

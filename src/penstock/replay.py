@@ -35,6 +35,7 @@ from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
 from penstock.reference import StageError, finish, run_native
 from penstock.run import Run
+from penstock.step import Request
 from penstock.transform.verb import StepError
 from penstock.types import Batch, Failure, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
 
@@ -254,13 +255,37 @@ def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:
     return read_located(line.source.locate(np.array([index], dtype=np.int64)), 0)
 
 
-def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, start: int) -> Batch:
-    """The batch that this rank is handed at that step of that epoch; failed rows are blank. No pool is started."""
-    options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure="blank")
+def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batch:
+    """The batch that a rank is handed at that step of that epoch. No pool is started."""
     run = Run(line, options, start=start)
     request = run.request_at(step)
     layout = "NHWC" if line.batching is None else line.batching.layout
-    plan = compile_plan(line.recipe, layout)
+    make = partial(_columns_of, line, compile_plan(line.recipe, layout), layout, options.epoch)
+    delivery = Delivery(
+        source=line.source,
+        options=options,
+        items=len(request.draws),
+        layout=layout,
+        statistics=line.recipe.statistics,
+        spec=line.recipe.spec(),
+        ragged=None if line.batching is None else line.batching.ragged,
+        companions=line.companions,
+        targeting=line.targeting,
+    )
+    return delivery.deliver(
+        make(request),
+        request.index,
+        request.labels,
+        step=step,
+        epoch=options.epoch,
+        size=run.size_at(step),
+        stand_ins=run.stand_ins(step, make),
+        draws=request.row_draws if line.target is not None else None,
+    )
+
+
+def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: int, request: Request) -> Columns:
+    """The columns of what was requested, item after item, by the native path."""
     spec = line.recipe.spec()
     rows = request.rows
     outcome = np.full(rows, 4, dtype=np.uint8)
@@ -293,18 +318,7 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         notes[row] = made.notes
     columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
     Escort(line, request, epoch, None).join(columns)
-    delivery = Delivery(
-        source=line.source,
-        options=options,
-        items=len(request.draws),
-        layout=layout,
-        statistics=line.recipe.statistics,
-        spec=spec,
-        ragged=None if line.batching is None else line.batching.ragged,
-        companions=line.companions,
-        targeting=line.targeting,
-    )
-    return delivery.deliver(columns, request.index, request.labels, step=step, epoch=epoch, size=run.size_at(step))
+    return columns
 
 
 @dataclass(frozen=True, slots=True)

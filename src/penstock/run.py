@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from penstock.buckets import Buckets, grid_of
+from penstock.deliver.feed import Feed, Sent, feed_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
-from penstock.errors import EngineError
+from penstock.errors import EngineError, PlanError
 from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
+from penstock.ledger import Ledger
 from penstock.options import RunOptions
 from penstock.reference import finish_batch
+from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of
 from penstock.types import Batch, LayoutName
@@ -45,7 +52,15 @@ class Run:
     the first failed item (after all earlier batches) unless ``on_failure`` says otherwise.
     """
 
-    def __init__(self, line: Pipeline, options: RunOptions, *, engine: Engine | None = None, start: int = 0) -> None:
+    def __init__(
+        self,
+        line: Pipeline,
+        options: RunOptions,
+        *,
+        engine: Engine | None = None,
+        start: int = 0,
+        feed: Feed | None = None,
+    ) -> None:
         self.line = line
         self.options = options
         batching = line.batching
@@ -71,14 +86,20 @@ class Run:
             ragged=None if batching is None else batching.ragged,
             companions=line.companions,
             targeting=line.targeting,
+            ledger=_ledger_of(line, options),
         )
         for name, count in line.source.notes.items():
             self._delivery.notes.add(name, count)
+        self._start = start
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
         self._flight: deque[Flying] = deque()
+        self._feed = feed
+        self._sent: deque[tuple[Sent, int]] = deque()  # on their way to a device, and the steps done with each
+        self._refused_ahead: Exception | None = None  # why the batch behind those on their way could not be made
         self._next_step = 0
+        self._handed_out = 0  # steps that the user has; a state counts these
         self._submitted = 0
         self._refused: Exception | None = None  # why the next step could not be submitted
         self._consuming = threading.Lock()
@@ -148,6 +169,13 @@ class Run:
 
         A ``next`` that another thread is in meanwhile raises EngineError.
         """
+        self._sent.clear()
+        self._end()
+        if self._feed is not None:
+            self._feed.close()
+
+    def _end(self) -> None:
+        """Closes the run, but for the batches that are on their way to a device."""
         if self._closed:
             return
         self._closed = True
@@ -185,19 +213,24 @@ class Run:
         self._flight.clear()
 
     @property
+    def begun(self) -> bool:
+        """Whether anybody has asked for a batch."""
+        return self._started is not None
+
+    @property
     def steps_delivered(self) -> int:
         """Steps of this rank that were handed out, or skipped because nothing in them was left."""
-        return self._next_step
+        return self._handed_out
 
     @property
     def epoch_used_up(self) -> bool:
         """True once the steps delivered are all that any rank has; a rank may have a step less than the first."""
-        return self._next_step >= replace(self._grid, rank=0).steps
+        return self._handed_out >= replace(self._grid, rank=0).steps
 
     @property
     def position(self) -> int:
         """Positions of the epoch's order that all ranks have used up once this step is done: where to resume."""
-        return self._grid.reached(self._next_step)
+        return self._grid.reached(self._handed_out)
 
     @property
     def failures(self) -> Failures:
@@ -256,7 +289,7 @@ class Run:
         options = self.options
         origin = f" ({options.ranks_from})" if options.ranks_from else ""
         return (
-            f"Run {state}: step {self._next_step} of {self._steps}, epoch {options.epoch}, rank {options.rank} of "
+            f"Run {state}: step {self._handed_out} of {self._steps}, epoch {options.epoch}, rank {options.rank} of "
             f"{options.world_size}{origin}, {self.threads} thread{'s' if self.threads != 1 else ''}, "
             f"prefetch {options.prefetch}, "
             f"engine {options.engine}; {self.clean} clean, {len(self.damaged)} damaged, {len(self.failures)} failed"
@@ -265,9 +298,54 @@ class Run:
     __repr__ = __str__
 
     def _next(self) -> Any:
+        if self.line.target is not None:
+            return self._next_sent()
+        batch = self._made()
+        self._handed_out = self._next_step
+        return self._hand_out(batch)
+
+    def _next_sent(self) -> Any:
+        """The next batch on the device; those behind it that are made already are sent after it."""
+        if self._feed is None:
+            assert self.line.target is not None
+            self._feed = feed_of(self.line.target, self.line.selection, seed=self.line.order.seed)
+        if not self._sent:
+            if self._refused_ahead is not None:
+                raise self._refused_ahead
+            self._send(self._feed)
+        while len(self._sent) <= self._feed.ahead and self._is_made and self._refused_ahead is None:
+            try:
+                self._send(self._feed)
+            except Exception as error:  # noqa: BLE001 - raised above, when its turn comes
+                self._refused_ahead = error
+        sent, self._handed_out = self._sent.popleft()
+        return sent()
+
+    @property
+    def _is_made(self) -> bool:
+        """Whether the next step could be sent without a wait."""
+        if not self._flight or self._closed or self.line.companions:  # companions may have to be waited for
+            return False
+        return bool(self._flight[0].ticketed.job.done)
+
+    def _send(self, feed: Feed) -> None:
+        batch = self._made()
+        begun = time.perf_counter()
+        try:
+            self._sent.append((feed.send(batch), self._next_step))
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            self._waiting_s += time.perf_counter() - begun
+
+    def _made(self) -> Batch:
+        """The next batch that is not empty; StopIteration behind the last."""
         while True:
             if self._next_step >= self._steps:
                 self._finish()
+                if not self._sent:
+                    self._handed_out = self._next_step  # steps of which nothing was left count as well
                 raise StopIteration
             if self._closed:
                 raise EngineError(_CLOSED)
@@ -283,15 +361,16 @@ class Run:
                     self._finish()
             except BaseException:
                 # Whatever went wrong, this run is over; an interrupted wait must not leave threads behind.
-                self.close()
+                self._end()
                 raise
             if len(batch) == 0:
                 continue
             self._batches += 1
-            return self._hand_out(batch)
+            return batch
 
     def _begin(self, now: float) -> None:
         self._started = now
+        self._delivery.resume(self._start)
         if self.options.engine != "native":
             return
         if self._engine is None:
@@ -311,7 +390,15 @@ class Run:
         else:
             request, columns = self._by_engine()
         batch = self._delivery.deliver(
-            columns, request.index, request.labels, step=step, epoch=self.options.epoch, size=self.size_at(step)
+            columns,
+            request.index,
+            request.labels,
+            step=step,
+            epoch=self.options.epoch,
+            size=self.size_at(step),
+            progress=self._grid.progress(step),
+            stand_ins=self.stand_ins(step, self._make),
+            draws=request.row_draws if self.line.target is not None else None,
         )
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
         return batch
@@ -361,26 +448,60 @@ class Run:
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
 
-    def _ticketed(self, engine: Engine, request: Request, more: bool) -> Ticketed:
+    def _make(self, request: Request) -> Columns:
+        """What stands in for items that failed: made at once, while the consumer waits."""
+        if self.options.engine == "reference":
+            return self._by_reference(request)
+        engine = self._engine
+        if engine is None or self._closed:
+            raise EngineError(_CLOSED)
+        ticketed = self._ticketed(engine, request, more=self._submitted < self._steps, urgent=True)
+        escort = Escort(self.line, request, self.options.epoch, engine)
+        self._flight.appendleft(Flying(request, ticketed, escort))  # so that whoever closes the run gives it up as well
+        results = engine.wait(ticketed)
+        if self._closed:
+            raise EngineError(_CLOSED)
+        self._flight.popleft()
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        escort.join(columns)
+        return columns
+
+    def _ticketed(self, engine: Engine, request: Request, more: bool, urgent: bool = False) -> Ticketed:
         return engine.submit(
             self._plan,
             self.line.recipe,
             request.located,
             request.draws,
             rows=request.rows,
-            capacity=self._grid.batch_size,
+            capacity=request.rows if urgent else self._grid.batch_size,
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
             timeout_s=self.options.timeout_s,
+            urgent=urgent,
         )
 
     def request_at(self, step: int) -> Request:
         """What a step of this rank needs."""
         places = self._grid.positions(step)
         real = places[places >= 0]
-        items, draws = self.line.order.draws(real, len(self.line.source), self.options.epoch)
-        return request_of(self.line.source, items, len(places), draws)
+        return self._request(real, len(places))
+
+    def _request(self, positions: npt.NDArray[np.int64], rows: int) -> Request:
+        items, draws = self.line.order.draws(positions, len(self.line.source), self.options.epoch)
+        return request_of(self.line.source, items, rows, draws)
+
+    def stand_ins(self, step: int, make: Callable[[Request], Columns]) -> Make:
+        """How items that failed in a step are replaced; ``make`` makes those that are drawn for them."""
+        places = self._grid.positions(step)
+        seed, items = self.line.order.seed, self.line.order.count(len(self.line.source))
+
+        def stand_in(rows: npt.NDArray[np.int64], attempt: int) -> tuple[Request, Columns]:
+            drawn = drawn_positions(seed, self.options.epoch, places[rows], attempt, items)
+            request = self._request(drawn, len(rows))
+            return request, make(request)
+
+        return stand_in
 
     def size_at(self, step: int) -> tuple[int, int] | None:
         """The size that all images of a step were chosen by, where a line fills buckets."""
@@ -395,4 +516,23 @@ class Run:
         if self._ended is None and not self._closed:
             self._ended = time.perf_counter()
             self._delivery.check_accounts(finished=True)
-            self.close()
+            self._end()
+
+
+def _ledger_of(line: Pipeline, options: RunOptions) -> Ledger | None:
+    if options.ledger is None:
+        return None
+
+    def fingerprint() -> str:
+        try:
+            return line.fingerprint
+        except PlanError:  # a warp by a function that has no name
+            return ""
+
+    return Ledger(
+        os.fsdecode(options.ledger),
+        fingerprint,
+        epoch=options.epoch,
+        rank=options.rank,
+        world_size=options.world_size,
+    )

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from penstock.tensors import host
+
 if TYPE_CHECKING:
     from penstock.types import Row
 
@@ -28,6 +30,7 @@ def picture(
     Normalisation is undone with its statistics (mean, std), 16 bits become 8, then what is out of range is clipped. An
     image without a pixel, that of a failed row, is a small grey square.
     """
+    image = host(image)
     pixels = image if layout == "NHWC" else np.moveaxis(image, 0, -1)
     if pixels.size == 0:
         return Image.new("RGB", (_BLANK_SIDE, _BLANK_SIDE), "lightgrey")
@@ -45,7 +48,7 @@ def picture(
 def joined(patches: npt.NDArray[Any], size: int, rows: int, columns: int) -> npt.NDArray[Any]:
     """The image [H, W, C] that patches [P, size * size * C] were cut from, of a grid of rows x columns."""
     channels = patches.shape[1] // (size * size)
-    squares = patches[: rows * columns].reshape(rows, columns, size, size, channels)
+    squares = host(patches)[: rows * columns].reshape(rows, columns, size, size, channels)
     return squares.transpose(0, 2, 1, 3, 4).reshape(rows * size, columns * size, channels)
 
 

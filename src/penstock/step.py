@@ -34,6 +34,13 @@ class Request:
         """Rows of the batch's memory."""
         return len(self.index)
 
+    @property
+    def row_draws(self) -> npt.NDArray[np.int64]:
+        """``draws`` by row, int64 [rows]; -1 where blank."""
+        by_row = np.full(self.rows, -1, dtype=np.int64)
+        by_row[: len(self.draws)] = self.draws
+        return by_row
+
 
 def request_of(
     source: Source, items: npt.NDArray[np.int64], rows: int, draws: npt.NDArray[np.int64] | None = None

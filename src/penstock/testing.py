@@ -205,7 +205,7 @@ def _check_columns(found: Locations, count: int) -> None:
         _require(len(part) == len(inside), f"expected {len(part)} places in a part, found {len(inside)}")
     for row, problem in found.problems.items():
         _require(0 <= row < count, f"expected problems of rows below {count}, found row {row}")
-        good = len(problem) == 2 and all(problem)
+        good = all(problem)
         _require(good, f"expected a cause and a message as the problem of row {row}, found {problem!r}")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.geometry import Geometry, RowGeometry
+from penstock.tensors import host, moved, pinned
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,6 +106,9 @@ class Spec:
         return (self.channels, height, width) if planar else (height, width, self.channels)
 
     def __str__(self) -> str:
+        return self._text() if self.memory == "host" else f"{self._text()} on {self.memory}"
+
+    def _text(self) -> str:
         if self.kind == "encoded":
             return "encoded bytes"
         if self.patch is not None:
@@ -168,6 +172,7 @@ class Row:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     patch: int | None = None  # side of a patch, where ``image`` is [P, D]
     grid: tuple[int, int] | None = None  # (rows, columns) of its patches
+    replaced_by: int = -1  # source index of the item that stands in for this one, which failed; -1: the row is its own
 
     def show(self) -> Image:
         """This row as a Pillow picture (L, RGB or RGBA), normalisation undone; a notebook displays it."""
@@ -207,8 +212,9 @@ class Batch:
     ``ragged="list"``, ``images`` is a list of arrays, None for a failed row. All four are None where they do not apply.
 
     With ``on_failure="replace"``, ``replaced_by`` int64 [N] is the source index of the item that stands in for a failed
-    one, -1 where a row is its own. With ``batch(n, images=M)`` a row of ``images`` is a picture: ``image_row`` int64
-    [M] says which of the batch's items it belongs to (-1: none), ``image_count`` int64 [N] how many each item has.
+    one, -1 where a row is its own; label, fields, sizes and geometry are then the stand-in's, like the pixels. With
+    ``batch(n, images=M)`` a row of ``images`` is a picture: ``image_row`` int64 [M] says which of the batch's items it
+    belongs to (-1: none), ``image_count`` int64 [N] how many each item has.
     ``companions``, ``targets`` and ``views`` hold by name what ``.companion()``, ``.targets()`` and ``.views()`` made.
     """
 
@@ -237,6 +243,7 @@ class Batch:
     targets: Mapping[str, Any] = field(default_factory=dict)
     views: Mapping[str, Any] = field(default_factory=dict)
     _blank: npt.NDArray[Any] | None = None  # what a row has for an image where a list holds None
+    _draws: npt.NDArray[np.int64] | None = None  # what keys the draws of each row, where a device still draws
 
     def __len__(self) -> int:
         return len(self.index)
@@ -247,7 +254,9 @@ class Batch:
         if not -count <= position < count:
             raise IndexError(f"expected a row between 0 and {count - 1}, found {position}")
         i = position % count
-        failure = next((f for f in self.failures if f.index == self.index[i]), None) if not self.valid[i] else None
+        stand_in = -1 if self.replaced_by is None else int(self.replaced_by[i])
+        failed = not self.valid[i] or stand_in >= 0
+        failure = next((f for f in self.failures if f.index == self.index[i]), None) if failed else None
         return Row(
             image=self._image(i),
             label=int(self.labels[i]),
@@ -262,6 +271,7 @@ class Batch:
             statistics=self.statistics,
             patch=self.patch,
             grid=None if self.grid is None else (int(self.grid[i, 0]), int(self.grid[i, 1])),
+            replaced_by=stand_in,
         )
 
     def _image(self, i: int) -> npt.NDArray[Any]:
@@ -289,6 +299,17 @@ class Batch:
         kind, index = self.images.__dlpack_device__()
         return int(kind), int(index)
 
+    def to(self, device: Any) -> Self:
+        """The batch with every array a torch tensor on ``device``; keys, fields and geometry stay as they are.
+
+        Raises PlanError where torch is not installed.
+        """
+        return moved(self, device)
+
+    def pin_memory(self) -> Self:
+        """The batch with every array a torch tensor in page-locked memory; raises PlanError without a CUDA device."""
+        return pinned(self)
+
     def sheet(self, n: int = 16) -> Image:
         """A contact sheet of the first ``n`` rows: one Pillow picture, keys and classes below, failures crossed out."""
         from penstock.sheet import contact_sheet
@@ -314,7 +335,8 @@ class Batch:
             if self.sizes is None or images.ndim != 4:
                 return text
             most = images.shape[1:3] if self.layout == "NHWC" else images.shape[2:]
-            return text if (self.sizes[self.valid] == most).all() else f"{text} padded"
+            own = host(self.sizes)[host(self.valid)]
+            return text if (own == tuple(most)).all() else f"{text} padded"
         made = [image for image in images if image is not None]
         if not made:
             return f"list of {len(images)} without an image"

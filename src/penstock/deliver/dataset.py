@@ -1,0 +1,211 @@
+"""The samples of a line as a map-style torch Dataset, for a DataLoader that is there already."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from penstock.batch import Selection
+from penstock.delivery import Columns, Delivery
+from penstock.engine import Engine, compile_plan, default_threads, usable_cores
+from penstock.errors import PlanError
+from penstock.escort import Escort
+from penstock.options import RunOptions, whole
+from penstock.step import request_of
+from penstock.tensors import import_torch, nested, tensor_of
+from penstock.types import Batch, LayoutName, OnFailure
+
+if TYPE_CHECKING:
+    from penstock._native import Plan
+
+__all__ = ["Samples", "dataset_of"]
+
+# What a sample may have, and a default collator can put together; the rest is of the batch as a whole.
+SAMPLE_FIELDS = (
+    *("images", "labels", "keys", "index", "valid", "damaged", "epoch", "sizes", "positions", "patch_count", "grid"),
+    *("replaced_by", "companions", "targets"),
+)
+
+
+class Samples:
+    """Sample ``i`` of ``len`` is a dict of the item at position ``i`` of the epoch's order; torch's words around it.
+
+    Decodes natively, several samples at once in ``__getitems__``, in a pool that each process makes for itself when it
+    is first asked: of the usable cores, divided by the DataLoader's workers.
+    """
+
+    def __init__(self, line: Any, selection: Selection, layout: LayoutName, on_failure: OnFailure) -> None:
+        torch = import_torch("torch_dataset()")
+        self.line = line
+        self.selection = selection
+        self.layout: LayoutName = layout
+        self.on_failure: OnFailure = on_failure
+        # In memory that worker processes share, however they were started: one that lives on sees a new epoch.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._engine: Engine | None = None
+        self._plan: Plan | None = None
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose order and draws the samples have."""
+        return int(self._epoch[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch's order and draws the samples have from now on, in every worker."""
+        self._epoch[0] = whole("set_epoch: epoch", epoch, 0)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """One sample; IndexError outside the line, ItemError where the item failed."""
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
+        """The samples at these positions, decoded at once; torch's DataLoader asks so for a batch."""
+        batch = self._batch(np.array([self._inside(position) for position in positions], dtype=np.int64))
+        values = self.selection.take(batch)
+        assert isinstance(values, dict)  # dataset_of gave every field a name
+        columns = {name: self._column(value, len(batch)) for name, value in values.items()}
+        return [{name: column[row] for name, column in columns.items()} for row in range(len(batch))]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[position] for position in range(len(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pool belongs to its process; a plan is made again from the line.
+        return {**self.__dict__, "_engine": None, "_plan": None}
+
+    def __str__(self) -> str:
+        names = ", ".join(self.selection.names or ())
+        return f"Dataset of {len(self)} samples ({names}), epoch {self.epoch}"
+
+    __repr__ = __str__
+
+    def _inside(self, position: Any) -> int:
+        number = whole("torch_dataset: position", position, -len(self))
+        if number >= len(self):
+            raise IndexError(f"torch_dataset: expected a position below {len(self)}, found {number}.")
+        return number % len(self)
+
+    def _column(self, value: Any, count: int) -> Any:
+        """A column whose rows a default collator takes: tensors for arrays of pixels, plain values for the others."""
+        if isinstance(value, int):
+            return _Same(value)
+        if isinstance(value, dict):  # companions or targets: a dict for each row
+            rows = {name: nested(entry, tensor_of) for name, entry in value.items()}
+            return [{name: entry[row] for name, entry in rows.items()} for row in range(count)]
+        if not isinstance(value, np.ndarray):
+            return value
+        return tensor_of(value) if value.ndim > 1 else value.tolist()
+
+    def _batch(self, positions: Any) -> Batch:
+        line, epoch = self.line, self.epoch
+        engine = self._pool()
+        if self._plan is None:
+            self._plan = compile_plan(line.recipe, self.layout)
+        items, draws = line.order.draws(positions, len(line.source), epoch)
+        request = request_of(line.source, items, len(items), draws)
+        ticketed = engine.submit(
+            self._plan,
+            line.recipe,
+            request.located,
+            request.draws,
+            rows=request.rows,
+            capacity=request.rows,
+            seed=line.order.seed,
+            epoch=epoch,
+            more=False,
+        )
+        try:
+            results = engine.wait(ticketed)
+        except BaseException:
+            engine.abandon([ticketed])
+            raise
+        columns = Columns.from_native(results, ticketed.notes, line.recipe.spec().dtype)
+        Escort(line, request, epoch, engine).join(columns)
+        delivery = Delivery(
+            source=line.source,
+            options=RunOptions(on_failure=self.on_failure, epoch=epoch),
+            items=len(items),
+            layout=self.layout,
+            statistics=line.recipe.statistics,
+            spec=line.recipe.spec(),
+            companions=line.companions,
+            targeting=line.targeting,
+        )
+        return delivery.deliver(columns, request.index, request.labels, step=0, epoch=epoch)
+
+    def _pool(self) -> Engine:
+        if self._engine is None or not self._engine.usable:
+            self._engine = Engine(threads_here(), 1, None)
+        return self._engine
+
+
+class _Same:
+    """One value for every row."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __getitem__(self, row: int) -> Any:
+        return self.value
+
+
+def threads_here() -> int:
+    """The usable cores, shared with the other workers of the DataLoader, and with the other ranks of this machine."""
+    data = sys.modules.get("torch.utils.data")
+    worker = None if data is None else data.get_worker_info()
+    if worker is None:
+        return default_threads()
+    local = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    ranks = int(local) if local.isdigit() else 1
+    workers: int = worker.num_workers
+    return max(1, usable_cores() // max(1, ranks) // max(1, workers))
+
+
+def dataset_of(
+    line: Any, fields: tuple[str, ...], renamed: dict[str, str], *, layout: LayoutName, on_failure: OnFailure
+) -> Any:
+    """The Dataset of a line without batches; raises PlanError for what cannot be."""
+    if line.batching is not None:
+        raise PlanError(
+            f"torch_dataset(): expected a line without batch, found batch({line.batching.size}); the DataLoader makes "
+            f"the batches."
+        )
+    spec = line.spec
+    if spec.kind == "encoded":
+        raise PlanError("torch_dataset(): expected images, found encoded bytes; call .decode() before it.")
+    if spec.ragged:
+        raise PlanError(
+            f"torch_dataset(): expected images of one size, found {spec}; call .resize(height, width) before it."
+        )
+    if layout not in ("NHWC", "NCHW"):
+        raise PlanError(f"torch_dataset(): expected layout= one of 'NHWC', 'NCHW', found {layout!r}.")
+    if on_failure not in ("raise", "blank"):
+        raise PlanError(
+            f"torch_dataset(): expected on_failure= one of 'raise', 'blank', found {on_failure!r}: a sampler has asked "
+            f"for this very sample."
+        )
+    names = {**{name: name for name in fields}, **renamed} or {"images": "images", "labels": "labels"}
+    for field in names.values():
+        if field not in SAMPLE_FIELDS:
+            raise PlanError(f"torch_dataset(): expected one of {', '.join(SAMPLE_FIELDS)}, found {field!r}.")
+    import_torch("torch_dataset()")
+    made = __getattr__("TorchDataset")
+    return made(line, Selection.of((), names), "NHWC" if spec.patch is not None else layout, on_failure)
+
+
+def __getattr__(name: str) -> Any:
+    """``TorchDataset``: Samples as a subclass of torch's Dataset; made, and torch imported, when it is first named."""
+    if name != "TorchDataset":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from torch.utils.data import Dataset
+
+    made = type(name, (Samples, Dataset), {"__module__": __name__, "__doc__": Samples.__doc__})
+    globals()[name] = made
+    return made
