@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import data
 import imports
 from figure import ANEW, LIMIT, NATIVE, PILLOW, PILLOW_THREADS, Figure, Setup, Table, entrant, repeated, table
+from figures_of_training import steps
 from figures_of_verbs import augment, clip, crop_flip, formats, patches, roundtrip
 
 from penstock.bench.interleave import Result, interleave
@@ -230,6 +231,7 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Figure | Table]]] = {
     "augment": augment,
     "clip": clip,
     "spin": spin,
+    "steps": steps,
     "memory": memory,
     "item": item,
     "import": importing,
