@@ -12,6 +12,7 @@ import imports
 from figure import ANEW, LIMIT, NATIVE, PILLOW, PILLOW_THREADS, Figure, Setup, Table, entrant, repeated, table
 from figures_of_order import order
 from figures_of_shards import tar
+from figures_of_training import steps
 from figures_of_verbs import augment, clip, crop_flip, formats, patches, roundtrip
 
 from penstock.bench.interleave import Result, interleave
@@ -233,6 +234,7 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Figure | Table]]] = {
     "clip": clip,
     "tar": tar,
     "spin": spin,
+    "steps": steps,
     "memory": memory,
     "item": item,
     "order": order,

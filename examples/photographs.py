@@ -1,4 +1,4 @@
-"""Pieces of the photographs that scikit-image brings, as JPEGs in one folder a photograph; what the trainings learn from."""
+"""What the trainings learn from: pieces of photographs that scikit-image brings, as JPEGs, a folder a photograph."""
 
 from pathlib import Path
 

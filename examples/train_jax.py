@@ -2,8 +2,8 @@
 
 python examples/train_jax.py    trains; killed and started again, it goes on
 
-Parameters and loader are saved together in train-out/, all or nothing. The parameters at the end are those of a training
-that was never stopped, bit for bit.
+Weights and loader are saved together in train-out/, all or nothing. The weights at the end are those of a training that
+was never stopped, bit for bit.
 """
 
 import argparse

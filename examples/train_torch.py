@@ -82,19 +82,12 @@ def save(path: Path, state: dict) -> None:
     beside.replace(path)
 
 
-def train(out: Path, steps: int, rows: int, save_every: int) -> None:
+def train(out: Path, steps: int, rows: int, save_every: int, rank: int, ranks: int) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks > 1:
-        distributed.init_process_group("gloo")
-    if rank == 0:
-        photographs.make(out / "photographs")
-    if ranks > 1:
-        distributed.barrier()
     line = training_line(out / "photographs", rows)
-    if rank == 0:
-        print(line, flush=True)
+    say = print if rank == 0 else lambda *_, **__: None
+    say(line, flush=True)
     assert line.classes is not None
     model = network(len(line.classes)).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -113,18 +106,15 @@ def train(out: Path, steps: int, rows: int, save_every: int) -> None:
                 loss = backward(model, images, labels, ranks)
                 optimizer.step()
                 step += 1
-                if rank == 0:
-                    print(f"step {step}: loss {loss:.4f}", flush=True)
+                say(f"step {step}: loss {loss:.4f}", flush=True)
                 if rank == 0 and step % save_every == 0:
                     weights = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
                     save(path, {"step": step, "loader": loader.state_dict(), **weights})
-                    print(f"saved {step}", flush=True)
+                    say(f"saved {step}", flush=True)
                 if step == steps:
                     break
     if rank == 0:
         report(model, validation_line(out / "photographs", line.classes))
-    if ranks > 1:
-        distributed.destroy_process_group()
 
 
 def report(model: nn.Module, line: ps.Pipeline) -> None:
@@ -146,7 +136,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=24, help="of a batch, on each rank")
     parser.add_argument("--save-every", type=int, default=10, help="steps")
     chosen = parser.parse_args()
-    train(chosen.out, chosen.steps, chosen.rows, chosen.save_every)
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1:
+        distributed.init_process_group("gloo")
+    if rank == 0:
+        photographs.make(chosen.out / "photographs")
+    if ranks > 1:
+        distributed.barrier()
+    train(chosen.out, chosen.steps, chosen.rows, chosen.save_every, rank, ranks)
+    if ranks > 1:
+        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

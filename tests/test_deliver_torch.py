@@ -35,6 +35,16 @@ def augmented(line: ps.Pipeline, **options: Any) -> ps.Pipeline:
     return line.random_horizontal_flip().random_vertical_flip(0.3).normalize(ps.IMAGENET, **options)
 
 
+@pytest.fixture(params=["in the native loop", "by torch"])
+def where(request: Any, monkeypatch: Any) -> str:
+    """Where the verbs after to_torch() run: on the CPU in the native loop; a card's own code runs there as well."""
+    if request.param == "by torch":
+        monkeypatch.setattr(ps.Pipeline, "executed", lambda self: self)
+    found: str = request.param
+    return found
+
+
+@pytest.mark.usefixtures("where")
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("on_failure", ["blank", "skip"])
 @pytest.mark.parametrize("engine", ["native", "reference"])
@@ -47,6 +57,7 @@ def test_what_runs_after_to_torch_gives_the_bits_of_what_runs_before(layout: Any
         same_batches(before.run(**options), after.run(**options))
 
 
+@pytest.mark.usefixtures("where")
 def test_random_verbs_before_and_after_draw_as_if_all_came_before() -> None:
     line = small_line()
     before = line.random_crop(8, 8).random_horizontal_flip().batch(5)
@@ -57,6 +68,7 @@ def test_random_verbs_before_and_after_draw_as_if_all_came_before() -> None:
     assert all(np.array_equal(a.numpy(), b[:, :, ::-1]) for a, b in zip(flipped, plain, strict=True))
 
 
+@pytest.mark.usefixtures("where")
 def test_narrow_floats_are_rounded_as_on_the_cpu() -> None:
     pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     for dtype in ("float16", "bfloat16"):
@@ -70,6 +82,7 @@ def test_narrow_floats_are_rounded_as_on_the_cpu() -> None:
         assert device.sheet(2).size == host.sheet(2).size
 
 
+@pytest.mark.usefixtures("where")
 def test_sixteen_bit_pixels() -> None:
     deep = [np.random.default_rng(i).integers(0, 65536, (9, 7, 3), dtype=np.uint16) for i in range(5)]
     files = []
@@ -96,6 +109,7 @@ def test_on_the_cpu_nothing_is_copied() -> None:
     assert moved.to("cpu").images is moved.images
 
 
+@pytest.mark.usefixtures("where")
 def test_channels_last_is_a_view_of_nhwc_memory() -> None:
     plain = list(small_line().batch(4).run())
     line = small_line().batch(4).to_torch(channels_last=True)
@@ -111,6 +125,7 @@ def test_channels_last_is_a_view_of_nhwc_memory() -> None:
         assert np.array_equal(batch.images.numpy(), host.images)
 
 
+@pytest.mark.usefixtures("where")
 def test_select_hands_over_tensors() -> None:
     line = small_line().batch(4).to_torch().normalize(ps.UNIT)
     images, labels, keys = next(iter(line.select("images", "labels", "keys").run()))
@@ -119,6 +134,7 @@ def test_select_hands_over_tensors() -> None:
     assert torch.equal(named["pixel_values"], images) and torch.equal(named["labels"], labels)
 
 
+@pytest.mark.usefixtures("where")
 def test_ragged_batches_and_patches_are_handed_over() -> None:
     line = ps.blobs(small_pictures(5)).decode()
     listed = next(iter(line.batch(3, ragged="list").to_torch().run()))
@@ -132,6 +148,7 @@ def test_ragged_batches_and_patches_are_handed_over() -> None:
     same_batches(host.run(), buckets.run())
 
 
+@pytest.mark.usefixtures("where")
 def test_a_state_goes_on_where_it_was_taken_and_fingerprints_know_the_verbs_behind() -> None:
     line = augmented(small_line().batch(4).to_torch())
     with line.loader() as loader:
@@ -151,6 +168,7 @@ def test_a_state_goes_on_where_it_was_taken_and_fingerprints_know_the_verbs_behi
         loader.load_state_dict(state)
 
 
+@pytest.mark.usefixtures("where")
 def test_a_step_is_made_again_with_what_runs_on_the_device() -> None:
     line = augmented(small_line().batch(4).to_torch())
     third = list(line.run(epoch=2))[3]
@@ -241,6 +259,7 @@ def test_without_a_card_cuda_is_refused_in_a_sentence() -> None:
         batch.pin_memory()
 
 
+@pytest.mark.usefixtures("where")
 def test_every_normalisation_of_every_byte() -> None:
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     for statistics in (ps.IMAGENET, ps.CLIP, ps.SIGNED, ps.UNIT):

@@ -1,4 +1,4 @@
-"""The training examples as a user starts them: they learn, are killed half way, go on, and end with the same weights."""
+"""The training examples as a user starts them: they learn, are killed, go on, and end with the same weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,18 +22,36 @@ CHANCE = 1 / 6
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(300),  # seconds on a free machine; each of its processes imports torch or JAX
+    pytest.mark.usefixtures("processes"),
     pytest.mark.skipif(importlib.util.find_spec("skimage") is None, reason="scikit-image is not installed"),
 ]
 
 
+@pytest.fixture
+def processes() -> Iterator[None]:
+    """Ends what is left of a test's processes when it is over."""
+    yield
+    for process in STARTED:
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
+    STARTED.clear()
+
+
+STARTED: list[subprocess.Popen[str]] = []
+
+
 def started(script: str, out: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, str(EXAMPLES / script), "--out", str(out), *arguments],
         env={**os.environ, **ENVIRONMENT, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def killed_after(process: subprocess.Popen[str], words: str) -> str:
@@ -55,7 +74,7 @@ def until(output: IO[str], words: str) -> str:
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=100)
+    said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said
     return said
 
@@ -99,16 +118,22 @@ def ranks_of(out: Path, ranks: int, rows: int) -> list[subprocess.Popen[str]]:
     ]
 
 
+def finished_all(processes: list[subprocess.Popen[str]]) -> str:
+    """What rank 0 said, once all of them have ended well."""
+    first, *_ = [finished(process) for process in processes]
+    return first
+
+
 def test_from_two_ranks_to_three_nothing_changes_not_even_the_weights(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
-    whole = [finished(process) for process in ranks_of(tmp_path / "whole", 2, 12)][0]
+    whole = finished_all(ranks_of(tmp_path / "whole", 2, 12))
 
     shutil.copytree(tmp_path / "whole" / "photographs", tmp_path / "killed" / "photographs")
     first, second = ranks_of(tmp_path / "killed", 2, 12)
     before = losses(killed_after(first, "step 16:"))
     second.kill()
     second.communicate()
-    after = [finished(process) for process in ranks_of(tmp_path / "killed", 3, 8)][0]
+    after = finished_all(ranks_of(tmp_path / "killed", 3, 8))
     assert min(losses(after)) == 11
     assert {**before, **losses(after)} == losses(whole)
     assert weights(after) == weights(whole)

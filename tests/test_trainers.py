@@ -39,7 +39,7 @@ def lightning(torchvision: Any) -> Any:  # torchmetrics imports it
         return pytest.importorskip("lightning", reason="lightning is not installed")
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     """What ends a training in the middle of an epoch."""
 
 
@@ -53,7 +53,7 @@ def lit(lightning: Any, stop_after: int | None = None) -> Any:
 
         def training_step(self, batch: Any, step: int) -> Any:
             if len(self.seen) == stop_after:
-                raise Stop
+                raise StoppedError
             images, labels = batch
             self.seen.append((self.current_epoch, step, labels.tolist()))
             return torch.nn.functional.cross_entropy(self.layer(images.flatten(1)), labels)
@@ -86,7 +86,7 @@ def test_lightning_goes_on_in_the_middle_of_an_epoch_by_itself(lightning: Any, t
 
     save = lightning.pytorch.callbacks.ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1)
     stopped = lit(lightning, stop_after=9)
-    with line.loader() as loader, pytest.raises(Stop):
+    with line.loader() as loader, pytest.raises(StoppedError):
         lightning_trainer(lightning, tmp_path, save).fit(stopped, loader)
     [checkpoint] = tmp_path.glob("*step=8.ckpt")
 
@@ -133,7 +133,7 @@ class Net(torch.nn.Module):
 
     def forward(self, pixel_values: Any, labels: Any = None) -> Any:
         if len(self.seen) == self.stop_after:
-            raise Stop
+            raise StoppedError
         self.seen.append(labels.tolist())
         logits = self.layer(pixel_values.flatten(1))
         return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
@@ -183,7 +183,7 @@ def test_the_trainer_of_hugging_face_goes_on_with_the_loaders_state(transformers
             (folder / "loader.json").write_text(json.dumps(self.loader.state_dict()))
 
     saving = arguments(transformers, tmp_path, save_strategy="steps", save_steps=2, ignore_data_skip=True)
-    with line.loader() as loader, pytest.raises(Stop):
+    with line.loader() as loader, pytest.raises(StoppedError):
         with_loader(transformers, loader)(Net(stop_after=9), saving, callbacks=[SaveLoader(loader)]).train()
 
     checkpoint = tmp_path / "checkpoint-8"
@@ -202,4 +202,5 @@ def test_the_trainer_of_hugging_face_trains_with_its_own_data_loader(transformer
     options = arguments(transformers, tmp_path, dataloader_num_workers=1)
     transformers.Trainer(net, options, train_dataset=data).train()
     assert len(net.seen) == 12 and data.epoch == 1  # the Trainer told it of its second epoch
-    assert sorted(sum(net.seen[:6], [])) == sorted(sum(net.seen[6:], [])) == list(range(22))
+    for epoch in (net.seen[:6], net.seen[6:]):
+        assert sorted(label for labels in epoch for label in labels) == list(range(22))

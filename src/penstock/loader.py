@@ -88,7 +88,7 @@ class Loader:
             self.epoch += 1
 
     def _target_feed(self) -> Feed | None:
-        line = self.line
+        line = self.line.executed()
         if self._feed is None and line.target is not None:
             self._feed = feed_of(line.target, line.selection, seed=line.order.seed)
         return self._feed

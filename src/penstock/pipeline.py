@@ -525,12 +525,13 @@ class Pipeline(Ordered, Chain, Delivered):
         number = whole("step", step, 0)
         if number >= steps:
             raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
-        batch = batch_at(self, number, options, begun_at)
-        if self.target is None:
+        line = self.executed()
+        batch = batch_at(line, number, options, begun_at)
+        if line.target is None:
             return batch
         from penstock.deliver.feed import feed_of
 
-        made: Batch = feed_of(self.target, None, seed=self.order.seed).send(batch)()
+        made: Batch = feed_of(line.target, None, seed=self.order.seed).send(batch)()
         return made
 
     def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:

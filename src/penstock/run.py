@@ -64,6 +64,7 @@ class Run:
         start: int = 0,
         feed: Feed | None = None,
     ) -> None:
+        line = line.executed()
         self.line = line
         self.options = options
         batching = line.batching

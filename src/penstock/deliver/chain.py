@@ -72,6 +72,16 @@ class Delivered:
         target.stages(self.spec)
         return replace(self, target=target)  # type: ignore[type-var]  # the line is the dataclass
 
+    def executed(self) -> Self:
+        """The line as it runs: what is called after ``to_torch()`` on the CPU is part of the native loop, same bits."""
+        target = self.target
+        if target is None or target.memory != "torch cpu" or not target.verbs:
+            return self
+        recipe = self.recipe
+        for verb in target.verbs:
+            recipe = recipe._then(verb)
+        return replace(self, recipe=recipe, target=replace(target, verbs=()))  # type: ignore[type-var]
+
     def torch_dataset(
         self, *fields: str, layout: LayoutName = "NCHW", on_failure: OnFailure = "raise", **renamed: str
     ) -> Any:

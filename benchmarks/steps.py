@@ -1,0 +1,46 @@
+"""A training's step loop: how long the model waits for its next batch when decode alone would keep up."""
+
+from __future__ import annotations
+
+import time
+
+import penstock as ps
+from penstock.bench.task import Lap, Task
+
+# A step takes this many times what decoding its batch takes.
+STEP = 1.3
+SIDE = 192
+
+
+def step_loop(task: Task) -> Lap:
+    """The line of examples/train_torch.py; a step multiplies matrices for 1.3 times what a batch's decode takes."""
+    import torch
+
+    torch.set_num_threads(1)  # one core computes, the task's threads decode
+    line = ps.files(task.paths).seed(0).shuffle().decode().random_resized_crop(task.height, task.width)
+    line = line.batch(task.batch, last="drop").to_torch(channels_last=True).random_horizontal_flip()
+    loader = line.normalize(ps.IMAGENET).select("images").loader(threads=task.threads)
+    weights = torch.eye(SIDE)
+
+    def lap() -> dict[str, float]:
+        # In CPU time, so that a busy machine makes the step slower as it does the decode.
+        begun = time.process_time()
+        batches = sum(1 for _ in loader)
+        step_s = STEP * (time.process_time() - begun) / batches
+        begun, cpu = time.perf_counter(), time.process_time()
+        for _ in loader:
+            ended = time.thread_time() + step_s
+            while time.thread_time() < ended:
+                torch.mm(weights, weights)
+        wall, spent = time.perf_counter() - begun, time.process_time() - cpu
+        assert loader.run is not None
+        stats = loader.run.stats
+        return {
+            "images": float(stats.items),
+            "wall": wall,
+            "cpu": spent,
+            "waiting_share": stats.waiting_s / stats.wall_s,
+            "step_s": step_s,
+        }
+
+    return lap
