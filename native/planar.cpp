@@ -89,7 +89,7 @@ void pack(PlaneAxis& axis) {
   const int groups = static_cast<int>(axis.first.size()) / kPlaneGroup;
   axis.grouped = groups_fit(axis, kPlaneGroup, kPlaneReach);
   if (!axis.grouped) return;
-  axis.eights = axis.taps == kPlaneTaps && groups_fit(axis, static_cast<size_t>(2 * kPlaneGroup), kPlaneReach);
+  axis.eights = axis.taps == kPlaneTaps && groups_fit(axis, size_t{2} * kPlaneGroup, kPlaneReach);
   if (axis.eights) {
     pack_eights(axis);
     return;

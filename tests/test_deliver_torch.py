@@ -213,7 +213,7 @@ def test_a_line_with_a_target_is_a_value() -> None:
             "expected batch(n, layout='NHWC'), whose memory torch calls channels_last, found layout='NCHW'",
         ),
         (lambda line: line.batch(2).to_torch().decode(), "decode(): expected one of normalize"),
-        (lambda line: line.batch(2).to_torch().shuffle(), "shuffle(): expected to come before batch"),
+        (lambda line: line.batch(2).to_torch().seed(1), "seed(1): expected to come before batch"),
         (
             lambda line: line.patchify(2).batch(2).to_torch().normalize(ps.UNIT),
             "expected an image, found patches",

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import penstock as ps
@@ -54,10 +55,8 @@ def test_positions_say_where_in_the_epoch(tmp_path: Path) -> None:
     ledger = tmp_path / "failures.jsonl"
     with line().run(on_failure="replace", ledger=ledger) as run:
         list(run)
-    order = line().order
-    assert [order.position(entry["index"], COUNT, 0) for entry in entries(ledger)] == [
-        entry["position"] for entry in entries(ledger)
-    ]
+    positions = np.array([entry["position"] for entry in entries(ledger)])
+    assert line().order.indices(positions, COUNT, 0).tolist() == [entry["index"] for entry in entries(ledger)]
     assert [entry["key"] for entry in entries(ledger)] == [failure.key for failure in run.failures]
 
 
@@ -113,7 +112,7 @@ def test_a_line_that_was_being_written_when_the_process_was_killed(tmp_path: Pat
 def test_each_rank_has_a_file_and_another_world_size_goes_on(tmp_path: Path) -> None:
     pattern = tmp_path / "failures-{rank}.jsonl"
     with pytest.raises(ps.PlanError, match=r"expected \{rank\} in its name where world_size=2, so that each rank"):
-        line().run(ledger=tmp_path / "failures.jsonl", world_size=2)
+        line().run(ledger=tmp_path / "failures.jsonl", rank=0, world_size=2)
     states = []
     for rank in range(3):
         with line(2).loader(on_failure="skip", ledger=pattern, rank=rank, world_size=3) as loader:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import penstock as ps
 from failing_lines import BROKEN, COUNT, DAMAGED, blobs, line
@@ -179,3 +181,20 @@ def test_max_failures_holds(limit: Any) -> None:
     with line().run(on_failure="replace", max_failures=limit) as run, pytest.raises(ps.TooManyFailuresError) as caught:
         list(run)
     assert str(caught.value).startswith(f"Expected at most 3 failed items (max_failures={limit}), found 4 of ")
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_a_companion_is_that_of_the_stand_in(tmp_path: Path, engine: Any) -> None:
+    paths = []
+    for number in range(12):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(np.full((20, 16, 3), 10 * number, np.uint8)).save(paths[-1])
+        if number % 4:  # the others have no mask, and so fail
+            Image.fromarray(np.full((20, 16), number, np.uint8)).save(tmp_path / f"{number}.mask.png")
+    given = ps.files(paths, labels=range(12)).seed(1).shuffle().decode().companion(mask="{stem}.mask.png")
+    for batch in everything(given.resize(8, 8).batch(5), engine=engine):
+        assert batch.valid.all() and batch.replaced_by is not None
+        shown = np.where(batch.replaced_by >= 0, batch.replaced_by, batch.index)
+        assert ((batch.replaced_by >= 0) == (batch.index % 4 == 0)).all() and (shown % 4 > 0).all()
+        assert (batch.images[:, 0, 0, 0] == 10 * shown).all() and (batch.labels == shown).all()
+        assert (np.asarray(batch.companions["mask"])[:, 0, 0] == shown).all()

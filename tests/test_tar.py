@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock.read import read_item
 from penstock.sources import tar_source
 from penstock.sources.shard_names import expand_braces
 from penstock.testing import check_source
@@ -85,7 +86,7 @@ def test_sidecars_are_fields(tmp_path):
     assert first["json"] == {"label": "dog", "box": [1, 2]} and first["txt"] == "grüße" and first["meta.json"] == [1]
     assert first["npy"].tolist() == [0, 1, 2] and first["npz"]["x"].tolist() == [[1, 1], [1, 1]]
     assert all(second[name] is None for name in ("json", "txt", "npy", "npz", "meta.json"))
-    assert (source[0].label, source[1].label, source.classes) == (0, -1, ("dog",))
+    assert (source[0].label, source[1].label, source.classes) == (0, None, ("dog",))
     assert source.left_out == {".pyd": 1} and source.notes == {"item without a label": 1}
     assert source.field("txt", np.array([1, 0, 0])) == [None, "grüße", "grüße"]
     with pytest.raises(KeyError):
@@ -127,10 +128,10 @@ def test_labels_come_from_classes_in_words_or_numbers(tmp_path):
     words = [member for n, word in enumerate(["cat", "dog\n", "", "cat"]) for member in
              ((f"{n}.jpg", picture(n)), (f"{n}.cls", word.encode()))]  # fmt: skip
     source = tar_source(written(tmp_path, tar_bytes(words)))
-    assert source.classes == ("cat", "dog") and [item.label for item in source] == [0, 1, -1, 0]
+    assert source.classes == ("cat", "dog") and [item.label for item in source] == [0, 1, None, 0]
     assert source[1].fields == {"class": "dog", "cls": "dog"}
     ordered = tar_source(written(tmp_path, tar_bytes(words)), classes=["dog", "cat"])
-    assert [item.label for item in ordered] == [1, 0, -1, 1] and ordered.digest() != source.digest()
+    assert [item.label for item in ordered] == [1, 0, None, 1] and ordered.digest() != source.digest()
     plain = tar_source(written(tmp_path, tar_bytes(words)), labels=None)
     assert plain.classes is None and plain[0].label is None and plain[0].fields["cls"] == "cat"
     check_source(source)
@@ -153,7 +154,7 @@ def test_several_pictures_of_a_sample_are_items_of_their_own(tmp_path):
     members = [("a.jpg", picture(1)), ("a.seg.png", picture(2)), ("a.txt", b"both"), ("b.JPG", picture(3))]
     path = written(tmp_path, tar_bytes(members))
     source = tar_source(path)
-    assert keys(source) == ["a.jpg", "a.seg.png", "b"] and source.several == 1
+    assert keys(source) == ["a.jpg", "a.seg.png", "b"] and source.samples_of_several == 1
     assert [item.fields["txt"] for item in source] == ["both", "both", None]
     check_source(source)
     alone = tar_source(path, image="jpg")
@@ -175,6 +176,22 @@ def test_names_of_any_bytes_survive(tmp_path):
     source = tar_source(written(tmp_path, tar_bytes([("x/\udcff\udcfe.jpg", picture(1))], "gnu")))
     assert keys(source) == ["x/\udcff\udcfe"] and source.find("x/\udcff\udcfe") == 0
     check_source(source)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its file open
+def test_what_webdataset_writes_is_what_webdataset_reads(tmp_path):
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    with webdataset.TarWriter(str(tmp_path / "w.tar"), encoder=False) as writer:
+        for number in range(5):
+            writer.write(
+                {"__key__": f"set/{number}", "jpg": picture(number), "cls": b"%d" % number, "txt": b"t", "json": b"{}"}
+            )
+    source = tar_source(tmp_path / "w.tar")
+    theirs = list(webdataset.WebDataset(str(tmp_path / "w.tar"), shardshuffle=False, empty_check=False))
+    assert keys(source) == [sample["__key__"] for sample in theirs] and not source.damage
+    for item, sample in zip(source, theirs, strict=True):
+        assert read_item(source, item.index) == sample["jpg"]
+        assert item.fields == {"cls": int(sample["cls"]), "txt": "t", "json": {}} and item.label == item.index
 
 
 # damage

@@ -349,6 +349,7 @@ class Delivery:
                 column: Any = known[name]
                 column[row] = value
         return labels, known
+
     def _companions(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """The companions of a batch by name: one array each, or a list where rows differ in size."""
         size = None if self.spec.ragged else (self.spec.height or 0, self.spec.width or 0)

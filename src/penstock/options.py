@@ -83,17 +83,21 @@ class RunOptions:
         if self.timeout_s is not None:
             set_(self, "timeout_s", _seconds(self.timeout_s))
         if self.ledger is not None:
-            try:
-                path = os.fsdecode(self.ledger)
-            except TypeError:
-                raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
-            if self.world_size > 1 and RANK not in path:
-                raise PlanError(
-                    f"ledger={path!r}: expected {RANK} in its name where world_size={self.world_size}, so that each "
-                    f"rank writes a file of its own, found none."
-                )
-            set_(self, "ledger", path)
-            _check_ledger(path.replace(RANK, str(self.rank)))
+            set_(self, "ledger", self._ledger_pattern())
+
+    def _ledger_pattern(self) -> str:
+        """The name of the ledger as text, once it is known that it can be written."""
+        try:
+            path = os.fsdecode(self.ledger or "")
+        except TypeError:
+            raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
+        if self.world_size > 1 and RANK not in path:
+            raise PlanError(
+                f"ledger={path!r}: expected {RANK} in its name where world_size={self.world_size}, so that each "
+                f"rank writes a file of its own, found none."
+            )
+        _check_ledger(path.replace(RANK, str(self.rank)))
+        return path
 
     def _check_equal_batches(self) -> None:
         if not isinstance(self.equal_batches, bool):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
-from penstock.batch import Batching, Selection
+from penstock.batch import Batching, Selection, expect_items
 from penstock.columns import expect_columns
 from penstock.companions import Companion
 from penstock.decode import Decode
@@ -20,6 +20,7 @@ from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
+from penstock.padding import PadDtypeName, pads_of
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
 from penstock.sources import (
@@ -186,6 +187,8 @@ class Pipeline(Ordered, Chain, Delivered):
         last: LastName = "short",
         layout: LayoutName = "NHWC",
         ragged: RaggedName | None = None,
+        images: int | None = None,
+        pad: Mapping[str, int | tuple[int, PadDtypeName]] | None = None,
     ) -> Self:
         """Batches of ``n`` rows: [n, H, W, C], or [n, C, H, W] with ``layout="NCHW"``; [n, P, D] after patchify.
 
@@ -196,13 +199,23 @@ class Pipeline(Ordered, Chain, Delivered):
         batch's largest height and width (``batch.sizes`` says each row's own); "list" makes ``batch.images`` a list of
         arrays; "bucket" fills batches with images of one size, which a pass over the headers tells before anything is
         decoded. Raises PlanError for such images without it.
+
+        Items of several images need ``images``: the slots for the pictures of all ``n`` items, which lie one after the
+        other in ``batch.images`` [images, ...]. ``batch.image_row`` says whose each is, -1 for a free slot, and
+        ``batch.image_count`` how many each item has. An item whose pictures do not fit into the slots that are left
+        fails, and so does one of which a picture is broken.
+
+        ``pad={"input_ids": 512}`` makes a field of number lists int64 [n, 512] in ``batch.fields``, zeros behind, and
+        adds "input_ids_length"; ``(512, "float32")`` gives a dtype. A longer list is a failure of its item.
         """
-        batching = Batching(n, last, layout, ragged)
+        pads = pads_of(pad, f"batch({n}, pad={pad!r})")
+        batching = Batching(n, last, layout, ragged, images, pads)
         if self.batching is not None:
             raise PlanError(f"batch({n}): expected one batch, found a second one; leave it out.")
         batching.spec(self._image_spec())
         if ragged == "bucket":
             self._expect_known_sizes(f"batch({n}, ragged='bucket')")
+        expect_items(self.source, batching, beside=bool(self.companions) or self.targeting is not None)
         return replace(self, batching=batching)
 
     def select(self, *fields: str, hf: Any = None, **renamed: str) -> Self:
@@ -551,6 +564,7 @@ class Pipeline(Ordered, Chain, Delivered):
     def _expect_images(self, text: str) -> None:
         if self._image_spec().kind == "encoded":
             raise PlanError(f"{text}: expected images, found encoded bytes; call .decode() before it.")
+        expect_items(self.source, self.batching, beside=False, text=text)
 
     def _expect_batches(self, text: str) -> Batching:
         if self.batching is None:

@@ -30,6 +30,7 @@ from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.escort import Escort
 from penstock.geometry import Geometry, compose
+from penstock.images import deliver_step
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
@@ -247,7 +248,15 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
     made: _Made | None = None
     try:
         plan = compile_plan(recipe, layout)
-        made = _make(plan, recipe, _data_of(line, index), line.order.seed, epoch, index, item=partial(line.source.__getitem__, index))
+        made = _make(
+            plan,
+            recipe,
+            _data_of(line, index),
+            line.order.seed,
+            epoch,
+            index,
+            item=partial(line.source.__getitem__, index),
+        )
     except ReadError as error:
         failure = _failure(item.key, index, "read", error.cause, error.message)
     except StageError as error:
@@ -306,10 +315,10 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
         companions=line.companions,
         targeting=line.targeting,
     )
-    batch = delivery.deliver(
+    batch = deliver_step(
+        delivery,
         make(request),
-        request.index,
-        request.labels,
+        request,
         step=step,
         epoch=options.epoch,
         size=run.size_at(step),

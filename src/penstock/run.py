@@ -22,6 +22,7 @@ from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError, PlanError
 from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
+from penstock.images import deliver_step, expect_policy
 from penstock.ledger import Ledger
 from penstock.maps.batches import mapped_batch
 from penstock.options import RunOptions
@@ -66,6 +67,7 @@ class Run:
         self.line = line
         self.options = options
         batching = line.batching
+        expect_policy(batching, options)
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
         self._grid = grid_of(
             line,
@@ -94,6 +96,9 @@ class Run:
         for name, count in line.source.notes.items():
             self._delivery.notes.add(name, count)
         self._start = start
+        self._capacity = self._grid.batch_size  # rows of memory of a full batch
+        if batching is not None and batching.images is not None:
+            self._capacity = batching.images
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
@@ -396,10 +401,10 @@ class Run:
             columns = self._by_reference(request)
         else:
             request, columns = self._by_engine()
-        batch = self._delivery.deliver(
+        batch = deliver_step(
+            self._delivery,
             columns,
-            request.index,
-            request.labels,
+            request,
             step=step,
             epoch=self.options.epoch,
             size=self.size_at(step),
@@ -440,9 +445,7 @@ class Run:
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        columns = Columns.from_native(
-            results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes
-        )
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes)
         escort.join(columns)
         return request, columns
 
@@ -483,7 +486,7 @@ class Run:
             request.located,
             request.draws,
             rows=request.rows,
-            capacity=request.rows if urgent else self._grid.batch_size,
+            capacity=request.rows if urgent else self._capacity,
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
@@ -500,7 +503,7 @@ class Run:
 
     def _request(self, positions: npt.NDArray[np.int64], rows: int) -> Request:
         items, draws = self.line.order.draws(positions, len(self.line.source), self.options.epoch)
-        return request_of(self.line.source, items, rows, draws)
+        return request_of(self.line.source, items, rows, draws, self.line.batching)
 
     def stand_ins(self, step: int, make: Callable[[Request], Columns]) -> Make:
         """How items that failed in a step are replaced; ``make`` makes those that are drawn for them."""

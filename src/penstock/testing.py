@@ -123,7 +123,9 @@ def _check_images(source: Source, items: list[Item]) -> None:
         source.several or bool((counts == 1).all()), f"expected one image an item, found {counts.max(initial=1)} of one"
     )
     found = _located(source.locate_images, rows)
-    _check_columns(found, int(counts.sum()))
+    expected = int(counts.sum())
+    _require(len(found) == expected, f"expected the {expected} images that image_counts says, found {len(found)}")
+    _check_columns(found, expected)
     first = 0
     for row, many in zip(rows.tolist(), counts.tolist(), strict=True):
         label = -1 if items[row].label is None else items[row].label
@@ -194,7 +196,7 @@ def _check_columns(found: Locations, count: int) -> None:
         found.labels.dtype == np.int64 and found.labels.shape == (count,),
         f"expected labels int64 [{count}], found {found.labels.dtype} {list(found.labels.shape)}",
     )
-
+    _require(found.ranges is None or found.paths is not None, "expected ranges of paths, found ranges without paths")
     if found.ranges is not None:
         for name, column in zip(found.ranges._fields, found.ranges, strict=True):
             good = column.dtype == np.int64 and column.shape == (count,) and bool((column >= 0).all())
@@ -205,8 +207,7 @@ def _check_columns(found: Locations, count: int) -> None:
         _require(len(part) == len(inside), f"expected {len(part)} places in a part, found {len(inside)}")
     for row, problem in found.problems.items():
         _require(0 <= row < count, f"expected problems of rows below {count}, found row {row}")
-        good = all(problem)
-        _require(good, f"expected a cause and a message as the problem of row {row}, found {problem!r}")
+        _require(all(problem), f"expected a cause and a message as the problem of row {row}, found {problem!r}")
 
 
 def _check_location(found: Locations, position: int, key: str) -> None:

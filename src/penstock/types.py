@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -176,8 +177,12 @@ class Row:
 
     def show(self) -> Image:
         """This row as a Pillow picture (L, RGB or RGBA), normalisation undone; a notebook displays it."""
-        from penstock.sheet import joined, picture
+        from penstock.sheet import beside, joined, picture
 
+        if self.image.ndim == (4 if self.patch is None else 3):  # several pictures: Batch.pictures has them one by one
+            if self.patch is not None:
+                return beside([])
+            return beside([picture(image, self.layout, self.statistics) for image in self.image])
         if self.patch is not None and self.grid is not None:
             return picture(joined(self.image, self.patch, *self.grid), "NHWC", self.statistics)
         return picture(self.image, self.layout, self.statistics)
@@ -255,6 +260,8 @@ class Batch:
         if not -count <= position < count:
             raise IndexError(f"expected a row between 0 and {count - 1}, found {position}")
         i = position % count
+        if self.image_row is not None:
+            return self._several(i)
         stand_in = -1 if self.replaced_by is None else int(self.replaced_by[i])
         failed = not self.valid[i] or stand_in >= 0
         failure = next((f for f in self.failures if f.index == self.index[i]), None) if failed else None
@@ -274,6 +281,34 @@ class Batch:
             grid=None if self.grid is None else (int(self.grid[i, 0]), int(self.grid[i, 1])),
             replaced_by=stand_in,
         )
+
+    def _several(self, i: int) -> Row:
+        """An item with all its pictures: [k, H, W, C], or as ``images`` has them; a view of it."""
+        slots = np.flatnonzero(self.image_row == i)
+        first = int(slots[0]) if slots.size else 0
+        return Row(
+            image=self.images[first : first + len(slots)],
+            label=self._label(i),
+            key=self.keys[i],
+            index=int(self.index[i]),
+            valid=bool(self.valid[i]),
+            damaged=bool(self.damaged[i]),
+            fields={name: column[i] for name, column in self.fields.items()},
+            failure=next((f for f in self.failures if f.index == self.index[i]), None) if not self.valid[i] else None,
+            layout=self.layout,
+            statistics=self.statistics,
+            patch=self.patch,
+        )
+
+    def pictures(self) -> Iterator[Row]:
+        """Each picture as a row of its own, with its geometry and what belongs to its item, in order."""
+        if self.image_row is None:
+            yield from self
+            return
+        for slot in np.flatnonzero(self.image_row >= 0).tolist():
+            of_item = self._several(int(self.image_row[slot]))
+            grid = None if self.grid is None else (int(self.grid[slot, 0]), int(self.grid[slot, 1]))
+            yield replace(of_item, image=self.images[slot], geometry=self.geometry[slot], grid=grid)
 
     def _label(self, i: int) -> int:
         """One row's class: the one with the largest share where a map made shares of the labels."""
@@ -322,7 +357,7 @@ class Batch:
         """A contact sheet of the first ``n`` rows: one Pillow picture, keys and classes below, failures crossed out."""
         from penstock.sheet import contact_sheet
 
-        return contact_sheet([self[i] for i in range(min(n, len(self)))])
+        return contact_sheet(list(islice(self.pictures(), n)))
 
     def _repr_png_(self) -> bytes:
         from penstock.sheet import png

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -87,6 +87,15 @@ class JoinedSource(Source):
             for place, value in zip(places.tolist(), found, strict=True):
                 values[place] = value
         return values
+
+    @property
+    def notes(self) -> Mapping[str, int]:
+        """What listing each of them left behind, added up."""
+        total: dict[str, int] = {}
+        for source in {id(source): source for source in self.sources}.values():
+            for name, count in source.notes.items():
+                total[name] = total.get(name, 0) + count
+        return total
 
     @property
     def several(self) -> bool:

@@ -19,7 +19,7 @@ from penstock.types import Item, UInt8Image
 
 __all__ = ["Locations", "PathTable", "Ranges", "Source", "counted"]
 
-_CHUNK = 1 << 20  # items hashed together
+_CHUNK = 1 << 16  # items hashed together
 
 
 class PathTable(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from penstock._reference.tar import SPARSE, WHOLE
 from penstock.errors import PlanError, SourceError
-from penstock.sources.labels import LabelCollector
+from penstock.sources.labels import Codes, LabelCollector, Labels
 from penstock.sources.names import NameTable
 from penstock.sources.shard_names import Pattern, shard_paths
 from penstock.sources.sidecars import kind_of, read_ranges, value_of
@@ -77,7 +76,7 @@ class TarSource(Source):
         )
         self._join(indices)
         self._choose(wanted)
-        if len(self._chosen) == 0:
+        if len(self._pictures) == 0:
             damaged = f"; {self.damage[0]}" if self.damage else ""
             raise SourceError(
                 f"source of {self.where}: expected at least one picture, found {self._rest() or 'nothing'}{damaged}."
@@ -124,11 +123,11 @@ class TarSource(Source):
         else:
             pictures = [name in wanted for name in self._extensions]
         chosen = np.array(pictures, dtype=bool)[self._extension]
-        self._chosen = np.flatnonzero(chosen)
-        samples = self._sample[self._chosen]
+        self._pictures = np.flatnonzero(chosen)
+        samples = self._sample[self._pictures]
         many = np.bincount(samples, minlength=len(self._keys))
         self._table = self._named(samples, many)
-        self._sharing = int((many > 1).sum())
+        self.samples_of_several = int((many > 1).sum())
         bare = np.flatnonzero(many == 0)
         self.without_image = len(bare)
         self._bare = [self._keys.key(int(row)) for row in bare[:_SHOWN]]
@@ -152,7 +151,7 @@ class TarSource(Source):
         return NameTable.from_names(
             self._keys.name(sample) + (extensions[extension] if number > 1 else b"")
             for sample, extension, number in zip(
-                samples.tolist(), self._extension[self._chosen].tolist(), many[samples].tolist(), strict=True
+                samples.tolist(), self._extension[self._pictures].tolist(), many[samples].tolist(), strict=True
             )
         )
 
@@ -166,7 +165,7 @@ class TarSource(Source):
             place = np.full(len(self._keys), -1, dtype=np.int64)
             place[self._sample[rows]] = rows
             self._places[name] = place
-        found: Column = place[self._sample[self._chosen[items]]]
+        found: Column = place[self._sample[self._pictures[items]]]
         return found
 
     @property
@@ -181,7 +180,7 @@ class TarSource(Source):
 
     def _labelled(
         self, labels: str | None, classes: Iterable[str] | None
-    ) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
+    ) -> tuple[Labels | None, tuple[str, ...] | None]:
         self.unlabelled = 0
         found = None if labels is None else self._words_of(labels)
         if found is None:
@@ -189,23 +188,22 @@ class TarSource(Source):
                 raise SourceError(f"source of {self.where}: expected labels beside classes, found none.")
             return None, None
         collector = LabelCollector(self.where, None if classes is None else tuple(classes))
-        codes = array("q", bytes(8 * len(found)))
+        codes = Codes()
         known: dict[str | int, int] = {}
         for item, word in enumerate(found):
             if word is None:
                 self.unlabelled += 1
-                codes[item] = -1
+                codes.append(-1)
             elif isinstance(word, (str, int)) and word in known:
-                codes[item] = known[word]
+                codes.append(known[word])
             else:
-                codes[item] = known[word] = collector.code(word, self.key(item))
-        given = np.frombuffer(codes, dtype=np.int64)
-        finished, names = collector.finish(np.maximum(given, 0)) if self.unlabelled < len(found) else (given, None)
-        return np.where(given < 0, -1, finished), names
+                known[word] = collector.code(word, self.key(item))
+                codes.append(known[word])
+        return collector.finish(codes.build())
 
     def _words_of(self, labels: str) -> Sequence[Any] | None:
         """A word or a number for each item, None where it has none; None altogether where no sample has any."""
-        everything = np.arange(len(self._chosen), dtype=np.int64)
+        everything = np.arange(len(self._pictures), dtype=np.int64)
         if labels == "cls":
             if "cls" not in self._extensions:
                 return None
@@ -310,8 +308,8 @@ class TarSource(Source):
 
     def _rest(self) -> str:
         parts = []
-        if self._sharing:
-            parts.append(f"{counted(self._sharing, 'sample')} of several pictures")
+        if self.samples_of_several:
+            parts.append(f"{counted(self.samples_of_several, 'sample')} of several pictures")
         if self.without_image:
             more = ", ..." if self.without_image > len(self._bare) else ""
             named = ", ".join(map(repr, self._bare))
@@ -340,7 +338,7 @@ class TarSource(Source):
         return {name: count for name, count in counts.items() if count}
 
     def _locate(self, rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Locations:
-        members = self._chosen[rows]
+        members = self._pictures[rows]
         shards = self._shard[members].astype(np.int64)
         broken = np.flatnonzero(self._state[members] != WHOLE).tolist()
         return Locations(
@@ -361,7 +359,7 @@ class TarSource(Source):
     def _hash_content(self, update: Any) -> None:
         """Where each item's bytes are: a shard that was written anew with other pictures is another list."""
         for column, dtype in ((self._shard, "<i4"), (self._offset, "<i8"), (self._size, "<i8")):
-            update(column[self._chosen].astype(dtype, copy=False).tobytes())
+            update(column[self._pictures].astype(dtype, copy=False).tobytes())
 
     def _place(self) -> object:
         return self._shards.names
