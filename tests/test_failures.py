@@ -585,16 +585,16 @@ def test_notes_of_images_that_fail_later_are_not_counted(engine: Any) -> None:
 
 
 def test_a_party_that_breaks_fails_its_item_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from penstock import engine as engine_module
+    from penstock import answers as answers_module
 
-    real = engine_module.decode_pillow
+    real = answers_module.decode_pillow
 
     def fragile(data: bytes, decode: Any) -> Any:
         if data == good(3):
             raise RuntimeError("a bug in a plugin")
         return real(data, decode)
 
-    monkeypatch.setattr(engine_module, "decode_pillow", fragile)
+    monkeypatch.setattr(answers_module, "decode_pillow", fragile)
     with line_of([good(number) for number in range(8)]).run(on_failure="blank", threads=2) as run:
         batches = list(run)
     assert [failure.index for failure in run.failures] == [3]

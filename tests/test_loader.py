@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import penstock as ps
-from penstock import engine as engine_module
+from penstock import answers as answers_module
 
 
 @cache
@@ -366,14 +366,14 @@ def test_a_state_that_cannot_be_is_refused_and_changes_nothing(change: Any, sent
 
 def test_a_loader_that_is_dropped_ends_its_threads_and_keeps_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[weakref.ref[Any]] = []
-    real = engine_module.decode_pillow
+    real = answers_module.decode_pillow
 
     def watched(*args: Any) -> Any:
         made = real(*args)
         decoded.append(weakref.ref(made.pixels))
         return made
 
-    monkeypatch.setattr(engine_module, "decode_pillow", watched)
+    monkeypatch.setattr(answers_module, "decode_pillow", watched)
     before = set(threading.enumerate())
     bitmap = io.BytesIO()
     Image.new("RGB", (40, 30)).save(bitmap, "BMP")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import penstock as ps
-from penstock import engine as engine_module
+from penstock import answers as answers_module
 from run_lines import encoded, expected_rows, pixels, plain_line, together
 
 # -- order and completeness ----------------------------------------------------------------------------------
@@ -20,13 +20,13 @@ from run_lines import encoded, expected_rows, pixels, plain_line, together
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 8])
 def test_order_and_pixels_do_not_depend_on_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = random.Random(threads)
-    real = engine_module.decode_pillow
+    real = answers_module.decode_pillow
 
     def delayed(*args: Any) -> Any:
         time.sleep(slow.uniform(0, 0.02))
         return real(*args)
 
-    monkeypatch.setattr(engine_module, "decode_pillow", delayed)
+    monkeypatch.setattr(answers_module, "decode_pillow", delayed)
     with plain_line().batch(5).run(threads=threads, prefetch=3) as run:
         batches = list(run)
     assert [batch.step for batch in batches] == list(range(10))
@@ -92,14 +92,14 @@ def test_two_runs_in_two_threads() -> None:
 
 def test_a_second_consumer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     entered, go_on = threading.Event(), threading.Event()
-    real = engine_module.decode_pillow
+    real = answers_module.decode_pillow
 
     def held(*args: Any) -> Any:
         entered.set()
         go_on.wait(30)
         return real(*args)
 
-    monkeypatch.setattr(engine_module, "decode_pillow", held)
+    monkeypatch.setattr(answers_module, "decode_pillow", held)
     png = encoded(pixels(8, 8, 0), "BMP")
     with ps.blobs([png]).decode().resize(8, 8).batch(1).run(threads=1) as run:
         got: list[Any] = []

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock import answers as answers_module
 from penstock import engine as engine_module
 from penstock import run as run_module
 from run_lines import broken, encoded, expected_rows, mixed, pixels, plain_line
@@ -108,7 +109,7 @@ def png_line(count: int = 4) -> ps.Pipeline:
 
 @pytest.mark.parametrize("how", ["run", "async run", "loader"])
 def test_a_close_beside_a_next_in_another_thread(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered, real = threading.Event(), engine_module.decode_pillow
+    entered, real = threading.Event(), answers_module.decode_pillow
     runs: list[ps.Run] = []
 
     def until_closed(*args: Any) -> Any:
@@ -117,7 +118,7 @@ def test_a_close_beside_a_next_in_another_thread(how: str, monkeypatch: pytest.M
             time.sleep(0.002)
         return real(*args)
 
-    monkeypatch.setattr(engine_module, "decode_pillow", until_closed)
+    monkeypatch.setattr(answers_module, "decode_pillow", until_closed)
     raised: list[ps.PenstockError] = []
 
     def consume(iterator: Any) -> None:
@@ -256,7 +257,7 @@ def test_pillow_without_threads_to_run_in(can_start: int, monkeypatch: pytest.Mo
 
     def start(thread: threading.Thread) -> None:
         nonlocal started
-        if thread.name.startswith("penstock-pillow"):
+        if thread.name.startswith("penstock-python"):
             if started == can_start:
                 raise RuntimeError("can't start new thread")
             started += 1

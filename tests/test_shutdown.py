@@ -26,6 +26,7 @@ import gc, io, os, signal, sys, threading, time
 import numpy as np
 from PIL import Image
 import penstock as ps
+from penstock import answers as answers_module
 from penstock import engine as engine_module
 
 def encoded(height, width, kind="JPEG", **options):
@@ -41,11 +42,11 @@ def large_line(**options):
     return ps.blobs([encoded(3000, 4000, quality=92, **options)] * 2000).decode().resize(224, 224).batch(8)
 
 def stuck_line():
-    real = engine_module.decode_pillow
+    real = answers_module.decode_pillow
     def sleepy(*args):
         time.sleep(60)
         return real(*args)
-    engine_module.decode_pillow = sleepy
+    answers_module.decode_pillow = sleepy
     return ps.blobs([encoded(20, 30, "BMP")] * 50).decode().resize(8, 8).batch(4)
 
 def say(*words):

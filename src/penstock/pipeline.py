@@ -213,6 +213,8 @@ class Pipeline(Ordered, Chain, Delivered):
         if self.batching is not None:
             raise PlanError(f"batch({n}): expected one batch, found a second one; leave it out.")
         batching.spec(self._image_spec())
+        if batching.images is not None and any(isinstance(v, Map) and v.on == "item" for v in self.recipe.verbs):
+            raise PlanError(f"batch({n}, images=): expected no map on items, which may have several images, found one.")
         if ragged == "bucket":
             self._expect_known_sizes(f"batch({n}, ragged='bucket')")
         expect_items(self.source, batching, beside=bool(self.companions) or self.targeting is not None)

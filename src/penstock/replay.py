@@ -99,7 +99,8 @@ def _make(
         pixels = np.ascontiguousarray(data)
         result = _run_pixels(plan, recipe, pixels, (pixels.shape[0], pixels.shape[1]), 1, seed, epoch, index)
     _raise_if_failed(result)
-    size, matrix, changes = result["size"], result["geometry"], {}
+    changes: Changes = {}
+    size, matrix = result["size"], result["geometry"]
     found = {name: result[name] for name in ("stored", "orientation", "damage")}
     parts = recipe.parts()
     for number, part in enumerate(parts[:-1]):

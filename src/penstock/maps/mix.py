@@ -147,7 +147,8 @@ def _mixed(batch: Batch, title: str, classes: int, share: float, blend: Blend) -
             batch.images[row] = blend(own, last)
             mixed[row] = labels[row] * np.float32(share) + labels[before] * np.float32(1.0 - share)
             before, last = row, own
-    return replace(batch, labels=mixed)
+    shares: Any = mixed  # float32 in place of the classes' numbers
+    return replace(batch, labels=shares)
 
 
 def _shares(batch: Batch, title: str, classes: int) -> npt.NDArray[np.float32]:
