@@ -19,6 +19,7 @@ ROWS = [
     ["_native", "_reference"],
     [
         *(
+            "ledger",
             "options",
             "sources",
             "order",
@@ -32,7 +33,7 @@ ROWS = [
             "batch",
             "recipe",
         ),
-        *("presets", "cache", "write", "ledger", "companions", "targets"),
+        *("presets", "cache", "write", "companions", "targets"),
     ],
     ["stats", "failures", "patches", "ragged", "stand_ins", "delivery", "reference", "engine", "step", "escort"],
     ["deliver", "predict"],
