@@ -345,9 +345,9 @@ def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: i
     changes: dict[int, Changes] = {}
     ragged: list[npt.NDArray[Any] | None] = [None] * rows
     images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
-    for row, drawn in enumerate(request.draws.tolist()):
+    for row, (drawn, index) in enumerate(zip(request.draws.tolist(), request.items.tolist(), strict=True)):
         try:
-            item = partial(line.source.__getitem__, int(request.index[row]))
+            item = partial(line.source.__getitem__, index)
             data = read_located(request.located, row)
             made = _make(plan, line.recipe, data, line.order.seed, epoch, drawn, item=item)
         except ReadError as error:

@@ -46,6 +46,11 @@ class Request:
         return len(self.index) if self.slots is None else self.slots.size
 
     @property
+    def items(self) -> npt.NDArray[np.int64]:
+        """The source index of each ticket's item, int64 [tickets]."""
+        return self.index[: len(self.draws)] if self.slots is None else self.index[self.slots.row]
+
+    @property
     def row_draws(self) -> npt.NDArray[np.int64]:
         """``draws`` by row, int64 [rows]; -1 where blank."""
         by_row = np.full(self.rows, -1, dtype=np.int64)

@@ -98,16 +98,20 @@ class Workers:
                 "no process", f"{self._title}: expected a process to call it in, found {type(error).__name__}: {error}"
             ) from error
         finally:
-            with self._changed:
-                self._starting -= 1
-                if worker is not None:
-                    self._all.append(worker)
-                self._changed.notify()
-                closed = self._closed
+            closed = self._started(worker)
         if closed:
             worker.process.kill()
             raise StepError("given up", f"{self._title}: expected a run, found it closed")
         return worker
+
+    def _started(self, worker: _Worker | None) -> bool:
+        """Counts a process that was started, or was to be; True where the run was closed meanwhile."""
+        with self._changed:
+            self._starting -= 1
+            if worker is not None:
+                self._all.append(worker)
+            self._changed.notify()
+            return self._closed
 
     def _give(self, worker: _Worker) -> None:
         with self._changed:
