@@ -82,6 +82,20 @@ def tiny() -> list[str]:
     return _kept("16x16", 1000, _tile)
 
 
+def shards() -> tuple[str, ...]:
+    """4 tars of 128 of the small JPEGs each, so that every one of them is there twice."""
+    import shards as writer
+
+    files = small()
+    folder = Path(files[0]).parent / "shards"
+    paths = [folder / f"{number:03d}.tar" for number in range(4)]
+    if not all(path.is_file() for path in paths):
+        folder.mkdir(exist_ok=True)
+        for number, path in enumerate(paths):
+            writer.write(path, files[128 * (number % 2) :][:128])
+    return tuple(map(str, paths))
+
+
 def _kept(name: str, count: int, make: Callable[[int, list[Image.Image]], bytes], suffix: str = "jpg") -> list[str]:
     """``count`` files of a kind, made where they are missing; the folder's name changes with this file."""
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import data
 import imports
 from figure import ANEW, LIMIT, NATIVE, PILLOW, PILLOW_THREADS, Figure, Setup, Table, entrant, repeated, table
+from figures_of_order import order
+from figures_of_shards import tar
 from figures_of_training import steps
 from figures_of_verbs import augment, clip, crop_flip, formats, patches, roundtrip
 
@@ -230,9 +232,11 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Figure | Table]]] = {
     "patches": patches,
     "augment": augment,
     "clip": clip,
+    "tar": tar,
     "spin": spin,
     "steps": steps,
     "memory": memory,
     "item": item,
+    "order": order,
     "import": importing,
 }

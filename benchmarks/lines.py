@@ -132,6 +132,25 @@ def pictures(task: Task) -> list[npt.NDArray[np.uint8]]:
     return [decoded[path] for path in task.paths]
 
 
+def as_listed(task: Task) -> Lap:
+    """The ordinary task, in the order of the list."""
+    return held(_ordinary(ps.files(task.paths), task), task)
+
+
+def shuffled(task: Task) -> Lap:
+    """The same, in another permutation each lap."""
+    return held(_ordinary(ps.files(task.paths).shuffle(), task), task)
+
+
+def window_shuffled(task: Task) -> Lap:
+    """The same, shuffled in windows of 64."""
+    return held(_ordinary(ps.files(task.paths).shuffle(window=64), task), task)
+
+
+def _ordinary(line: ps.Pipeline, task: Task) -> ps.Pipeline:
+    return line.decode().resize(task.height, task.width).normalize(ps.IMAGENET).batch(task.batch, layout="NCHW")
+
+
 def held(line: ps.Pipeline, task: Task, dtype: Any = np.float32, shape: tuple[int, ...] | None = None) -> Lap:
     """A loader's epochs as laps; a lap raises PenstockError where a batch is not of that dtype and shape."""
     expected = (np.dtype(dtype), (3, task.height, task.width) if shape is None else shape)

@@ -77,7 +77,7 @@ def torchvision_workers(task: Task) -> Lap:
         num_workers=task.threads,
         persistent_workers=True,
     )
-    return _passes(lambda: iter(batches), task)
+    return passes(lambda: iter(batches), task)
 
 
 def torchvision_threads(task: Task) -> Lap:
@@ -90,7 +90,7 @@ def torchvision_threads(task: Task) -> Lap:
     def made(numbers: range) -> Any:
         return torch.stack([dataset[number] for number in numbers])
 
-    return _passes(_on_threads(made, task), task)
+    return passes(_on_threads(made, task), task)
 
 
 def clip_processor(task: Task) -> Lap:
@@ -103,7 +103,7 @@ def clip_processor(task: Task) -> Lap:
     apart = ulps_apart(found[: len(expected)], expected)
     if apart > 1:
         raise PenstockError(f"bench of CLIP's processor: expected the same pixels, found some {apart} floats apart.")
-    return _passes(_on_threads(made, task), task)
+    return passes(_on_threads(made, task), task)
 
 
 def clip_batches(task: Task) -> Callable[[range], npt.NDArray[np.float32]]:
@@ -150,7 +150,7 @@ def _on_threads(made: Callable[[range], Any], task: Task) -> Callable[[], Iterat
     return lambda: pool.map(made, spans)
 
 
-def _passes(batches: Callable[[], Iterator[Any]], task: Task) -> Lap:
+def passes(batches: Callable[[], Iterator[Any]], task: Task) -> Lap:
     """A lap a pass; each batch is looked at for what it must be."""
 
     def lap() -> dict[str, float]:

@@ -145,6 +145,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
   Way way;
   if (resolved) {
     way = way_of(plan, header, scratch.steps);
+    if (plan.goes_on && !plan.in_slot) working += plan.image_bytes(final_size(upright, scratch.steps));
     working += way.fast.working_bytes + chain_bytes(way.incoming, way.fast.possible ? way.rest : scratch.steps);
   }
   result.times.decode_ns += now_ns() - start;
@@ -194,6 +195,38 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
   if (result.outcome != Outcome::clean) result.own.reset();  // nobody may see what was half written
 }
 
+// Rows that are in memory, through the plan's verbs into their place; `before`: stored pixels -> these rows.
+void process_rows(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride,
+                  const std::vector<Affine>& affines, const DrawKey& key, void* slot, BufferProvider& provider,
+                  Scratch& scratch, const std::atomic<bool>& cancel, const Affine& before, ItemResult& result) {
+  int64_t start = now_ns();
+  if (asks_for_matrices(plan, affines, upright, result)) return;
+  Affine affine;
+  if (!resolve_steps(plan, upright, key, affines, scratch.steps, affine, result.problem)) {
+    result.outcome = Outcome::failed;
+    return;
+  }
+  void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
+  if (target == nullptr) return;
+  Incoming incoming;
+  incoming.stored = upright;
+  incoming.pushed = plan.arriving();
+  Chain chain(incoming, scratch.steps, plan.output, target, scratch.transform);
+  for (int row = 0; row < upright.height; row += kRowsPerPoll) {
+    if (cancel.load(std::memory_order_relaxed)) {
+      result.outcome = Outcome::cancelled;
+      return;
+    }
+    chain.push(rows + row * stride, stride, std::min(kRowsPerPoll, upright.height - row));
+  }
+  chain.finish();
+  int64_t packed = chain.batch_ns();
+  result.times.batch_ns += packed;
+  result.times.transform_ns += now_ns() - start - packed;
+  result.geometry = compose(before, affine);
+  result.outcome = result.damage.empty() ? Outcome::clean : Outcome::damaged;
+}
+
 }  // namespace
 
 int64_t now_ns() {
@@ -221,32 +254,18 @@ void Scratch::trim() {
 void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride,
                     const std::vector<Affine>& affines, const DrawKey& key, void* slot, BufferProvider& provider,
                     Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
-  int64_t start = now_ns();
-  if (asks_for_matrices(plan, affines, upright, result)) return;
-  Affine affine;
-  if (!resolve_steps(plan, upright, key, affines, scratch.steps, affine, result.problem)) {
-    result.outcome = Outcome::failed;
-    return;
-  }
-  void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
-  if (target == nullptr) return;
-  Incoming incoming;
-  incoming.stored = upright;
-  incoming.pushed = plan.decode.format();
-  Chain chain(incoming, scratch.steps, plan.output, target, scratch.transform);
-  for (int row = 0; row < upright.height; row += kRowsPerPoll) {
-    if (cancel.load(std::memory_order_relaxed)) {
-      result.outcome = Outcome::cancelled;
-      return;
-    }
-    chain.push(rows + row * stride, stride, std::min(kRowsPerPoll, upright.height - row));
-  }
-  chain.finish();
-  int64_t packed = chain.batch_ns();
-  result.times.batch_ns += packed;
-  result.times.transform_ns += now_ns() - start - packed;
-  result.geometry = compose(orientation_affine(result.stored, result.orientation), affine);
-  result.outcome = result.damage.empty() ? Outcome::clean : Outcome::damaged;
+  const Affine before = orientation_affine(result.stored, result.orientation);
+  process_rows(plan, rows, upright, stride, affines, key, slot, provider, scratch, cancel, before, result);
+} catch (...) {
+  fail_for_memory(result, Stage::transform);
+}
+
+void process_mapped(const Plan& part, const uint8_t* rows, Size size, const std::vector<Affine>& affines,
+                    const DrawKey& key, void* slot, BufferProvider& provider, Scratch& scratch,
+                    const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
+  const Affine before = result.geometry;
+  const auto stride = static_cast<ptrdiff_t>(static_cast<size_t>(size.width) * part.arriving().pixel_bytes());
+  process_rows(part, rows, size, stride, affines, key, slot, provider, scratch, cancel, before, result);
 } catch (...) {
   fail_for_memory(result, Stage::transform);
 }

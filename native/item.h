@@ -47,8 +47,10 @@ struct ItemResult {
   Affine geometry;  // stored pixels -> model pixels
   uint32_t notes = 0;
   Size size;                    // of the finished image
+  int part = 0;                 // of a plan with maps: which of its parts the image is in
+  bool mapping = false;         // outcome referee: the map after `part` is asked for the image of `size`
   Size asked;                   // outcome referee: not {0, 0} where only the warps' matrices are wanted, for this size
-  std::shared_ptr<Buffer> own;  // the image where the plan is ragged
+  std::shared_ptr<Buffer> own;  // the image where the plan is ragged, or a map is asked for it
   Times times;
 };
 
@@ -76,6 +78,11 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, voi
 void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride,
                     const std::vector<Affine>& affines, const DrawKey& key, void* slot, BufferProvider& provider,
                     Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept;
+
+// The same for what a map answered: result.geometry holds what was done so far, the part's own affine comes on top.
+void process_mapped(const Plan& part, const uint8_t* rows, Size size, const std::vector<Affine>& affines,
+                    const DrawKey& key, void* slot, BufferProvider& provider, Scratch& scratch,
+                    const std::atomic<bool>& cancel, ItemResult& result) noexcept;
 
 // A failure for want of memory, said without needing any.
 void fail_for_memory(ItemResult& result, Stage stage) noexcept;

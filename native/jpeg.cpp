@@ -2,7 +2,8 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "jpeg_codec.h"
+#include "jpeg_entropy.h"
+#include "repeatable_sink.h"
 
 namespace penstock {
 namespace {
@@ -21,22 +22,15 @@ int strip_rows(size_t stride, int height) {
   return static_cast<int>(std::min<size_t>(rows, static_cast<size_t>(height)));
 }
 
-}  // namespace
-
-void DecodeScratch::keep_heap() {
-  std::vector<void*> room;
-  room.reserve(kHeapBlocks);
-  for (size_t i = 0; i < kHeapBlocks; ++i) room.push_back(std::malloc(kHeapBlock));
-  anchor = std::vector<uint8_t>(kHeapBlock);
-  for (void* block : room) std::free(block);
-}
-
-DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header, const DecodeOptions& options,
-                         const Limits& limits, DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink) {
-  DecodeResult result;
+// One go at the file: with our Huffman decoder, or the library alone (entropy is nullptr). False: the first has to be
+// followed by the second.
+bool decode_once(const uint8_t* data, size_t size, const Header& header, const DecodeOptions& options,
+                 const Limits& limits, codec::EntropyScratch* entropy, DecodeScratch& scratch,
+                 const std::atomic<bool>& cancel, RowSink& sink, DecodeResult& result) {
   const bool alpha = options.mode == DecodeOptions::Mode::rgba;
   Codec codec;
   codec::CodecOwner owner(codec);
+  codec.entropy = entropy;
   int64_t mark = codec::now_ns();
   bool running = codec::open(codec, data, size, header, limits, cancel);
   const uint8_t* scan = codec.source.next_input_byte;
@@ -73,7 +67,30 @@ DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header,
   }
   if (running) codec::read_rest(codec, scan, scratch.strip.data(), stride, rows);
   result.decode_ns += codec::now_ns() - mark;
+  if (codec::needs_library(codec)) return false;
   codec::conclude(codec, limits, result);
+  return true;
+}
+
+}  // namespace
+
+void DecodeScratch::keep_heap() {
+  std::vector<void*> room;
+  room.reserve(kHeapBlocks);
+  for (size_t i = 0; i < kHeapBlocks; ++i) room.push_back(std::malloc(kHeapBlock));
+  anchor = std::vector<uint8_t>(kHeapBlock);
+  for (void* block : room) std::free(block);
+}
+
+DecodeResult decode_jpeg(const uint8_t* data, size_t size, const Header& header, const DecodeOptions& options,
+                         const Limits& limits, DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink) {
+  DecodeResult result;
+  RepeatableSink rows(sink);
+  codec::EntropyScratch* const entropy = codec::entropy_scratch(scratch);
+  if (!decode_once(data, size, header, options, limits, entropy, scratch, cancel, rows, result)) {
+    rows.begin_again();
+    decode_once(data, size, header, options, limits, nullptr, scratch, cancel, rows, result);
+  }
   return result;
 }
 

@@ -9,6 +9,10 @@
 
 namespace penstock {
 
+namespace codec {
+struct EntropyScratch;
+}
+
 enum class DecodeOutcome : uint8_t {
   clean,      // every row was pushed, the codec had nothing to say
   referee,    // the codec warned, failed, or ran out of bytes: `sentence` says what; Pillow decides the outcome and the
@@ -27,11 +31,14 @@ struct DecodeResult {
   int64_t transform_ns = 0;  // time inside sink.push
 };
 
-// Scratch a thread keeps from image to image: the strip of rows, never codec state (tables leak between images).
+// Scratch a thread keeps from image to image: the strip of rows, never codec state (tables leak between images; those
+// of `entropy` are compared with the image's own).
 struct DecodeScratch {
   std::vector<uint8_t> strip;
   std::vector<uint8_t> planes, lines;  // of fast mode
   PlaneAxisCache axes;
+  std::shared_ptr<codec::EntropyScratch> entropy;
+  bool own_entropy = true;  // false: libjpeg-turbo decodes alone, for comparing
   // For threads that decode many images: room in the thread's heap that outlives each image. glibc gives the top of a
   // thread's heap back to the system after every image and faults it in again for the next, which cost a progressive
   // JPEG 18 % of its time; room below a block that stays is kept. Elsewhere this does nothing but touch little memory.

@@ -5,17 +5,14 @@
 #include <chrono>
 #include <cstring>
 
+#include "jpeg_entropy.h"
+
 namespace penstock::codec {
 namespace {
 
 constexpr int kMargin = 2;  // rows and columns that upsampling looks at beside a pixel's own
 
 Codec& codec_of(j_common_ptr info) { return *static_cast<Codec*>(info->client_data); }
-
-[[noreturn]] void leave(Codec& codec, Stop stop) {
-  codec.stop = stop;
-  std::longjmp(codec.escape, 1);
-}
 
 void on_error(j_common_ptr info) {
   Codec& codec = codec_of(info);
@@ -111,6 +108,8 @@ CodecOwner::CodecOwner(Codec& codec) : codec_(codec) {
   codec.stop = Stop::none;
   codec.sentence[0] = '\0';
   codec.rows_read = 0;
+  codec.entropy = nullptr;
+  codec.replaced = false;
 }
 
 bool open(Codec& codec, const uint8_t* data, size_t size, const Header& header, const Limits& limits,
@@ -155,6 +154,7 @@ bool start(Codec& codec) {
     stop_truncated(codec);
     return false;
   }
+  if (codec.entropy != nullptr) replace_entropy_decoder(codec);
   if (!coefficients_complete(codec.info)) {
     stop_differs(codec, "expected all bits of the progressive scans, found some missing");
     return false;
@@ -208,6 +208,10 @@ bool skip_rows(Codec& codec, int count) {
 }
 
 bool finish(Codec& codec) {
+  if (codec.replaced && codec.entropy->scan.mcus_left != 0) {  // the library would look for a marker where none is
+    codec.stop = Stop::doubt;
+    return false;
+  }
   if (setjmp(codec.escape)) return false;
   jpeg_finish_decompress(&codec.info);
   return true;
@@ -253,12 +257,17 @@ Region part_of(const jpeg_decompress_struct& info, const Region& wanted) {
   return spares ? part : all;
 }
 
+bool needs_library(const Codec& codec) {
+  return codec.replaced && codec.stop != Stop::none && codec.stop != Stop::cancelled;
+}
+
 void conclude(const Codec& codec, const Limits& limits, DecodeResult& result) {
   switch (codec.stop) {
     case Stop::none:
       result.outcome = DecodeOutcome::clean;
       break;
     case Stop::warned:
+    case Stop::doubt:
     case Stop::failed:
       result.outcome = DecodeOutcome::referee;
       result.sentence = codec.sentence;
@@ -273,6 +282,11 @@ void conclude(const Codec& codec, const Limits& limits, DecodeResult& result) {
       result.outcome = DecodeOutcome::cancelled;
       break;
   }
+}
+
+void leave(Codec& codec, Stop stop) {
+  codec.stop = stop;
+  std::longjmp(codec.escape, 1);
 }
 
 int64_t now_ns() {

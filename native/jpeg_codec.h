@@ -12,7 +12,9 @@
 
 namespace penstock::codec {
 
-enum class Stop : uint8_t { none, warned, failed, scans, cancelled };
+enum class Stop : uint8_t { none, warned, failed, scans, cancelled, doubt };
+
+struct EntropyScratch;
 
 // All state of one decode. Trivially destructible: longjmp may leave any of the functions that use it.
 struct Codec {
@@ -22,7 +24,9 @@ struct Codec {
   jpeg_progress_mgr progress;
   std::jmp_buf escape;
   const std::atomic<bool>* cancel;
-  const uint8_t* end;  // of the encoded bytes
+  const uint8_t* end;       // of the encoded bytes
+  EntropyScratch* entropy;  // nullptr: the library reads all by itself
+  bool replaced;            // its Huffman decoder is, by ours
   int max_scans;
   int rows_read;
   Stop stop;
@@ -71,7 +75,13 @@ Region part_of(const jpeg_decompress_struct& info, const Region& wanted);
 // Samples that a block of the widest sampling comes out as, on an axis: 8, or fewer with a scaled transform.
 int block_of(const jpeg_decompress_struct& info);
 
+// Whether what ours made of the file has to be made once more by the library alone: all but pixels without a word.
+bool needs_library(const Codec& codec);
+
 void conclude(const Codec& codec, const Limits& limits, DecodeResult& result);
+
+// Out of the library, to the function that called it.
+[[noreturn]] void leave(Codec& codec, Stop stop);
 
 int64_t now_ns();
 

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "jpeg_codec.h"
+#include "jpeg_entropy.h"
 #include "plan.h"
+#include "repeatable_sink.h"
 
 namespace penstock {
 namespace {
@@ -311,7 +312,7 @@ bool read_part(Codec& codec, const FastPlan& plan, const uint8_t* scan, Plane* p
   const int64_t begin = codec::now_ns();
   const int arrived[3] = {part.height, part.height, part.height};
   Resampler(planes, count, info.jpeg_color_space != JCS_RGB, plan, scratch, sink).push(arrived);
-  result.transform_ns = codec::now_ns() - begin;
+  result.transform_ns += codec::now_ns() - begin;
   return true;
 }
 
@@ -329,6 +330,30 @@ void stored_box(const Header& header, const double upright[4], double box[4]) {
   box[1] = std::min(x[0], x[1]);
   box[2] = std::max(y[0], y[1]);
   box[3] = std::max(x[0], x[1]);
+}
+
+// One go at the file, as in jpeg.cpp.
+bool decode_once(const uint8_t* data, size_t size, const Header& header, const FastPlan& plan, const Limits& limits,
+                 codec::EntropyScratch* entropy, DecodeScratch& scratch, const std::atomic<bool>& cancel, RowSink& sink,
+                 DecodeResult& result) {
+  Codec codec;
+  codec::CodecOwner owner(codec);
+  codec.entropy = entropy;
+  Plane planes[3];
+  if (codec::open(codec, data, size, header, limits, cancel)) {
+    codec.info.scale_num = static_cast<unsigned>(plan.scale);
+    codec.info.scale_denom = DCTSIZE;
+    codec.info.dct_method = JDCT_IFAST;
+    codec.info.out_color_space = codec.info.jpeg_color_space;
+    if (plan.planar) {
+      read_planes(codec, plan, planes, scratch, sink, result);
+    } else {
+      read_part(codec, plan, codec.source.next_input_byte, planes, scratch, sink, result);
+    }
+  }
+  if (codec::needs_library(codec)) return false;
+  codec::conclude(codec, limits, result);
+  return true;
 }
 
 }  // namespace
@@ -379,23 +404,14 @@ DecodeResult decode_jpeg_fast(const uint8_t* data, size_t size, const Header& he
                               const Limits& limits, DecodeScratch& scratch, TransformScratch&,
                               const std::atomic<bool>& cancel, RowSink& sink) {
   DecodeResult result;
-  Codec codec;
-  codec::CodecOwner owner(codec);
   const int64_t start = codec::now_ns();
-  Plane planes[3];
-  if (codec::open(codec, data, size, header, limits, cancel)) {
-    codec.info.scale_num = static_cast<unsigned>(plan.scale);
-    codec.info.scale_denom = DCTSIZE;
-    codec.info.dct_method = JDCT_IFAST;
-    codec.info.out_color_space = codec.info.jpeg_color_space;
-    if (plan.planar) {
-      read_planes(codec, plan, planes, scratch, sink, result);
-    } else {
-      read_part(codec, plan, codec.source.next_input_byte, planes, scratch, sink, result);
-    }
+  RepeatableSink rows(sink);
+  codec::EntropyScratch* const entropy = codec::entropy_scratch(scratch);
+  if (!decode_once(data, size, header, plan, limits, entropy, scratch, cancel, rows, result)) {
+    rows.begin_again();
+    decode_once(data, size, header, plan, limits, nullptr, scratch, cancel, rows, result);
   }
   result.decode_ns = codec::now_ns() - start - result.transform_ns;
-  codec::conclude(codec, limits, result);
   return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "random.h"
 #include "transform.h"
@@ -60,6 +61,15 @@ struct Plan : std::enable_shared_from_this<Plan> {
   Size size;                   // of every output image; {0, 0}: ragged, each its own
   bool adaptive_order = true;  // passes in the order of Pillow >= 13; false: always horizontal first
 
+  // Where the line calls Python functions on images (map): what runs before, between and after them, each a plan of its
+  // own; the verbs are theirs. Empty where it calls none.
+  std::vector<std::shared_ptr<Plan>> parts;
+  std::optional<Format> given;  // of a part after a map: the pixels that the function answers; else decode's
+  bool goes_on = false;         // a part that a map follows: its image is handed to Python
+  bool in_slot = false;  // of such a part: the image is made in the batch's slot, and the function's answer stays
+
+  // What the chain begins with.
+  Format arriving() const { return given ? *given : decode.format(); }
   // Whether every image has a slot of one size: patches do, however large each image is.
   bool fixed() const { return size.height > 0 || output.layout == Layout::patches; }
   size_t image_bytes(Size image) const { return slot_bytes(image, channels, output); }

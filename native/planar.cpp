@@ -62,16 +62,38 @@ void to_fixed(const std::vector<double>& values, int count, int bits, int at, in
 // Four outputs a group, four taps a step: the bytes of the group's 16-byte load that each takes.
 constexpr int kLoad = 16;
 
-void pack(PlaneAxis& axis) {
-  const int groups = static_cast<int>(axis.first.size()) / kPlaneGroup;
-  axis.grouped = true;
-  for (int g = 0; g < groups; ++g) {
-    const int32_t* first = axis.first.data() + g * kPlaneGroup;
-    for (int j = 0; j < kPlaneGroup; ++j) {
-      axis.grouped = axis.grouped && first[j] >= first[0] && first[j] - first[0] <= kPlaneReach;
+// Whether the outputs of each group begin at most `reach` after its first.
+bool groups_fit(const PlaneAxis& axis, size_t group, int reach) {
+  for (size_t o = 0; o < axis.first.size(); ++o) {
+    const int after = axis.first[o] - axis.first[o / group * group];
+    if (after < 0 || after > reach) return false;
+  }
+  return true;
+}
+
+void pack_eights(PlaneAxis& axis) {
+  constexpr size_t kGroup = 2 * kPlaneGroup, kPair = 2;
+  axis.masks.resize(axis.weights.size());
+  axis.packed.resize(axis.weights.size());
+  for (size_t o = 0; o < axis.first.size(); ++o) {
+    for (size_t k = 0; k < kPlaneTaps; ++k) {
+      const size_t group = o / kGroup, at = o % kGroup * kPair + k % kPair;
+      const size_t place = (group / 2 * 4 + k / kPair * 2 + group % 2) * kLoad + at;
+      axis.masks[place] = static_cast<uint8_t>(axis.first[o] - axis.first[group * kGroup] + static_cast<int>(k));
+      axis.packed[place] = axis.weights[o * kPlaneTaps + k];
     }
   }
+}
+
+void pack(PlaneAxis& axis) {
+  const int groups = static_cast<int>(axis.first.size()) / kPlaneGroup;
+  axis.grouped = groups_fit(axis, kPlaneGroup, kPlaneReach);
   if (!axis.grouped) return;
+  axis.eights = axis.taps == kPlaneTaps && groups_fit(axis, size_t{2} * kPlaneGroup, kPlaneReach);
+  if (axis.eights) {
+    pack_eights(axis);
+    return;
+  }
   const int steps = axis.taps / kPlaneTaps;
   axis.masks.resize(static_cast<size_t>(groups) * kLoad);
   axis.packed.resize(static_cast<size_t>(groups) * steps * kLoad);

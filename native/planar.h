@@ -22,7 +22,9 @@ struct PlaneAxis {
   std::vector<int8_t> weights;  // taps an output
   // For the kernels: whether groups of four share a load; then, a group, the bytes of it that each tap takes, and the
   // weights in that order, two groups after another for every step of four taps. one_load: eight taps need no more.
-  bool grouped = false, one_load = false;
+  // eights: where there are four taps, groups of eight share one; then bytes and weights are those of taps 0 and 1 of
+  // two groups, then those of taps 2 and 3.
+  bool grouped = false, one_load = false, eights = false;
   std::vector<uint8_t> masks;
   std::vector<int8_t> packed;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <stdexcept>
 
 namespace penstock {
@@ -12,6 +13,8 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
+constexpr size_t kGathered = 8;      // maps that one wake-up of a party is for
+constexpr Milliseconds kGather{5};   // how long a party that was woken for one map waits for more of them
 constexpr int kMostLeftBehind = 64;  // threads that may be stuck in reads that were given up
 constexpr int kLookMs = 100;         // between two looks for such reads
 
@@ -89,6 +92,15 @@ void* Job::slot(size_t row) const {
   return buffer->data + row * plan->image_bytes(plan->size);
 }
 
+const Plan& Job::part(size_t row) const {
+  return plan->parts.empty() ? *plan : *plan->parts[static_cast<size_t>(results[row].part)];
+}
+
+void* Job::target(size_t row) const {
+  const Plan& now = part(row);
+  return now.goes_on && !now.in_slot ? nullptr : slot(row);
+}
+
 // Everything the threads touch; they hold it alive even when they had to be detached.
 struct Pool::Shared {
   class MemoryBudget final : public Budget {
@@ -100,6 +112,7 @@ struct Pool::Shared {
       if (held > bytes && waiting_ > 0) shared_.admitted.notify_all();
       if (bytes == 0) return true;
       ++waiting_;
+      shared_.referred.notify_all();  // what the maps' images hold may be what it waits for
       while (used_ > 0 && used_ + bytes > limit_ && !shared_.closing && !cancel.load(std::memory_order_relaxed)) {
         if (held > 0) shared_.admitted.notify_all();  // this one may wait while what it gave back lets another in
         shared_.admitted.wait_for(lock, Milliseconds(100));
@@ -113,14 +126,18 @@ struct Pool::Shared {
       return true;
     }
 
+    bool short_of_memory() const { return waiting_ > 0; }  // with the pool's mutex held
+
    private:
     Shared& shared_;
     uint64_t limit_, used_ = 0;
     int waiting_ = 0;
   };
 
-  Shared(uint64_t max_memory_bytes, size_t keep_buffers)
-      : provider(std::make_shared<BufferProvider>(keep_buffers)), budget(*this, max_memory_bytes) {}
+  Shared(int threads, uint64_t max_memory_bytes, size_t keep_buffers)
+      : provider(std::make_shared<BufferProvider>(keep_buffers)),
+        pictures(std::make_shared<BufferProvider>(static_cast<size_t>(threads) * 2 + kGathered)),
+        budget(*this, max_memory_bytes) {}
 
   void finish(Job& job) {
     if (job.remaining.fetch_sub(1, std::memory_order_acq_rel) == 1) {
@@ -135,10 +152,20 @@ struct Pool::Shared {
   std::condition_variable referred;  // a referral to take
   std::condition_variable admitted;  // room under the budget
   std::deque<std::shared_ptr<Job>> jobs;
-  std::deque<Referral> referrals;
-  std::vector<std::unique_ptr<Worker>> workers;  // those at work, and those left behind in a read
-  WorkerTimes past;                              // of threads that are no more
-  std::shared_ptr<BufferProvider> provider;
+  // A map waits in `maps`; wakes a party for the first of a group, and when the group is full or nothing follows.
+  void ask_for_map(Referral&& referral) {
+    maps.push_back(std::move(referral));
+    const size_t waiting = maps.size(), group = static_cast<size_t>(gathered);
+    if (waiting == 1 || waiting % group == 0 || nothing_follows()) referred.notify_one();
+  }
+  bool nothing_follows() const { return jobs.empty() || budget.short_of_memory(); }
+
+  std::deque<Referral> referrals;  // for Pillow, and for matrices
+  std::deque<Referral> maps;
+  int gathered = kGathered;                            // maps that a party takes at once
+  std::vector<std::unique_ptr<Worker>> workers;        // those at work, and those left behind in a read
+  WorkerTimes past;                                    // of threads that are no more
+  std::shared_ptr<BufferProvider> provider, pictures;  // of batches; of images that maps are asked for
   MemoryBudget budget;
   int parties = 0;
   int living = 0;  // without those left behind
@@ -150,7 +177,9 @@ struct Pool::Shared {
 };
 
 Pool::Pool(int threads, uint64_t max_memory_bytes, size_t keep_buffers)
-    : shared_(std::make_shared<Shared>(max_memory_bytes, keep_buffers)), threads_(threads), owner_pid_(getpid()) {
+    : shared_(std::make_shared<Shared>(threads, max_memory_bytes, keep_buffers)),
+      threads_(threads),
+      owner_pid_(getpid()) {
   int started = 0;
   try {
     for (; started < threads; ++started) {
@@ -272,7 +301,7 @@ Pool::Wait Pool::wait(const Job& job, int timeout_ms) {
   std::unique_lock<std::mutex> lock(shared_->mutex);
   auto settled = [&] {
     return job.done() || shared_->closing || shared_->stranded ||
-           (!shared_->referrals.empty() && shared_->parties == 0);
+           (shared_->parties == 0 && !(shared_->referrals.empty() && shared_->maps.empty()));
   };
   if (shared_->watching) timeout_ms = std::min(timeout_ms, kLookMs);
   if (!shared_->finished.wait_for(lock, Milliseconds(timeout_ms), settled)) return Wait::timeout;
@@ -295,17 +324,19 @@ void Pool::cancel(Job& job) {
     shared_->jobs.erase(it);
     break;
   }
-  std::deque<Referral> others;
-  for (Referral& referral : shared_->referrals) {
-    if (referral.job.get() == &job) {
-      job.results[referral.row].outcome = Outcome::cancelled;
-      unanswered.push_back(std::move(referral));
-      ++untaken;
-    } else {
-      others.push_back(std::move(referral));
+  for (std::deque<Referral>* waiting : {&shared_->referrals, &shared_->maps}) {
+    std::deque<Referral> others;
+    for (Referral& referral : *waiting) {
+      if (referral.job.get() == &job) {
+        job.results[referral.row].outcome = Outcome::cancelled;
+        unanswered.push_back(std::move(referral));
+        ++untaken;
+      } else {
+        others.push_back(std::move(referral));
+      }
     }
+    waiting->swap(others);
   }
-  shared_->referrals.swap(others);
   job.remaining.fetch_sub(untaken, std::memory_order_acq_rel);
   shared_->finished.notify_all();
   shared_->admitted.notify_all();
@@ -316,30 +347,88 @@ void Pool::announce_parties(int count) {
   shared_->parties = count;
 }
 
-Pool::Wait Pool::take_referral(Referral& referral, int timeout_ms) {
+Pool::Wait Pool::take_referrals(std::vector<Referral>& taken, int most, int timeout_ms) {
+  Shared& shared = *shared_;
   give_up_stuck_reads(shared_);
-  std::unique_lock<std::mutex> lock(shared_->mutex);
-  auto settled = [&] { return shared_->closing || !shared_->referrals.empty(); };
-  if (shared_->watching) timeout_ms = std::min(timeout_ms, kLookMs);
-  if (!shared_->referred.wait_for(lock, Milliseconds(timeout_ms), settled)) return Wait::timeout;
-  if (shared_->closing) return Wait::closed;
-  referral = std::move(shared_->referrals.front());
-  shared_->referrals.pop_front();
-  return Wait::referral;
+  std::unique_lock<std::mutex> lock(shared.mutex);
+  shared.gathered = std::max(1, most);
+  if (shared.watching) timeout_ms = std::min(timeout_ms, kLookMs);
+  auto take = [&](std::deque<Referral>& waiting) {
+    taken.push_back(std::move(waiting.front()));
+    waiting.pop_front();
+  };
+  for (;;) {
+    auto any = [&] { return shared.closing || !shared.referrals.empty() || !shared.maps.empty(); };
+    if (!shared.referred.wait_for(lock, Milliseconds(timeout_ms), any)) return Wait::timeout;
+    auto enough = [&] {
+      return shared.closing || !shared.referrals.empty() || shared.maps.size() >= static_cast<size_t>(most) ||
+             shared.nothing_follows();
+    };
+    shared.referred.wait_for(lock, kGather, enough);
+    if (shared.closing) return Wait::closed;
+    if (!shared.referrals.empty()) {
+      take(shared.referrals);
+      return Wait::referral;
+    }
+    while (!shared.maps.empty() && taken.size() < static_cast<size_t>(most)) take(shared.maps);
+    if (!taken.empty()) return Wait::referral;  // else another party took them
+  }
 }
 
-void Pool::return_pixels(Referral& referral, const uint8_t* rows, Size upright, ptrdiff_t stride, Scratch& scratch) {
+bool Pool::goes_on(Job& job, size_t row) {
+  ItemResult& result = job.results[row];
+  result.mapping = job.part(row).goes_on && result.outcome <= Outcome::damaged;
+  if (result.mapping) result.outcome = Outcome::referee;
+  return result.mapping;
+}
+
+BufferProvider& Pool::provider_of(const Job& job, size_t row) const {
+  return job.part(row).goes_on ? *shared_->pictures : *shared_->provider;
+}
+
+bool Pool::return_mapped(Referral& referral, const uint8_t* rows, Size size, const Affine& moved,
+                         std::vector<Affine> affines, Scratch& scratch) {
+  Job& job = *referral.job;
+  const size_t row = referral.row;
+  ItemResult& result = job.results[row];
+  const Plan& asking = job.part(row);
+  const std::shared_ptr<Buffer> given = std::move(result.own);  // alive while `rows` may lie in it
+  result.own.reset();
+  result.mapping = false;
+  result.geometry = compose(result.geometry, moved);
+  ++result.part;
+  if (job.cancelled.load(std::memory_order_relaxed)) {
+    result.outcome = Outcome::cancelled;
+  } else if (asking.in_slot && size == job.plan->size) {
+    uint8_t* slot = static_cast<uint8_t*>(job.slot(row));
+    if (rows != slot) std::memmove(slot, rows, job.plan->image_bytes(size));
+    result.outcome = result.damage.empty() ? Outcome::clean : Outcome::damaged;
+  } else {
+    process_mapped(job.part(row), rows, size, affines, job.key(row), job.target(row), provider_of(job, row), scratch,
+                   job.cancelled, result);
+    scratch.trim();
+    if (goes_on(job, row)) return false;
+  }
+  referral.holding = Holding();
+  shared_->finish(job);
+  return true;
+}
+
+bool Pool::return_pixels(Referral& referral, const uint8_t* rows, Size upright, ptrdiff_t stride, Scratch& scratch) {
   Job& job = *referral.job;
   ItemResult& result = job.results[referral.row];
   if (job.cancelled.load(std::memory_order_relaxed)) {
     result.outcome = Outcome::cancelled;
   } else {
-    process_pixels(*job.plan, rows, upright, stride, job.inputs[referral.row].affines, job.key(referral.row),
-                   job.slot(referral.row), *shared_->provider, scratch, job.cancelled, result);
+    process_pixels(job.part(referral.row), rows, upright, stride, job.inputs[referral.row].affines,
+                   job.key(referral.row), job.target(referral.row), provider_of(job, referral.row), scratch,
+                   job.cancelled, result);
   }
   scratch.trim();
+  if (goes_on(job, referral.row)) return false;
   referral.holding = Holding();
   shared_->finish(job);
+  return true;
 }
 
 bool Pool::return_affines(Referral& referral, std::vector<Affine> affines, Scratch& scratch) {
@@ -360,11 +449,11 @@ bool Pool::return_affines(Referral& referral, std::vector<Affine> affines, Scrat
     // What the item holds stays with the referral. To wait for more here could be for ever: the memory may be held by
     // referrals that wait for the very thread that waits.
     Holding unlimited;
-    process_input(*job.plan, again, job.key(referral.row), job.slot(referral.row), *shared_->provider, unlimited,
-                  scratch, job.cancelled, result);
+    process_input(job.part(referral.row), again, job.key(referral.row), job.target(referral.row),
+                  provider_of(job, referral.row), unlimited, scratch, job.cancelled, result);
   }
   scratch.trim();
-  if (result.outcome == Outcome::referee) return false;
+  if (goes_on(job, referral.row) || result.outcome == Outcome::referee) return false;
   referral.holding = Holding();
   shared_->finish(job);
   return true;
@@ -396,7 +485,7 @@ std::vector<std::string> Pool::close(int timeout_ms) {
   if (closed_ || getpid() != owner_pid_) return stuck;
   closed_ = true;
   std::deque<std::shared_ptr<Job>> jobs;  // as in cancel(): these die after the mutex is free
-  std::deque<Referral> referrals;
+  std::deque<Referral> referrals, maps;
   std::unique_lock<std::mutex> lock(shared_->mutex);
   shared_->closing = true;
   for (const auto& job : shared_->jobs) job->cancelled.store(true, std::memory_order_relaxed);
@@ -406,6 +495,7 @@ std::vector<std::string> Pool::close(int timeout_ms) {
   }
   jobs.swap(shared_->jobs);
   referrals.swap(shared_->referrals);
+  maps.swap(shared_->maps);
   shared_->work.notify_all();
   shared_->finished.notify_all();
   shared_->referred.notify_all();
@@ -419,6 +509,7 @@ std::vector<std::string> Pool::close(int timeout_ms) {
   }
   lock.unlock();
   shared_->provider->close();
+  shared_->pictures->close();
   return stuck;
 }
 
@@ -429,7 +520,7 @@ bool Pool::refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Sc
     Referral referral;
     referral.job = job;
     referral.row = row;
-    referral.encoded = std::move(scratch.encoded);
+    if (!result.mapping) referral.encoded = std::move(scratch.encoded);
     referral.holding = std::move(holding);
     std::lock_guard<std::mutex> lock(shared.mutex);
     if (job->cancelled.load(std::memory_order_relaxed) || shared.closing) {
@@ -437,9 +528,13 @@ bool Pool::refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Sc
       std::swap(holding, referral.holding);  // gives back when the mutex is free
       return false;
     }
-    shared.referrals.push_back(std::move(referral));
     if (shared.parties == 0) shared.finished.notify_all();
-    shared.referred.notify_one();
+    if (result.mapping) {
+      shared.ask_for_map(std::move(referral));
+    } else {
+      shared.referrals.push_back(std::move(referral));
+      shared.referred.notify_one();
+    }
     return true;
   } catch (const std::bad_alloc&) {
     fail_for_memory(result, Stage::decode);
@@ -475,13 +570,18 @@ void Pool::work(std::shared_ptr<Shared> shared, Worker& state) {
       state.take(job, row, holding);
       scratch.watch = job->read_timeout_ns > 0 ? &state : nullptr;
       // `result` belongs to the job, whose memory this thread keeps alive; a read fills `scratch`, never the slot.
-      process_input(*job->plan, input, job->key(row), job->slot(row), *shared->provider, holding, scratch,
-                    job->cancelled, result);
+      const Plan& part = job->part(row);
+      process_input(part, input, job->key(row), job->target(row), part.goes_on ? *shared->pictures : *shared->provider,
+                    holding, scratch, job->cancelled, result);
       if (!state.put_down()) {  // given up; another thread has taken this one's place
         job.reset();
         lock.lock();
         --shared->left_behind;
         break;
+      }
+      if (goes_on(*job, row)) {  // what is held from now on is the image alone
+        const uint64_t bytes = part.in_slot ? 0 : part.image_bytes(result.size);
+        if (!holding.take(bytes, job->cancelled)) result.outcome = Outcome::cancelled;
       }
       add(state.read_ns, result.times.read_ns);
       add(state.decode_ns, result.times.decode_ns);

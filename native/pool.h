@@ -33,6 +33,10 @@ class Job : public std::enable_shared_from_this<Job> {
 
   bool done() const { return remaining.load(std::memory_order_acquire) == 0; }
   void* slot(size_t row) const;
+  // The part of the plan that a row is in (the plan itself where it has no parts), and where that part's image is made:
+  // a slot, or nullptr for memory of its own.
+  const Plan& part(size_t row) const;
+  void* target(size_t row) const;
   DrawKey key(size_t row) const { return {seed, epoch, indices[row]}; }
 
  private:
@@ -40,7 +44,8 @@ class Job : public std::enable_shared_from_this<Job> {
   size_t next_ = 0;  // first ticket that no thread has taken; guarded by the pool's mutex
 };
 
-// A ticket that the native decoder handed on: some other party decodes `encoded` and returns pixels or a failure.
+// A ticket that the native side handed on: some other party decodes `encoded`, or calls the function of a map
+// (result.mapping), and returns pixels or a failure.
 struct Referral {
   std::shared_ptr<Job> job;
   size_t row = 0;
@@ -77,11 +82,19 @@ class Pool {
 
   // The other parties' side.
   void announce_parties(int count);
-  Wait take_referral(Referral& referral, int timeout_ms);
-  void return_pixels(Referral& referral, const uint8_t* rows, Size upright, ptrdiff_t stride, Scratch& scratch);
+  // One referral for Pillow or for matrices, or up to `most` that ask for maps: those are gathered for a few
+  // milliseconds while further ones are to come, because waking a party costs more than a short function.
+  Wait take_referrals(std::vector<Referral>& taken, int most, int timeout_ms);
+  // False: the ticket is still the caller's, because a map is asked for its image now.
+  bool return_pixels(Referral& referral, const uint8_t* rows, Size upright, ptrdiff_t stride, Scratch& scratch);
   // The matrices of the plan's warps, for a referral that asked for them (result.asked): goes on natively, on the
-  // calling thread. False: the ticket is still the caller's, because Pillow has to decode these bytes.
+  // calling thread. False: the ticket is still the caller's, because Pillow has to decode these bytes or a map is
+  // asked.
   bool return_affines(Referral& referral, std::vector<Affine> affines, Scratch& scratch);
+  // What the function of a map answered: rows without gaps, the format of the next part; `moved` takes the pixels it
+  // was given to those; `affines` are of the next part's warps. Goes on natively. False: as above, for the next map.
+  bool return_mapped(Referral& referral, const uint8_t* rows, Size size, const Affine& moved,
+                     std::vector<Affine> affines, Scratch& scratch);
   void return_failure(Referral& referral, Problem problem);
 
   WorkerTimes times() const;
@@ -97,6 +110,9 @@ class Pool {
   static void bury(Shared& shared);
   static void give_up_stuck_reads(const std::shared_ptr<Shared>& shared);
   static bool refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Scratch& scratch, Holding& holding);
+  // After a part was made: true where a map is asked for its image now, and the ticket has no outcome yet.
+  static bool goes_on(Job& job, size_t row);
+  BufferProvider& provider_of(const Job& job, size_t row) const;
   static void work(std::shared_ptr<Shared> shared, Worker& worker);
   std::shared_ptr<Shared> shared_;
   int threads_;

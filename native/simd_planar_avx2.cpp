@@ -23,11 +23,9 @@ __m256i load_two(const uint8_t* low, const uint8_t* high) {
 
 // Bytes times bytes: the sums of all weights and samples fit 16 bits, because weights sum to 1 << bits.
 struct Settle {
-  explicit Settle(int bits)
-      : half(_mm256_set1_epi16(static_cast<int16_t>(1 << (bits - 1)))), shift(_mm_cvtsi32_si128(bits)) {}
-  __m256i operator()(__m256i sum) const { return _mm256_sra_epi16(_mm256_add_epi16(sum, half), shift); }
-  __m256i half;
-  __m128i shift;
+  explicit Settle(int bits) : scale(_mm256_set1_epi16(static_cast<int16_t>(1 << (15 - bits)))) {}
+  __m256i operator()(__m256i sum) const { return _mm256_mulhrs_epi16(sum, scale); }  // half added, then the shift
+  __m256i scale;
 };
 
 __m256i pair_of(const int8_t* weights, int k, int count) {
@@ -134,8 +132,37 @@ void horizontal_steps(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride
   }
 }
 
+// Four taps, sixteen outputs from two loads; two rows at a time, as above.
+void horizontal_eights(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out) {
+  constexpr int kGroup = 2 * kPlaneGroup;
+  const int out_size = axis.out_size;
+  const Settle settled(axis.bits);
+  in -= axis.low;
+  for (int row = 0; row < rows; row += 2, in += 2 * stride, out += 2 * stride) {
+    const uint8_t* masks = axis.masks.data();
+    const int8_t* weights = axis.packed.data();
+    const int32_t* first = axis.first.data();
+    const ptrdiff_t next = row + 1 < rows ? stride : 0;
+    for (int o = 0; o < out_size; o += 2 * kGroup, first += 2 * kGroup, masks += 64, weights += 64) {
+      const __m256i mask0 = load32(masks), mask1 = load32(masks + 32);
+      const __m256i weights0 = load32(weights), weights1 = load32(weights + 32);
+      __m256i sums[2];
+      for (int r = 0; r < 2; ++r) {
+        const __m256i pixels = load_two(in + r * next + first[0], in + r * next + first[kGroup]);
+        sums[r] = settled(_mm256_add_epi16(_mm256_maddubs_epi16(_mm256_shuffle_epi8(pixels, mask0), weights0),
+                                           _mm256_maddubs_epi16(_mm256_shuffle_epi8(pixels, mask1), weights1)));
+      }
+      // Each half: a group of the first row, then one of the second.
+      const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(sums[0], sums[1]), 0xD8);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + next + o), _mm256_extracti128_si256(bytes, 1));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + o), _mm256_castsi256_si128(bytes));
+    }
+  }
+}
+
 void horizontal(const PlaneAxis& axis, const uint8_t* in, ptrdiff_t stride, int rows, uint8_t* out) {
   const auto run = !axis.grouped                 ? portable_plane_kernels().horizontal
+                   : axis.eights                 ? horizontal_eights
                    : axis.taps == kPlaneTaps     ? horizontal_steps<1, false>
                    : axis.one_load               ? horizontal_steps<2, true>
                    : axis.taps == 2 * kPlaneTaps ? horizontal_steps<2, false>

@@ -72,7 +72,10 @@ class Walk {
   int64_t next(int64_t at) {
     const uint8_t* block = near_.view(at, kTarBlock);
     if (block == nullptr) return refused(at, near_.error());
-    if (tar_is_zero(block)) return after_zeros(at);
+    if (tar_is_zero(block)) {
+      const int64_t swallowed = find_swallowed(at);
+      return swallowed >= 0 ? swallowed : after_zeros(at);
+    }
     zero_blocks_ = 0;
     TarHeader header;
     if (!parse_tar_header(block, header)) return recover(at);
@@ -181,25 +184,43 @@ class Walk {
     extension_ = TarExtension();
     const int64_t found = find_header(last_data_, at);
     if (found >= 0 && found < at && last_member_ >= 0) {
-      const auto member = static_cast<size_t>(last_member_);
-      if (index_.state[member] == static_cast<uint8_t>(TarState::whole)) {
-        index_.state[member] = static_cast<uint8_t>(TarState::overrun);
-      }
-      report(TarFault::overrun, last_data_, index_.size[member], found - last_data_);
+      report_overrun(found);
     } else {
       report(TarFault::no_header, at, found);
     }
     return found;
   }
 
+  void report_overrun(int64_t found) {
+    const auto member = static_cast<size_t>(last_member_);
+    if (index_.state[member] == static_cast<uint8_t>(TarState::whole)) {
+      index_.state[member] = static_cast<uint8_t>(TarState::overrun);
+    }
+    report(TarFault::overrun, last_data_, index_.size[member], found - last_data_);
+  }
+
+  // Before the zeros at `at`: a member that lost bytes may have swallowed all headers up to there. One that begins with
+  // a header is a tar itself, and has them by right.
+  int64_t find_swallowed(int64_t at) {
+    if (last_member_ < 0 || at - last_data_ < kTarBlock) return kStop;
+    const uint8_t* block = near_.view(last_data_, kTarBlock);
+    if (block == nullptr) return kStop;
+    TarHeader header;
+    if (parse_tar_header(block, header)) return kStop;
+    const int64_t found = find_header(last_data_, at, true);
+    if (found >= 0) report_overrun(found);
+    return found;
+  }
+
   // The first header from `from` on, at any alignment, or kStop. Before `trusted`, which a member's size reaches over,
   // one counts only where the headers behind it lead beyond `trusted`: a tar inside the tar ends before that. From
-  // `trusted` on any counts; where a size reaches over the end of the file, nothing is trusted.
-  int64_t find_header(int64_t from, int64_t trusted) {
-    const bool any = trusted >= size_;
+  // `trusted` on any counts; where a size reaches over the end of the file, nothing is trusted. `before`: only one
+  // before `trusted` is looked for, and zeros may lie between it and that.
+  int64_t find_header(int64_t from, int64_t trusted, bool before = false) {
+    const bool any = trusted >= size_ && !before;
     std::unordered_set<int64_t> seen;
     int64_t at = from + kMagicAt;
-    while (size_ - at >= kTarBlock - kMagicAt) {
+    while (size_ - at >= kTarBlock - kMagicAt && (!before || at < trusted + kMagicAt)) {
       at = std::max(at, bytes_.next_data(at) - static_cast<int64_t>(kMagic.size()));
       if (size_ - at < kTarBlock - kMagicAt) break;
       const uint8_t* bytes = far_.view(at, static_cast<int64_t>(kMagic.size()));
@@ -211,12 +232,12 @@ class Walk {
         continue;
       }
       const int64_t found = at + static_cast<int64_t>(place) - kMagicAt;
-      if (size_ - found < kTarBlock) break;
+      if (size_ - found < kTarBlock || (before && found >= trusted)) break;
       const uint8_t* block = near_.view(found, kTarBlock);
       if (block == nullptr) return refused(found, near_.error());
       TarHeader header;
       if (tar_has_magic(block) && parse_tar_header(block, header) &&
-          (any || found >= trusted || leads_beyond(found, trusted, seen))) {
+          (any || found >= trusted || leads_beyond(found, trusted, before, seen))) {
         return found;
       }
       at = found + kMagicAt + 1;
@@ -224,13 +245,19 @@ class Walk {
     return kStop;
   }
 
-  // Whether the headers from `at` on lead to `goal` or beyond. `seen`: from where that is known not to be so.
-  bool leads_beyond(int64_t at, int64_t goal, std::unordered_set<int64_t>& seen) {
+  // Whether the headers from `at` on, and zeros where they may, lead to `goal` or beyond. `seen`: from where that is
+  // known not to be so.
+  bool leads_beyond(int64_t at, int64_t goal, bool zeros, std::unordered_set<int64_t>& seen) {
     while (at < goal) {
       if (size_ - at < kTarBlock || !seen.insert(at).second) return false;
       const uint8_t* block = near_.view(at, kTarBlock);
       TarHeader header;
-      if (block == nullptr || tar_is_zero(block) || !parse_tar_header(block, header)) return false;
+      if (block == nullptr) return false;
+      if (zeros && tar_is_zero(block)) {
+        at += kTarBlock;
+        continue;
+      }
+      if (tar_is_zero(block) || !parse_tar_header(block, header)) return false;
       const int64_t data = at + kTarBlock;
       if (header.has_data() && header.size > size_ - data) return true;
       at = data + (header.has_data() ? tar_padded(header.size) : 0);

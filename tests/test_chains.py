@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import map_functions as fns
 import penstock as ps
 from penstock.errors import PlanError
 from penstock.read import read_item
@@ -206,6 +207,17 @@ def nonsense(height: int, width: int) -> Any:
     return [1, 2, 3] if height > width else [[1, 0, 0], [0, 1, 0]]
 
 
+MAPS: tuple[dict[str, Any], ...] = (
+    {"fn": fns.identity, "geometry": "keep"},
+    {"fn": fns.in_place},
+    {"fn": fns.mirrored},
+    {"fn": fns.noise, "geometry": "keep"},
+    {"fn": fns.trimmed, "out": "any"},
+    {"fn": fns.shifted, "geometry": "returned"},
+    {"fn": fns.grey, "channels": 1},
+    {"fn": fns.sometimes_raises},
+    {"fn": fns.relabel, "on": "item"},
+)
 sides = st.integers(1, 40)
 chances = st.sampled_from((0.0, 0.5, 1.0))
 filters = st.sampled_from(FILTERS)
@@ -298,6 +310,8 @@ def arguments(draw: Any, word: str) -> dict[str, Any]:  # noqa: C901 - a case a 
                 "filter": draw(warp_filters),
                 "fill": draw(fills),
             }
+        case "map":
+            return draw(st.sampled_from(MAPS)).copy()
         case "random_affine":
             return {
                 "degrees": draw(st.sampled_from((0, 15, (-90, 180)))),
@@ -449,7 +463,7 @@ def check(line: ps.Pipeline) -> None:
     if line.batching is not None:
         for step, batch in enumerate(made):
             same_batches(batch, line.batch_at(step), "batch_at")
-    if not any(verb.name == "warp" for verb in line.recipe.verbs):
+    if not any(verb.name in ("warp", "map") for verb in line.recipe.verbs):
         text = line.recipe.to_json()
         assert Recipe.from_json(text) == line.recipe and Recipe.from_json(text).to_json() == text
         json.loads(text)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +129,13 @@ def test_a_command_that_cannot_be_understood_is_2(penstock, photos, options, sen
     answer = penstock("run", photos, *options)
     assert answer.code == 2
     assert sentence in answer.err
+
+
+def test_run_takes_tars(penstock, photos, tmp_path):
+    with tarfile.open(tmp_path / "a-0.tar", "w") as shard:
+        shard.add(photos / "a", "a")
+    answer = penstock("run", tmp_path / "a-{0..0}.tar", "--size", "16")
+    assert answer.code == 0 and "1 shard" in answer.err
 
 
 @pytest.mark.parametrize("command", ["run", "bench", "verify"])

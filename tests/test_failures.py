@@ -298,6 +298,8 @@ def test_first_thousand_are_kept_and_all_are_counted(tmp_path: Path) -> None:
     assert json.loads(lines[1]) == {
         "key": "item 1",
         "epoch": 0,
+        "position": 1,
+        "line": line_of(blobs, 100).fingerprint[:16],
         "index": 1,
         "stage": "decode",
         "cause": "not an image",
@@ -308,8 +310,8 @@ def test_first_thousand_are_kept_and_all_are_counted(tmp_path: Path) -> None:
 def test_the_ledger_is_appended_to_and_holds_any_key(tmp_path: Path) -> None:
     ledger = tmp_path / "failures.jsonl"
     key = "line\nbreak \u00e9 " + os.fsdecode(b"\xff\xfe")
-    for _ in range(2):
-        with line_of({key: b"", "good": good(0)}).run(on_failure="blank", ledger=str(ledger)) as run:
+    for epoch in range(2):
+        with line_of({key: b"", "good": good(0)}).run(on_failure="blank", ledger=str(ledger), epoch=epoch) as run:
             list(run)
     records = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
     assert [record["key"] for record in records] == [key, key]

@@ -19,6 +19,7 @@ ROWS = [
     ["_native", "_reference"],
     [
         *(
+            "ledger",
             "options",
             "sources",
             "order",
@@ -29,12 +30,29 @@ ROWS = [
             "follow",
             "decode",
             "transform",
+            "padding",
             "batch",
+            "maps",
             "recipe",
         ),
         *("presets", "cache", "write", "companions", "targets"),
     ],
-    ["stats", "failures", "patches", "ragged", "delivery", "reference", "engine", "step", "escort"],
+    [
+        *(
+            "stats",
+            "failures",
+            "patches",
+            "ragged",
+            "stand_ins",
+            "delivery",
+            "images",
+            "reference",
+            "workers",
+            "answers",
+            "engine",
+        ),
+        *("step", "escort"),
+    ],
     ["deliver", "predict"],
     ["headers", "buckets", "run", "loader", "replay", "functions", "pipeline"],
     ["__init__", "compat", "testing", "bench", "cli", "__main__"],
@@ -45,8 +63,9 @@ PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name 
 # starts nothing, so only the names in STARTING are looked for there. Nor is asyncio: who awaits has its thread already.
 STARTERS = {"multiprocessing", "concurrent", "_thread", "subprocess"}
 STARTING = {"Thread", "Timer", "start_new_thread", "fork", "posix_spawn", "ThreadPoolExecutor", "ProcessPoolExecutor"}
+# The processes of maps are the engine's, written down in a file of their own.
 # The bench measures Pillow in threads of its own, beside the engine, and writes down the commit it measured.
-MAY_START = {"engine", "bench"}
+MAY_START = {"engine", "workers", "bench"}
 HEAVY = {"torch", "jax", "pandas", "pyarrow", "onnxruntime", "ray", "tritonclient", "tensorflow", "datasets"}
 
 

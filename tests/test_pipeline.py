@@ -232,7 +232,11 @@ def test_run_options_are_checked(options: Any, sentence: str) -> None:
 
 
 def test_run_and_loader_take_the_run_options() -> None:
-    expected = list(inspect.signature(RunOptions).parameters.values())
+    known = dict(inspect.signature(RunOptions).parameters)
+    del known["ranks_from"]  # what run() finds out, for people
+    for name in ("rank", "world_size"):
+        known[name] = known[name].replace(default=None)  # then the surroundings say it
+    expected = list(known.values())
     for method in (Pipeline.run, Pipeline.loader):
         own = list(inspect.signature(method).parameters.values())[1:]
         assert [(one.name, one.default, one.kind) for one in own] == [

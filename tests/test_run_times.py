@@ -16,6 +16,7 @@ from PIL import Image
 
 import penstock as ps
 from penstock import engine as engine_module
+from penstock.answers import answer_some
 from run_lines import encoded, expected_rows, mixed, pixels, plain_line, together
 
 
@@ -94,7 +95,7 @@ def test_the_reference_engine_names_no_stage_as_the_bottleneck() -> None:
 @pytest.mark.parametrize("data", [encoded(np.zeros((4, 4, 3), np.uint8), "BMP"), b"not an image at all"])
 def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes) -> None:
     class Referral:
-        job, row, asked = object(), 0, None
+        job, row, asked, map = object(), 0, None, None
 
         def encoded(self) -> bytes:
             return data
@@ -103,8 +104,8 @@ def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes)
         def __init__(self) -> None:
             self.counted: list[int] = []
 
-        def take_referral(self, timeout_ms: int) -> Referral:
-            return Referral()
+        def take_referrals(self, most: int, timeout_ms: int) -> list[Referral]:
+            return [Referral()]
 
         def answered(self, *_: Any) -> None:
             self.counted.append(engine.pillow()[1])
@@ -113,7 +114,7 @@ def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes)
 
     engine = engine_module.Engine(1, 2, None)
     pool: Any = Pool()
-    assert engine_module._answer_one(pool, weakref.ref(engine))
+    assert answer_some(pool, weakref.ref(engine), 1)
     assert pool.counted == [1] and engine.pillow()[0] > 0
     engine.close()
 

@@ -147,6 +147,19 @@ def test_a_tar_inside_the_tar_is_not_taken_for_damage(tmp_path):
     assert names_of(found) == [b"a.jpg", b"inner.tar", b"c.jpg"] and len(found["damage"]) == 1
 
 
+def test_a_shard_that_a_cut_member_swallowed_is_found(tmp_path):
+    large = tar_bytes([("0.jpg", b"j" * 20_000)])
+    small = tar_bytes([("1.jpg", b"k" * 900), ("2.jpg", b"m" * 100)])
+    for cut in (512 + 512, 512 + 700, 512 + 12_000):  # where the large one ends lies in the zeros behind the small ones
+        found = equal_to_twin(written(tmp_path, large[:cut] + small + bytes(20_000)))
+        states = {name: state for name, (*_, state) in zip(names_of(found), found["members"], strict=True)}
+        assert states == {b"0.jpg": twin.OVERRUN, b"1.jpg": twin.WHOLE, b"2.jpg": twin.WHOLE}
+        assert found["damage"] == [(2, 512, 20_000, cut - 512)]
+    for last in (tar_bytes(samples(2)), tar_bytes(samples(2), end=False)):
+        found = equal_to_twin(written(tmp_path, tar_bytes([("0.jpg", b"j"), ("inner.tar", last)])))
+        assert names_of(found) == [b"0.jpg", b"inner.tar"] and not found["damage"]
+
+
 def test_what_a_shard_lost_in_the_middle_takes_one_member_only(tmp_path):
     data = tar_bytes([(f"{number}.jpg", bytes([number + 65]) * 3000) for number in range(6)])
     _, start, _ = offsets(data)["2.jpg"]
@@ -160,7 +173,7 @@ def test_what_a_shard_lost_in_the_middle_takes_one_member_only(tmp_path):
 @pytest.mark.parametrize("seed", range(12))
 def test_damaged_tars_are_read_alike_by_native_and_twin(tmp_path, seed):
     draws = random.Random(seed)
-    members = samples(4) + [("x" * 130 + ".png", b"long"), ("t.tar", tar_bytes(samples(1)))]
+    members = [*samples(4), ("x" * 130 + ".png", b"long"), ("t.tar", tar_bytes(samples(1)))]
     whole = [tar_bytes(members, kind, end=draws.random() < 0.7) for kind in ("gnu", "pax")]
     for _ in range(40):
         data = bytearray(draws.choice(whole))

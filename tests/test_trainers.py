@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_pictures import small_line
 
 import penstock as ps
+from small_pictures import small_line
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 

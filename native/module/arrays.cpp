@@ -25,6 +25,10 @@ nb::dlpack::dtype array_dtype(Dtype dtype) {
 }  // namespace
 
 nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows) {
+  return array_at(buffer->data, buffer, plan, size, rows);
+}
+
+nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows) {
   auto* holder = new std::shared_ptr<Buffer>(buffer);
   nb::capsule owner(holder, [](void* p) noexcept { delete static_cast<std::shared_ptr<Buffer>*>(p); });
   std::vector<size_t> shape;
@@ -39,7 +43,7 @@ nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, S
     shape.insert(shape.end(), {height, width, channels});
   }
   return nb::cast(
-      nb::ndarray<nb::numpy>(buffer->data, shape.size(), shape.data(), owner, nullptr, array_dtype(plan.output.dtype)));
+      nb::ndarray<nb::numpy>(data, shape.size(), shape.data(), owner, nullptr, array_dtype(plan.output.dtype)));
 }
 
 nb::tuple problem_tuple(const Problem& problem) {
@@ -60,14 +64,14 @@ std::vector<Affine> affines_from(const Matrices& matrices) {
 }
 
 void check_pixels(const Plan& plan, const AnyPixels& pixels) {
-  const Format format = plan.decode.format();
+  const Format format = plan.arriving();
   if (pixels.shape(2) != static_cast<size_t>(format.channels) || pixels.itemsize() != sample_bytes(format.sample)) {
     throw nb::value_error("pixels of the plan's own channels and dtype are needed");
   }
 }
 
 ptrdiff_t row_stride(const Plan& plan, const AnyPixels& pixels) {
-  return static_cast<ptrdiff_t>(pixels.shape(1) * plan.decode.format().pixel_bytes());
+  return static_cast<ptrdiff_t>(pixels.shape(1) * plan.arriving().pixel_bytes());
 }
 
 }  // namespace penstock

@@ -10,10 +10,19 @@ const char* filter_name(Filter filter) {
   return names[static_cast<int>(filter)];
 }
 
+// (channels, dtype) of the pixels that a map answers.
+Format format_from(const nb::tuple& given) {
+  return {nb::cast<int>(given[0]),
+          word<Sample>("dtype", nb::cast<std::string>(given[1]),
+                       {{"uint8", Sample::uint8}, {"uint16", Sample::uint16}, {"float32", Sample::float32}})};
+}
+
 std::shared_ptr<Plan> make_plan(const nb::list& verbs, const nb::dict& decode, int height, int width, int channels,
                                 const std::string& dtype, const std::string& layout, int patch, int max_patches,
                                 const std::vector<float>& mean, const std::vector<float>& std_, uint64_t max_pixels,
-                                uint64_t max_working_bytes, int max_scans, bool adaptive_order) {
+                                uint64_t max_working_bytes, int max_scans, bool adaptive_order,
+                                const std::vector<std::shared_ptr<Plan>>& parts, const nb::object& given, bool goes_on,
+                                bool in_slot) {
   auto plan = std::make_shared<Plan>();
   plan->verbs = verbs_from(verbs);
   plan->decode = decode_options_from(decode);
@@ -41,6 +50,10 @@ std::shared_ptr<Plan> make_plan(const nb::list& verbs, const nb::dict& decode, i
   plan->limits.max_working_bytes = max_working_bytes;
   plan->limits.max_scans = max_scans;
   plan->adaptive_order = adaptive_order;
+  plan->parts = parts;
+  if (!given.is_none()) plan->given = format_from(nb::cast<nb::tuple>(given));
+  plan->goes_on = goes_on;
+  plan->in_slot = in_slot;
   return plan;
 }
 
@@ -159,10 +172,11 @@ std::vector<uint64_t> draw_bits(uint64_t seed, uint64_t epoch, uint64_t index, u
 }  // namespace
 
 void bind_plans(nb::module_& m) {
-  nb::class_<Plan>(m, "Plan");
+  nb::class_<Plan>(m, "Plan").def_ro("parts", &Plan::parts);
   m.def("make_plan", &make_plan, "verbs"_a, "decode"_a, "height"_a, "width"_a, "channels"_a, "dtype"_a, "layout"_a,
         "patch"_a, "max_patches"_a, "mean"_a, "std"_a, "max_pixels"_a, "max_working_bytes"_a, "max_scans"_a,
-        "adaptive_order"_a);
+        "adaptive_order"_a, "parts"_a = std::vector<std::shared_ptr<Plan>>(), "given"_a = nb::none(),
+        "goes_on"_a = false, "in_slot"_a = false);
   m.def("run_bytes", &run_bytes, "plan"_a, "data"_a, "seed"_a, "epoch"_a, "index"_a, "matrices"_a = Matrices());
   m.def("run_pixels", &run_pixels, "plan"_a, "pixels"_a, "stored"_a, "orientation"_a, "seed"_a, "epoch"_a, "index"_a,
         "matrices"_a = Matrices());

@@ -25,16 +25,20 @@ const char* pool_wait(Pool& pool, const Job& job) {
   }
 }
 
-nb::object pool_take_referral(Pool& pool, int timeout_ms) {
-  auto referral = std::make_unique<Referral>();
+// None: the pool is closed; an empty list: nothing came.
+nb::object pool_take_referrals(Pool& pool, int most, int timeout_ms) {
+  std::vector<Referral> taken;
   Pool::Wait result;
   {
     nb::gil_scoped_release released;
-    result = pool.take_referral(*referral, timeout_ms);
+    result = pool.take_referrals(taken, most, timeout_ms);
   }
   if (result == Pool::Wait::closed) return nb::none();
-  if (result == Pool::Wait::timeout) return nb::bool_(false);
-  return nb::cast(referral.release(), nb::rv_policy::take_ownership);
+  nb::list referrals;
+  for (Referral& referral : taken) {
+    referrals.append(nb::cast(new Referral(std::move(referral)), nb::rv_policy::take_ownership));
+  }
+  return referrals;
 }
 
 nb::bytes referral_encoded(const Referral& referral) {
@@ -49,9 +53,66 @@ nb::object referral_asked(const Referral& referral) {
   return asked.height == 0 ? nb::none() : nb::object(nb::make_tuple(asked.height, asked.width));
 }
 
-void referral_pixels(Pool& pool, Referral& referral, AnyPixels pixels, nb::tuple stored, int orientation,
+const ItemResult& result_of(const Referral& referral) { return referral.job->results[referral.row]; }
+
+// The number of the map that is asked for, or None.
+nb::object referral_map(const Referral& referral) {
+  const ItemResult& result = result_of(referral);
+  return result.mapping ? nb::object(nb::int_(result.part)) : nb::none();
+}
+
+// The image that a map is asked for, [H, W, C], writable; the batch's own memory where the answer belongs there.
+nb::object referral_image(const Referral& referral) {
+  const ItemResult& result = result_of(referral);
+  if (!result.mapping) throw nb::value_error("no map is asked for");
+  const Job& job = *referral.job;
+  const Plan& part = job.part(referral.row);
+  if (!part.in_slot) return array_over(result.own, part, result.size, -1);
+  return array_at(static_cast<uint8_t*>(job.slot(referral.row)), job.buffer, part, result.size, -1);
+}
+
+// Answers of maps, (referral, pixels, matrix or None, matrices of the warps that follow), each goes on natively; the
+// referrals that ask for another map now.
+nb::list referrals_mapped(Pool& pool, const nb::list& answers) {
+  struct Answer {
+    Referral* referral;
+    AnyPixels pixels;
+    Affine moved;
+    std::vector<Affine> affines;
+    bool done = false;
+  };
+  std::vector<Answer> given;
+  given.reserve(answers.size());
+  for (nb::handle entry : answers) {
+    const nb::tuple answer = nb::cast<nb::tuple>(entry);
+    Answer one{nb::cast<Referral*>(answer[0]), nb::cast<AnyPixels>(answer[1], false), {}, {}};
+    const Job& job = *one.referral->job;
+    const ItemResult& result = result_of(*one.referral);
+    if (!result.mapping) throw nb::value_error("no map is asked for");
+    check_pixels(*job.plan->parts[static_cast<size_t>(result.part) + 1], one.pixels);
+    if (!answer[2].is_none()) one.moved = affines_from({nb::cast<std::vector<double>>(answer[2])})[0];
+    if (!answer[3].is_none()) one.affines = affines_from(nb::cast<Matrices>(answer[3]));
+    given.push_back(std::move(one));
+  }
+  {
+    nb::gil_scoped_release released;
+    static thread_local Scratch scratch;
+    for (Answer& one : given) {
+      const Size size{static_cast<int>(one.pixels.shape(0)), static_cast<int>(one.pixels.shape(1))};
+      one.done = pool.return_mapped(*one.referral, static_cast<const uint8_t*>(one.pixels.data()), size, one.moved,
+                                    std::move(one.affines), scratch);
+    }
+  }
+  nb::list open;
+  for (size_t i = 0; i < given.size(); ++i) {
+    if (!given[i].done) open.append(nb::cast<nb::tuple>(answers[i])[0]);
+  }
+  return open;
+}
+
+bool referral_pixels(Pool& pool, Referral& referral, AnyPixels pixels, nb::tuple stored, int orientation,
                      const Matrices& matrices) {
-  const Plan& plan = *referral.job->plan;
+  const Plan& plan = referral.job->part(referral.row);
   check_pixels(plan, pixels);
   ItemResult& result = referral.job->results[referral.row];
   result.stored = {nb::cast<int>(stored[0]), nb::cast<int>(stored[1])};
@@ -62,7 +123,7 @@ void referral_pixels(Pool& pool, Referral& referral, AnyPixels pixels, nb::tuple
   const ptrdiff_t stride = row_stride(plan, pixels);
   nb::gil_scoped_release released;
   static thread_local Scratch scratch;
-  pool.return_pixels(referral, static_cast<const uint8_t*>(pixels.data()), size, stride, scratch);
+  return pool.return_pixels(referral, static_cast<const uint8_t*>(pixels.data()), size, stride, scratch);
 }
 
 bool referral_matrices(Pool& pool, Referral& referral, const Matrices& matrices) {
@@ -107,6 +168,8 @@ void bind_pool(nb::module_& m) {
       .def_prop_ro("row", [](const Referral& r) { return r.row; })
       .def_prop_ro("job", [](const Referral& r) { return r.job; })
       .def_prop_ro("asked", &referral_asked)
+      .def_prop_ro("map", &referral_map)
+      .def_prop_ro("image", &referral_image)
       .def("encoded", &referral_encoded);
 
   nb::class_<Pool>(m, "Pool")
@@ -119,10 +182,11 @@ void bind_pool(nb::module_& m) {
       .def("wait_briefly", &pool_wait_briefly, "job"_a, "timeout_ms"_a)
       .def("cancel", &Pool::cancel, "job"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("announce_parties", &Pool::announce_parties, "count"_a)
-      .def("take_referral", &pool_take_referral, "timeout_ms"_a)
+      .def("take_referrals", &pool_take_referrals, "most"_a, "timeout_ms"_a)
       .def("return_pixels", &referral_pixels, "referral"_a, "pixels"_a, "stored"_a, "orientation"_a,
            "matrices"_a = Matrices())
       .def("return_matrices", &referral_matrices, "referral"_a, "matrices"_a)
+      .def("return_mapped", &referrals_mapped, "answers"_a)
       .def("return_failure", &referral_failure, "referral"_a, "stage"_a, "cause"_a, "message"_a)
       .def("times", &pool_times)
       .def("close", &pool_close, "timeout_ms"_a);

@@ -15,7 +15,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 using Pixels = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
-using AnyPixels = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;  // [H, W, C], uint8 or uint16
+using AnyPixels = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;  // [H, W, C]: uint8, uint16, float32
 using Matrices = std::vector<std::vector<double>>;                                  // six numbers each, row-major
 using Indices = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
@@ -47,6 +47,8 @@ void check_pixels(const Plan& plan, const AnyPixels& pixels);
 ptrdiff_t row_stride(const Plan& plan, const AnyPixels& pixels);
 // An array over memory that `buffer` keeps alive; the buffer goes back to its provider when the last view has died.
 nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
+// The same where the image begins at `data` inside the buffer.
+nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
 nb::tuple problem_tuple(const Problem& problem);
 
 template <typename Element>

@@ -133,6 +133,22 @@ Image values(int height, int width, Format format, std::mt19937& random) {
   return image;
 }
 
+// Rows that come as planes make the same slot.
+void test_planes(const Image& stored, const Incoming& incoming, const Output& output,
+                 const std::vector<uint8_t>& expected, TransformScratch& scratch) {
+  CHECK(output.layout == Layout::nchw && stored.format == Format{});
+  const size_t width = static_cast<size_t>(stored.width), pixels = width * static_cast<size_t>(stored.height);
+  std::vector<uint8_t> split(pixels * 3), slot(expected.size());
+  for (size_t i = 0; i < pixels; ++i) {
+    for (size_t c = 0; c < 3; ++c) split[c * pixels + i] = stored.data[i * 3 + c];
+  }
+  const uint8_t* const planes[] = {split.data(), split.data() + pixels, split.data() + 2 * pixels};
+  Chain chain(incoming, {}, output, slot.data(), scratch);
+  chain.push_planes(planes, stored.width, stored.height);
+  chain.finish();
+  CHECK(slot == expected);
+}
+
 void test_every_dtype(std::mt19937& random, TransformScratch& scratch) {
   const float mean[] = {0.485f, 0.456f, 0.406f, 0.5f}, deviation[] = {0.229f, 0.224f, 0.225f, 0.25f};
   for (const int channels : {1, 3, 4}) {
@@ -165,6 +181,7 @@ void test_every_dtype(std::mt19937& random, TransformScratch& scratch) {
             for (int y = 0; y < stored.height; ++y) chain.push(stored.at(y, 0), stored.stride(), 1);
             chain.finish();
             CHECK(slot == expected);
+            if (chain.takes_planes()) test_planes(stored, incoming, output, expected, scratch);
           }
         }
       }

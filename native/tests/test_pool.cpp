@@ -97,7 +97,9 @@ void hands_on_what_it_cannot_decode() {
     std::vector<uint8_t> pixels(8 * 8 * 3, 77);
     for (int answered = 0; answered < 2;) {
       Referral referral;
-      if (pool.take_referral(referral, 100) != Pool::Wait::referral) continue;
+      std::vector<Referral> taken;
+      if (pool.take_referrals(taken, 1, 100) != Pool::Wait::referral) continue;
+      referral = std::move(taken[0]);
       if (answered++ == 0) {
         pool.return_pixels(referral, pixels.data(), {8, 8}, 8 * 3, scratch);
       } else {

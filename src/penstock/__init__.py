@@ -28,13 +28,18 @@ if TYPE_CHECKING:
     from penstock.geometry import Geometry, RowGeometry
     from penstock.headers import Header, header
     from penstock.loader import Loader
-    from penstock.pipeline import Pipeline, arrays, blobs, files, folder, tar
+    from penstock.maps.albumentations import albumentations
+    from penstock.maps.mix import cutmix, mixup
+    from penstock.maps.torchvision import torchvision
+    from penstock.order.joining import concat, mix
+    from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
     from penstock.run import Run
     from penstock.sources.source import Source
     from penstock.stats import Stats
+    from penstock.transform.map_item import MapItem
     from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats
     from penstock.types import Batch, Damage, Failure, Item, Row, Spec
 
@@ -54,6 +59,7 @@ __all__ = [
     "Item",
     "ItemError",
     "Loader",
+    "MapItem",
     "NormalizationStats",
     "PenstockError",
     "Pipeline",
@@ -69,8 +75,12 @@ __all__ = [
     "Stats",
     "TooManyFailuresError",
     "__version__",
+    "albumentations",
     "arrays",
     "blobs",
+    "concat",
+    "csv",
+    "cutmix",
     "decode",
     "files",
     "folder",
@@ -78,9 +88,15 @@ __all__ = [
     "from_openclip",
     "from_timm",
     "header",
+    "hf",
+    "jsonl",
+    "mix",
+    "mixup",
+    "parquet",
     "recipe",
     "resize",
     "tar",
+    "torchvision",
 ]
 
 # Where each name lives: imported when it is first asked for, so that `import penstock` alone costs next to nothing.
@@ -98,6 +114,7 @@ _HOMES = {
     "Item": "types",
     "ItemError": "errors",
     "Loader": "loader",
+    "MapItem": "transform.map_item",
     "NormalizationStats": "transform.normalize",
     "PenstockError": "errors",
     "Pipeline": "pipeline",
@@ -114,18 +131,28 @@ _HOMES = {
     "Stats": "stats",
     "TooManyFailuresError": "errors",
     "UNIT": "transform.normalize",
+    "albumentations": "maps.albumentations",
     "arrays": "pipeline",
     "blobs": "pipeline",
+    "cutmix": "maps.mix",
+    "concat": "order.joining",
     "decode": "functions",
+    "parquet": "pipeline",
+    "jsonl": "pipeline",
+    "hf": "pipeline",
+    "csv": "pipeline",
     "files": "pipeline",
     "folder": "pipeline",
     "from_hf": "presets",
     "from_openclip": "presets",
     "from_timm": "presets",
     "header": "headers",
+    "mix": "order.joining",
+    "mixup": "maps.mix",
     "recipe": "recipe",
     "resize": "functions",
     "tar": "pipeline",
+    "torchvision": "maps.torchvision",
 }
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.columns import Column
 from penstock.errors import PlanError
+from penstock.padding import Pad
 from penstock.types import BATCH_FIELDS, LastName, LayoutName, RaggedName, Spec
 
-__all__ = ["Batching", "Selection"]
+if TYPE_CHECKING:
+    from penstock.sources.source import Source
+
+__all__ = ["Batching", "Selection", "expect_items"]
 
 MAX_ROWS = 1 << 20
 
@@ -19,6 +23,8 @@ MAX_ROWS = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Batching:
     """``size`` rows a batch; what happens to the last one; the order of the axes; how different sizes are held.
+
+    ``images`` slots for the pictures of all rows, where an item may have several; ``pads``: fields padded to a length.
 
     >>> Batching(64, layout="NCHW").describe()
     'batch 64 last=short NCHW'
@@ -28,6 +34,8 @@ class Batching:
     last: LastName = "short"
     layout: LayoutName = "NHWC"
     ragged: RaggedName | None = None
+    images: int | None = None
+    pads: tuple[Pad, ...] = ()
 
     def __post_init__(self) -> None:
         try:
@@ -54,6 +62,25 @@ class Batching:
                 f"found {self.ragged!r}."
             )
 
+        self._check_images()
+
+    def _check_images(self) -> None:
+        if self.images is None:
+            return
+        text = f"batch({self.size}, images={self.images!r})"
+        try:
+            images = None if isinstance(self.images, bool) else operator.index(self.images)
+        except TypeError:
+            images = None
+        if images is None or not 1 <= images <= MAX_ROWS:
+            raise PlanError(f"{text}: expected a whole number of slots from 1 to {MAX_ROWS}, found {self.images!r}.")
+        object.__setattr__(self, "images", images)
+        if self.ragged is not None:
+            raise PlanError(
+                f"{text}: expected images of one size, found ragged={self.ragged!r}; leave it out, and resize or "
+                f"patchify before the batch."
+            )
+
     def spec(self, spec: Spec) -> Spec:
         """A batch of images; raises PlanError for bytes, and for images of different sizes without ``ragged``."""
         if spec.kind == "encoded":
@@ -72,18 +99,43 @@ class Batching:
                 f"ragged='pad', 'list' or 'bucket'."
             )
         return spec.with_(
-            kind="batch", count=self.size, layout=self.layout, ragged_as=self.ragged if spec.ragged else None
+            kind="batch",
+            count=self.images or self.size,
+            layout=self.layout,
+            ragged_as=self.ragged if spec.ragged else None,
         )
 
     def arguments(self, spec: Spec | None = None) -> str:
         """The arguments as ``print(line)`` shows them; patches (``spec``) have no layout."""
         layout = "" if spec is not None and spec.patch is not None else f" {self.layout}"
         ragged = "" if self.ragged is None else f" ragged={self.ragged}"
-        return f"{self.size} last={self.last}{layout}{ragged}"
+        images = "" if self.images is None else f" images={self.images}"
+        pads = "".join(f" pad {pad}" for pad in self.pads)
+        return f"{self.size}{images} last={self.last}{layout}{ragged}{pads}"
 
     def describe(self) -> str:
         """The stage and its arguments in one short text."""
         return f"batch {self.arguments()}"
+
+
+def expect_items(source: Source, batching: Batching | None, *, beside: bool, text: str = "") -> None:
+    """Refuses a source whose items a batch cannot hold, and fields that it does not have; PlanError.
+
+    ``beside``: companions or targets go with each image.
+    """
+    several = batching is not None and batching.images is not None
+    text = text or ("batch()" if batching is None else f"batch({batching.size})")
+    if source.several and not several:
+        raise PlanError(
+            f"{text}: expected items of one image each, found a source whose items may have several; "
+            f"batch(n, images=) says how many pictures a batch holds."
+        )
+    if several and beside:
+        raise PlanError(f"{text}: expected images alone with images=, found companions or targets beside them.")
+    for pad in () if batching is None else batching.pads:
+        if pad.name not in source.field_names:
+            names = ", ".join(map(repr, source.field_names)) or "none"
+            raise PlanError(f"{text}: expected pad= to name a field, found {pad.name!r}; there are {names}.")
 
 
 @dataclass(frozen=True, slots=True)

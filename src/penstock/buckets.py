@@ -152,6 +152,12 @@ class Buckets:
             rows = int(self.arrangement.counts[first : first + self.world_size].max())
         return np.concatenate([found, np.full(rows - len(found), -1, dtype=np.int64)])
 
+    def progress(self, step: int) -> Column:
+        """How far into the epoch each item of ``step`` comes, over all ranks, as ``reached`` counts; int64 [k]."""
+        batch = self._batch(step)
+        count = self.arrangement.counts[batch] if batch < len(self.arrangement) else 0
+        return np.arange(count, dtype=np.int64) + int(self._used[min(batch, len(self.arrangement))])
+
     def size(self, step: int) -> tuple[int, int]:
         """(height, width) of the images of ``step``; a step with nothing but blanks has the size of the last batch."""
         height, width = self.arrangement.sizes[min(self._batch(step), len(self.arrangement) - 1)].tolist()

@@ -168,7 +168,7 @@ def penstock() -> None:
 @click.option("--on-damage", type=_words(OnDamage), default="keep", show_default=True)
 @click.option("--ledger", type=click.Path(dir_okay=False), help="Writes every failure here, one JSON object a line.")
 def run(folder: str, **options: Any) -> None:
-    """Run one pass over the pictures in FOLDER and say where the time went."""
+    """Run one pass over the pictures in FOLDER, or in tars ("shards-{00..15}.tar"), and say where the time went."""
     line = _line(folder, options)
     click.echo(f"{line}\n", err=True)
     passing = line.run(
@@ -196,7 +196,8 @@ def _line(folder: str, options: dict[str, Any]) -> Pipeline:
     normalize, dtype = options["normalize"], options["dtype"]
     if normalize is not None and dtype == "uint8":
         raise click.UsageError(f"--normalize {normalize}: expected --dtype float32 with it, found --dtype uint8.")
-    line = ps.folder(folder, label=None)
+    packed = folder.endswith(".tar") and not os.path.isdir(folder)
+    line = ps.tar(folder, labels=None) if packed else ps.folder(folder, label=None)
     if options["shuffle"]:
         line = line.seed(options["seed"]).shuffle()
     height, width = options["size"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from penstock.companions import Companion, stacked
 from penstock.errors import EngineError, ItemError, TooManyFailuresError
 from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
+from penstock.ledger import Ledger
 from penstock.options import RunOptions
 from penstock.patches import PatchColumns, patch_columns
 from penstock.ragged import aligned_empty, padded, sizes_of
 from penstock.sources.source import Source
+from penstock.stand_ins import Make, fill_in
 from penstock.targets import TargetError, Targets, looked_up
+from penstock.transform.map_item import Changes
 from penstock.types import (
     Batch,
     Damage,
@@ -137,10 +141,16 @@ class Columns:
     problems: list[tuple[int, StageName, str, str]]
     damages: list[tuple[int, str]]
     companions: dict[str, list[npt.NDArray[Any] | None]] = field(default_factory=dict)  # by name, one a row
+    targets: dict[str, list[Any]] = field(default_factory=dict)  # by kind, one a row, in source pixels
+    changes: dict[int, Changes] = field(default_factory=dict)  # what maps on items changed, by row
 
     @classmethod
     def from_native(
-        cls, results: Mapping[str, Any], pillow_notes: Mapping[int, tuple[str, ...]], dtype: DtypeName
+        cls,
+        results: Mapping[str, Any],
+        pillow_notes: Mapping[int, tuple[str, ...]],
+        dtype: DtypeName,
+        changes: dict[int, Changes] | None = None,
     ) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         notes = dict(pillow_notes)
@@ -157,6 +167,7 @@ class Columns:
             notes,
             problems,
             list(results["damages"]),
+            changes=changes or {},
         )
 
 
@@ -198,15 +209,24 @@ class Delivery:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
     spec: Spec  # what the recipe hands to the batch
     ragged: RaggedName | None = None
+    unknown: str = ""  # the stage after which nobody knows where pixels went
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
+    ledger: Ledger | None = None
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
     notes: Notes = field(default_factory=Notes)
     outcomes: Outcomes = field(default_factory=Outcomes)
+    _before: int = 0  # items of the epoch that this rank had before, where their failures are known
 
     def __post_init__(self) -> None:
-        self.failures = Failures(self.options.ledger, self.options.epoch)
+        self.failures = Failures(self.ledger)
+
+    def resume(self, start: int) -> None:
+        """Goes on with an epoch that earlier runs took to ``start``: what failed there counts, where a ledger knows."""
+        self.failures.resume(start)
+        if self.ledger is not None:
+            self._before = start // self.options.world_size
 
     def deliver(
         self,
@@ -217,23 +237,28 @@ class Delivery:
         step: int,
         epoch: int,
         size: tuple[int, int] | None = None,
+        progress: npt.NDArray[np.int64] | None = None,
+        stand_ins: Make | None = None,
         draws: npt.NDArray[np.int64] | None = None,
     ) -> Batch:
         """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say.
 
-        ``size`` is what every image must have, where batches were filled by size. ``draws`` keys the random draws of
-        each row (``Request.row_draws``), where something is still to be drawn on a device.
+        ``size`` is what every image must have, where batches were filled by size. ``progress`` says how far into the
+        epoch each row's item comes (int64, as the ledger counts), ``stand_ins`` makes items for failed rows. ``draws``
+        keys the random draws of each row (``Request.row_draws``), where something is still to be drawn on a device.
         """
         if size is not None:
             self._expect_size(columns, size)
-        fields = Fields(self.source, index)
-        targets = self._read_targets(columns, fields)
-        failures = self._count(columns, index)
+        self._read_targets(columns, index)
+        failures = self._count(columns, index, progress)
         if failures and self.options.on_failure == "raise":
             error = ItemError(failures[0].message)
             error.failure = failures[0]
             raise error
         self._check_failures()
+        replaced_by = None
+        if self.options.on_failure == "replace":
+            replaced_by, labels, draws = self._replace(columns, index, labels, draws, size, stand_ins)
         made = columns.outcome <= DAMAGED
         valid = made & (index >= 0)
         damaged = columns.outcome == DAMAGED
@@ -251,10 +276,17 @@ class Delivery:
             columns.sizes = columns.sizes[keep]
             for name, rows in columns.companions.items():
                 columns.companions[name] = [rows[row] for row in keep.tolist()]
-            targets = {name: [rows[row] for row in keep.tolist()] for name, rows in targets.items()}
-            fields = Fields(self.source, index)
+            for name, rows in columns.targets.items():
+                columns.targets[name] = [rows[row] for row in keep.tolist()]
+            columns.changes = {
+                row: columns.changes[old] for row, old in enumerate(keep.tolist()) if old in columns.changes
+            }
         elif failures:
             labels = np.where(valid, labels, -1)
+        if self.unknown:
+            columns.geometry[valid] = np.nan
+        shown = index if replaced_by is None else np.where(replaced_by >= 0, replaced_by, index)
+        labels, known = self._changed(columns.changes, shown, labels, valid)
         patches = self._patches(columns, valid)
         sizes = None
         if isinstance(images, list) and self.ragged is not None:
@@ -265,8 +297,9 @@ class Delivery:
             columns.geometry,
             columns.stored,
             columns.orientation,
-            self._failed_in(failures, index),
+            self._failed_in(failures, np.where(valid, -1, index)),
             self._model_sizes(columns, images),
+            self.unknown,
         )
         return Batch(
             images=images,  # pyright: ignore[reportArgumentType]  # a list where each image has its own size
@@ -276,7 +309,7 @@ class Delivery:
             valid=valid,
             damaged=damaged,
             geometry=geometry,
-            fields=fields,
+            fields=Fields(self.source, shown, known),
             failures=tuple(failures),
             step=step,
             epoch=epoch,
@@ -288,10 +321,34 @@ class Delivery:
             grid=patches and patches.grid,
             patch=self.spec.patch,
             companions=self._companions(columns, valid),
-            targets=self._moved(targets, geometry, valid),
+            targets=self._moved(columns.targets, geometry, valid),
+            replaced_by=replaced_by,
             _blank=self._blank() if isinstance(images, list) else None,
             _draws=draws,
         )
+
+    def _changed(
+        self,
+        changes: Mapping[int, Changes],
+        index: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        valid: npt.NDArray[np.bool_],
+    ) -> tuple[npt.NDArray[np.int64], dict[str, Sequence[Any]]]:
+        """Labels and fields as the maps on items left them."""
+        changes = {row: change for row, change in changes.items() if valid[row]}
+        if not changes:
+            return labels, {}
+        labels = labels.copy()
+        fields = Fields(self.source, index)
+        known: dict[str, Sequence[Any]] = {}
+        for row, change in changes.items():
+            labels[row] = change.get("label", labels[row])
+            for name, value in change.get("fields", {}).items():
+                if name not in known:
+                    known[name] = list(fields[name]) if name in self.source.field_names else [None] * len(index)
+                column: Any = known[name]
+                column[row] = value
+        return labels, known
 
     def _companions(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """The companions of a batch by name: one array each, or a list where rows differ in size."""
@@ -304,11 +361,11 @@ class Delivery:
             stacks[companion.name] = stacked(companion, made, size, self.spec.channels)
         return stacks
 
-    def _read_targets(self, columns: Columns, fields: Fields) -> dict[str, list[Any]]:
+    def _read_targets(self, columns: Columns, index: npt.NDArray[np.int64]) -> None:
         """Boxes, points and polygons as numbers; a row whose field holds something else fails."""
-        found: dict[str, list[Any]] = {}
         if self.targeting is None:
-            return found
+            return
+        fields = Fields(self.source, index)
         for kind, name in self.targeting.named():
             rows: list[Any] = [None] * len(columns.outcome)
             for row in np.flatnonzero(columns.outcome <= DAMAGED).tolist():
@@ -320,8 +377,7 @@ class Delivery:
                 except (KeyError, IndexError, TypeError) as error:
                     problem = f"targets: expected {kind} in the field {name!r}, found none ({error!r})"
                 fail(columns, row, "deliver", "no target", problem)
-            found[kind] = rows
-        return found
+            columns.targets[kind] = rows
 
     def _moved(
         self, targets: dict[str, list[Any]], geometry: Geometry, valid: npt.NDArray[np.bool_]
@@ -335,6 +391,40 @@ class Delivery:
             ]
             for kind, rows in targets.items()
         }
+
+    def _replace(
+        self,
+        columns: Columns,
+        index: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        draws: npt.NDArray[np.int64] | None,
+        size: tuple[int, int] | None,
+        stand_ins: Make | None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+        """Stand-ins for failed rows: the source index of each (-1: the row is its own), and all labels and draws."""
+        replaced_by = np.full(len(index), -1, dtype=np.int64)
+        failed = np.flatnonzero((columns.outcome == FAILED) & (index >= 0))
+        if failed.size and stand_ins is not None:
+            labels = labels.copy()
+            # Not counted: what a stand-in is like is booked where it comes in its own turn.
+            judge = partial(self._judge, size=size)
+            replaced_by[failed], labels[failed], drawn = fill_in(columns, failed, stand_ins, judge)
+            if draws is not None:
+                draws = draws.copy()
+                draws[failed] = drawn
+        return replaced_by, labels, draws
+
+    def _judge(
+        self, columns: Columns, index: npt.NDArray[np.int64], size: tuple[int, int] | None
+    ) -> npt.NDArray[np.bool_]:
+        """Which stand-ins the batch can take: the rest fail as its own items would."""
+        if size is not None:
+            self._expect_size(columns, size)
+        self._read_targets(columns, index)
+        if self.options.on_damage == "fail":
+            columns.outcome[columns.outcome == DAMAGED] = FAILED
+        made: npt.NDArray[np.bool_] = columns.outcome <= DAMAGED
+        return made
 
     def _blank(self) -> npt.NDArray[Any]:
         """What stands for an image that was not made, where each has its own size: one without a pixel."""
@@ -371,7 +461,9 @@ class Delivery:
             return None
         return patch_columns(np.where(valid[:, None], columns.sizes, 0), spec.patch, spec.max_patches)
 
-    def _count(self, columns: Columns, index: npt.NDArray[np.int64]) -> list[Failure]:
+    def _count(
+        self, columns: Columns, index: npt.NDArray[np.int64], progress: npt.NDArray[np.int64] | None
+    ) -> list[Failure]:
         problems = list(columns.problems)
         for row, text in columns.damages:
             at = int(index[row])
@@ -387,7 +479,7 @@ class Delivery:
             at = int(index[row])
             key = self.source.key(at)
             failures.append(Failure(key, at, stage, cause, sentence(stage, key, message)))
-            self.failures.add(failures[-1])
+            self.failures.add(failures[-1], -1 if progress is None else int(progress[row]))
         made = columns.outcome <= DAMAGED
         for row in sorted(columns.notes):
             if made[row]:  # a loss is an image's that was delivered
@@ -420,12 +512,13 @@ class Delivery:
         limit = self.options.max_failures
         if limit is None:
             return
-        allowed = int(limit * self.items) if isinstance(limit, Fraction) else limit
+        allowed = int(limit * (self._before + self.items)) if isinstance(limit, Fraction) else limit
         if len(self.failures) > allowed:
             causes = ", ".join(f"{count} x {cause}" for cause, count in self.failures.by_cause().items())
+            earlier = f" and {self.failures.earlier} earlier in this epoch" if self.failures.earlier else ""
             raise TooManyFailuresError(
-                f"Expected at most {allowed} failed items (max_failures={limit}), found {len(self.failures)} of "
-                f"{self.outcomes.reached} reached: {causes}; the first: {self.failures[0].message}"
+                f"Expected at most {allowed} failed items (max_failures={limit}), found {self.outcomes.failed} of "
+                f"{self.outcomes.reached} reached{earlier}: {causes}; the first: {self.failures[0].message}"
             )
 
 

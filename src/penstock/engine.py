@@ -1,7 +1,7 @@
 """The engine: the native pool, the Python threads that take part in it, back-pressure and shutdown.
 
-Nothing else in the package starts a thread. The pool's threads never take the GIL; what they cannot decode for certain
-they hand on as referrals, and a few Python threads answer those with Pillow.
+Nothing else in the package starts a thread. The pool's threads never take the GIL; what they cannot decode for certain,
+and images that a map is asked for, they hand on as referrals, and a few Python threads answer those (answers.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -26,12 +25,15 @@ import numpy.typing as npt
 
 from penstock import _native
 from penstock._reference.resample import installed_order
-from penstock.decode import Decode, DecodeError, decode_pillow
+from penstock.answers import Asked, answer_referrals
+from penstock.decode import Decode
 from penstock.errors import EngineError
-from penstock.recipe import Recipe
+from penstock.recipe import Part, Recipe
 from penstock.sources.source import Locations
-from penstock.transform.verb import StepError
-from penstock.types import LayoutName, StageName, numpy_dtype
+from penstock.transform.map_item import Changes, ItemOf
+from penstock.transform.normalize import NormalizationStats
+from penstock.types import LayoutName, Spec, numpy_dtype
+from penstock.workers import Workers
 
 Answer = TypeVar("Answer")
 
@@ -39,7 +41,6 @@ logger = logging.getLogger("penstock")
 
 _CLOSE_TIMEOUT_MS = 1000
 _WAKE_UP_MS = 250
-_REFERRAL_WAIT_MS = 60_000
 _DEFAULT_MAX_MEMORY = 2 << 30
 
 # Engines that still have threads, so that leaving the interpreter with a run open ends them first.
@@ -86,12 +87,50 @@ def default_threads() -> int:
 
 
 def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC") -> _native.Plan:
-    """The native plan of a recipe: its verbs as data, resolved for each image once its size is known."""
+    """The native plan of a recipe: its verbs as data, resolved for each image once its size is known.
+
+    Where it has maps, a plan for each part before, between and after them.
+    """
     spec = recipe.spec()
+    parts = recipe.parts()
+    if len(parts) == 1:
+        return _plan_of(recipe, parts[0].native(), spec, layout, recipe.statistics)
+    plans = []
+    given: tuple[int, str] | None = None
+    for number, part in enumerate(parts[:-1]):
+        assert part.call is not None  # only the last has none
+        in_slot = number == len(parts) - 2 and _stays(recipe, part, parts[-1], layout)
+        size = part.spec if in_slot else part.spec.with_(height=None, width=None)
+        plans.append(_plan_of(recipe, part.native(), size, "NHWC", None, given=given, goes_on=True, in_slot=in_slot))
+        given = (part.call.spec.channels, part.call.spec.dtype)
+    plans.append(_plan_of(recipe, parts[-1].native(), spec, layout, recipe.statistics, given=given))
+    return _plan_of(recipe, [], spec, layout, recipe.statistics, parts=plans)
+
+
+def _stays(recipe: Recipe, part: Part, last: Part, layout: LayoutName) -> bool:
+    """Whether the image that the last map is given, and answers, is what the batch's slot holds."""
+    assert part.call is not None
+    final, before, after = recipe.spec(), part.spec, part.call.spec
+    if last.verbs or recipe.statistics is not None or final.patch is not None or layout != "NHWC" or before.ragged:
+        return False
+    return before.shape() == after.shape() == final.shape() and before.dtype == after.dtype == final.dtype
+
+
+def _plan_of(
+    recipe: Recipe,
+    verbs: list[dict[str, Any]],
+    spec: Spec,
+    layout: LayoutName,
+    statistics: NormalizationStats | None,
+    *,
+    parts: list[_native.Plan] | None = None,
+    given: tuple[int, str] | None = None,
+    goes_on: bool = False,
+    in_slot: bool = False,
+) -> _native.Plan:
     decode = recipe.decoding or Decode()
-    statistics = recipe.statistics
     return _native.make_plan(
-        verbs=recipe.native(),
+        verbs=verbs,
         decode=decode.native(),
         height=spec.height or 0,
         width=spec.width or 0,
@@ -106,6 +145,10 @@ def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC") -> _native.Plan:
         max_working_bytes=decode.max_working_bytes,
         max_scans=decode.max_scans,
         adaptive_order=installed_order() == "adaptive",
+        parts=parts or [],
+        given=given,
+        goes_on=goes_on,
+        in_slot=in_slot,
     )
 
 
@@ -116,6 +159,7 @@ class Ticketed:
     job: _native.Job
     held: object  # bytes and arrays that native threads read; kept until the job is done
     notes: dict[int, tuple[str, ...]]  # by row
+    changes: dict[int, Changes]  # of maps on items, by row
 
 
 def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -> None:
@@ -133,21 +177,6 @@ def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -
         fill(job, part, np.ascontiguousarray(tickets[rows]))
     for row, (cause, message) in located.problems.items():
         job.fill_problem(int(tickets[row]), cause, message)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a Python party has to know of the job that a referral belongs to."""
-
-    recipe: Recipe
-    seed: int
-    epoch: int
-    index: npt.NDArray[np.int64]
-    notes: dict[int, tuple[str, ...]]  # by row
-
-    def matrices(self, row: int, height: int, width: int) -> list[list[float]]:
-        """The matrices of the recipe's warps for one row's upright image; raises StepError."""
-        return self.recipe.matrices(height, width, seed=self.seed, epoch=self.epoch, index=int(self.index[row]))
 
 
 class Beside:
@@ -196,11 +225,15 @@ class Engine:
         self._pid = os.getpid()
         self._pool = _native.Pool(threads, max_memory or _DEFAULT_MAX_MEMORY, prefetch + 2)
         self._party: list[threading.Thread] = []
+        self._workers: dict[int, Workers] = {}  # by MapCall, which lives as long
         self._beside: Beside | None = None
         self._asked: dict[int, Asked] = {}  # by job
+        self._parts: dict[int, tuple[Recipe, list[Part]]] = {}  # by recipe, which lives as long
         self._lock = threading.Lock()
         self._pillow_s = 0.0
         self._pillow_items = 0
+        self._map_s = 0.0
+        self._map_items = 0
         self._closed = False
         self.stranded = False  # too many of its threads are stuck in reads: the next run needs another engine
         _living.add(self)
@@ -222,6 +255,7 @@ class Engine:
         seed: int,
         epoch: int,
         more: bool,
+        item: ItemOf | None = None,
         timeout_s: float | None = None,
         urgent: bool = False,
     ) -> Ticketed:
@@ -230,6 +264,7 @@ class Engine:
         ``plan`` is the ``recipe``'s; ``indices`` (int64, one a ticket) key the random draws. ``capacity`` rows are what
         a full batch has: every batch takes memory of that size, so that it is recycled. A read that takes longer than
         ``timeout_s`` fails its item, and its thread is replaced. ``urgent``: taken before what was submitted already.
+        ``item`` tells what the source knows of a ticket's item, for maps on items.
         """
         job = _native.new_job(plan, indices, seed, epoch, rows)
         fill(job, located, np.arange(len(indices), dtype=np.int64))
@@ -238,13 +273,39 @@ class Engine:
         if timeout_s is not None:
             job.read_timeout_ns = round(timeout_s * 1e9)
         notes: dict[int, tuple[str, ...]] = {}
+        changes: dict[int, Changes] = {}
+        parts = self._parts_of(recipe)
         with self._lock:
-            self._asked[id(job)] = Asked(recipe, seed, epoch, indices, notes)
+            workers = self._workers_of(parts)
+            self._asked[id(job)] = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
         if not self._pool.submit(job, more):
             with self._lock:
                 self._asked.pop(id(job), None)
             raise EngineError(self._refusal(recipe, capacity))
-        return Ticketed(job, located, notes)
+        if len(parts) > 1:
+            self._start_party()
+        return Ticketed(job, located, notes, changes)
+
+    def _parts_of(self, recipe: Recipe) -> list[Part]:
+        if id(recipe) not in self._parts:
+            self._parts[id(recipe)] = (recipe, recipe.parts())
+        return self._parts[id(recipe)][1]
+
+    def _workers_of(self, parts: list[Part]) -> dict[int, Workers]:
+        """The processes of the maps that are called in some, by the map's number; the first image starts them."""
+        found = {}
+        for number, part in enumerate(parts):
+            if part.call is None or part.call.verb.workers == "threads":
+                continue
+            if id(part.call) not in self._workers:
+                self._workers[id(part.call)] = Workers(part.call, part.call.verb.workers)
+            found[number] = self._workers[id(part.call)]
+        return found
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether a map's function is called in processes: then each of its images has a thread that waits for it."""
+        return bool(self._workers)
 
     def _refusal(self, recipe: Recipe, capacity: int) -> str:
         """Why the pool did not take a batch: it is closed, or the memory of a full batch cannot be had."""
@@ -263,8 +324,9 @@ class Engine:
             if state == "stranded":
                 self.stranded = True
                 raise EngineError(
-                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than may "
-                    "be left behind (64), or no further thread to be had; look at the storage, then start a new run."
+                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than "
+                    "may be left behind (64), or no further thread to be had; look at the storage, then start a new "
+                    "run."
                 )
             self._start_party()
         with self._lock:
@@ -280,7 +342,8 @@ class Engine:
                 self._pool.cancel(ticketed.job)
             for ticketed in flight:
                 while not ticketed.job.done and time.monotonic() < deadline:
-                    self._pool.wait_briefly(ticketed.job, 20)
+                    if self._pool.wait_briefly(ticketed.job, 20) == "stranded":
+                        time.sleep(0.02)  # which is said at once, while others may still be at work
         finally:  # a second Ctrl-C ends the wait, not the threads that still read
             _abandoned.extend(ticketed.held for ticketed in flight if not ticketed.job.done)
             with self._lock:
@@ -301,6 +364,10 @@ class Engine:
         """Seconds and items that the Python party has spent in Pillow since the engine began."""
         return self._pillow_s, self._pillow_items
 
+    def maps(self) -> tuple[float, int]:
+        """Seconds and images that the Python party has spent in the functions of maps since the engine began."""
+        return self._map_s, self._map_items
+
     def close(self, deadline: float | None = None) -> None:
         """Ends the threads; within a second (or by ``deadline``, time.monotonic's), whatever they are doing."""
         if self._closed or self._pid != os.getpid():
@@ -312,6 +379,8 @@ class Engine:
             deadline = time.monotonic() + _CLOSE_TIMEOUT_MS / 1000
         # A thread that only has to wake up gets its moment even when the second is over.
         left_ms = max(_WAKE_UP_MS, int((deadline - time.monotonic()) * 1000))
+        for workers in self._workers.values():
+            workers.kill()
         for path in self._pool.close(left_ms):
             logger.warning(
                 "read of %r: a thread was still in a system call when the run had ended; it was left behind.",
@@ -322,16 +391,18 @@ class Engine:
         for thread in self._party:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+        for workers in self._workers.values():
+            workers.clean_up(deadline)
 
     def _start_party(self) -> None:
-        # The first referral starts Pillow's threads: a folder of ordinary JPEGs never needs them.
+        # The first referral, or map, starts these threads: a folder of ordinary JPEGs never needs them.
         if self._party:
             return
-        for number in range(self.threads):
+        for number in range(max(self.threads, *(workers.count for workers in self._workers.values()), 0)):
             thread = threading.Thread(
-                target=_answer_referrals,
+                target=answer_referrals,
                 args=(self._pool, weakref.ref(self)),
-                name=f"penstock-pillow-{number}",
+                name=f"penstock-python-{number}",
                 daemon=True,
             )
             try:
@@ -339,11 +410,17 @@ class Engine:
             except RuntimeError as error:  # the system has no thread left; those that run do the work
                 if not self._party:
                     raise EngineError(
-                        f"The engine could not decode with Pillow: expected a thread to do it in, found none ({error})."
+                        f"The engine could not run Python: expected a thread to do it in, found none ({error})."
                     ) from error
                 break
             self._party.append(thread)
         self._pool.announce_parties(len(self._party))
+
+    def book_maps(self, seconds: float, images: int) -> None:
+        """Counts what the Python party has spent in functions of maps."""
+        with self._lock:
+            self._map_s += seconds
+            self._map_items += images
 
     def book(self, seconds: float, items: int) -> None:
         """Counts what the Python party has spent."""
@@ -361,89 +438,6 @@ class Engine:
         asked = self.asked(referral)
         if asked is not None and notes:
             asked.notes[referral.row] = notes
-
-
-def _answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine]) -> None:
-    """The life of one Python party. While it waits it holds the pool alone: no picture, and no engine."""
-    while _answer_one(pool, owner):
-        pass
-
-
-def _answer_one(pool: _native.Pool, owner: weakref.ref[Engine]) -> bool:
-    """Waits for a referral and answers it; False when there is nothing more to wait for."""
-    referral = pool.take_referral(_REFERRAL_WAIT_MS)
-    if referral is None:
-        return False
-    engine = owner()
-    if referral is False:
-        return engine is not None
-    began = time.perf_counter()
-    if referral.asked is not None and _answer_with_matrices(pool, referral, engine):
-        if engine is not None:
-            engine.book(time.perf_counter() - began, items=0)
-        return True
-    notes: tuple[str, ...] = ()
-    answer: Callable[[], None]
-    doing: tuple[StageName, str] = ("decode", "pixels")
-    try:
-        decoded = decode_pillow(referral.encoded(), _decoding(referral, engine))
-        doing = ("transform", "a matrix")
-        matrices = _matrices(referral, engine, decoded.pixels.shape[0], decoded.pixels.shape[1])
-    except DecodeError as error:
-        answer = partial(pool.return_failure, referral, "decode", error.cause, error.message)
-    except StepError as error:
-        answer = partial(pool.return_failure, referral, "transform", error.cause, error.message)
-    except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
-        stage, what = doing
-        answer = partial(pool.return_failure, referral, stage, "unexpected", f"expected {what}, found {error!r}")
-    else:
-        stored = (decoded.stored_height, decoded.stored_width)
-        answer = partial(pool.return_pixels, referral, decoded.pixels, stored, decoded.orientation, matrices)
-        notes = decoded.notes
-    decoded_at = time.perf_counter()
-    if engine is not None:  # before the answer, with which the run may end
-        engine.note(referral, notes)
-        engine.book(decoded_at - began, items=1)
-    answer()
-    if engine is not None:
-        engine.book(time.perf_counter() - decoded_at, items=0)
-    return True
-
-
-def _decoding(referral: _native.Referral, engine: Engine | None) -> Decode:
-    asked = None if engine is None else engine.asked(referral)
-    return Decode() if asked is None or asked.recipe.decoding is None else asked.recipe.decoding
-
-
-def _answer_with_matrices(pool: _native.Pool, referral: _native.Referral, engine: Engine | None) -> bool:
-    """Answers a referral that asks for the matrices of warps; False where Pillow has to decode its bytes as well."""
-    height, width = referral.asked or (0, 0)
-    try:
-        matrices = _matrices(referral, engine, height, width)
-    except StepError as error:
-        problem = _first_problem(referral, engine, error)
-    except BaseException as error:  # as above
-        problem = ("transform", "unexpected", f"expected a matrix, found {error!r}")
-    else:
-        return pool.return_matrices(referral, matrices)
-    pool.return_failure(referral, *problem)
-    return True
-
-
-def _first_problem(referral: _native.Referral, engine: Engine | None, error: StepError) -> tuple[StageName, str, str]:
-    """Stage, cause and message of an item that has no matrix, and nothing of which has been decoded yet."""
-    asked = None if engine is None else engine.asked(referral)
-    if asked is not None and asked.recipe.decoding is not None:
-        try:  # a broken file is a broken file first
-            decode_pillow(referral.encoded(), asked.recipe.decoding)
-        except DecodeError as broken:
-            return "decode", broken.cause, broken.message
-    return "transform", error.cause, error.message
-
-
-def _matrices(referral: _native.Referral, engine: Engine | None, height: int, width: int) -> list[list[float]]:
-    asked = None if engine is None else engine.asked(referral)
-    return [] if asked is None else asked.matrices(referral.row, height, width)
 
 
 @atexit.register

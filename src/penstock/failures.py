@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import IO, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from penstock.types import Damage, Failure
+
+if TYPE_CHECKING:
+    from penstock.ledger import Ledger
 
 KEEP = 1000
 _EXAMPLES = 3
@@ -24,6 +25,9 @@ NOTE_SENTENCES: dict[str, str] = {
     "icc broken": "an embedded colour profile could not be applied; the pixels are as stored",
     "colour dropped": "a picture of a colour mode became grey, as decode(mode='L') asks",
     "first frame taken": "only the first frame of several was taken",
+    "shard damaged": "a place in a tar held something else than it should; source.damage says what, and where",
+    "sample without a picture": "a tar holds sidecars whose picture it does not hold; print(line) names them",
+    "item without a label": "no class beside a picture, or none that can be read; its label is -1",
 }
 
 
@@ -51,32 +55,38 @@ class Records(Generic[_Entry]):
 
 
 class Failures(Records[Failure]):
-    """The items that did not become pixels: the first 1,000 kept, all counted, grouped by cause when printed."""
+    """The items that did not become pixels: the first 1,000 kept, all counted, grouped by cause when printed.
 
-    def __init__(self, ledger: str | os.PathLike[str] | None = None, epoch: int = 0) -> None:
+    ``earlier`` of them are of the same epoch before this run went on with it, known from the ledger.
+    """
+
+    def __init__(self, ledger: Ledger | None = None) -> None:
         super().__init__()
         self._causes: Counter[tuple[str, str]] = Counter()
-        self._ledger_path = ledger
-        self._epoch = epoch
-        self._ledger: IO[str] | None = None
+        self._ledger = ledger
+        self.earlier = 0
 
-    def add(self, entry: Failure) -> None:
-        """Counts a failure and writes it to the ledger, a JSON object a line."""
+    def resume(self, start: int) -> None:
+        """Goes on with the ledger of an epoch that earlier runs took to ``start``."""
+        if self._ledger is not None:
+            for entry in self._ledger.resume(start):
+                self._record(entry)
+                self.earlier += 1
+
+    def add(self, entry: Failure, position: int = -1) -> None:
+        """Counts a failure and writes it to the ledger; ``position`` is how far into the epoch it comes."""
+        self._record(entry)
+        if self._ledger is not None:
+            self._ledger.write(entry, position)
+
+    def _record(self, entry: Failure) -> None:
         super().add(entry)
         self._causes[entry.stage, entry.cause] += 1
-        if self._ledger_path is not None:
-            if self._ledger is None:
-                self._ledger = open(self._ledger_path, "a", encoding="utf-8")  # noqa: SIM115 - open while the run is
-            record = {name: getattr(entry, name) for name in ("key", "index", "stage", "cause", "message")}
-            record["epoch"] = self._epoch
-            self._ledger.write(json.dumps(record) + "\n")
-            self._ledger.flush()
 
     def close(self) -> None:
         """Closes the ledger, where there is one."""
         if self._ledger is not None:
             self._ledger.close()
-            self._ledger = None
 
     def by_cause(self) -> dict[str, int]:
         """How many items failed of each cause, as ``{"decode: truncated": 12}``, most frequent first."""

@@ -126,6 +126,14 @@ def _check_frame(frame: str) -> None:
         raise PlanError(f"geometry: expected frame='upright' or 'stored', found {frame!r}.")
 
 
+def _check_known(unknown: str) -> None:
+    if unknown:
+        raise PlanError(
+            f"geometry: expected to know where the pixels went, found the stage {unknown}, which does not say; "
+            f"map(geometry='keep' or 'returned') does."
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RowGeometry:
     """Where the pixels of one image went.
@@ -134,7 +142,8 @@ class RowGeometry:
     ``width`` are the stored image's. Points are (x, y), a pixel's centre at +0.5; ``frame`` says what the source side
     means: "upright" (what viewers and annotation tools show) or "stored" (as in the file). ``model_size`` is (height,
     width) of what the model got, where known: a mask of another size is refused. A row without an image went nowhere:
-    each method refuses it with a PlanError that names the stage, ``failed_in``, where there was one.
+    each method refuses it with a PlanError that names the stage, ``failed_in``, where there was one; so it is after a
+    map of ``unknown`` geometry.
 
     >>> row = RowGeometry(matrix(0.5, 0.0, 0.0, 0.0, 0.5, 0.0), height=100, width=200)
     >>> row.to_model([[20, 10]])
@@ -149,6 +158,7 @@ class RowGeometry:
     orientation: int = 1
     failed_in: str | None = None
     model_size: tuple[int, int] | None = None
+    unknown: str = ""  # the stage after which nobody knows where the pixels went: "map blur"
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -160,6 +170,7 @@ class RowGeometry:
         if self.height < 1 or self.width < 1:
             found = "a blank one" if self.failed_in is None else f"one that failed in {self.failed_in}"
             raise PlanError(f"geometry: expected a row with an image, found {found}.")
+        _check_known(self.unknown)
         return self._affine(frame)
 
     def _affine(self, frame: FrameName) -> Matrix:
@@ -233,7 +244,9 @@ class Geometry:
     integers [N, 2] are the stored (height, width), ``orientation`` [N] is EXIF's 1 to 8. ``geometry[i]`` is one row's.
     A row without an image (failed, or blank at the end) has zeros: its points are NaN among those of all rows; asked
     for alone, and for masks, it is refused with a PlanError that names the stage it failed in (``failed_in``, by row).
-    ``model_sizes`` integers [N, 2] are the (height, width) of what the model got: masks have to have them.
+    ``model_sizes`` integers [N, 2] are the (height, width) of what the model got: masks have to have them. ``unknown``
+    names the stage that did not say where it moved the pixels, a map: everything is refused then, and ``matrices`` are
+    NaN.
 
     With ``row=None`` points are [N, ..., 2], a group for each row; with ``row=i`` they are [..., 2], all of row i.
 
@@ -249,6 +262,7 @@ class Geometry:
     orientation: npt.NDArray[np.signedinteger[Any]]
     failed_in: Mapping[int, str] = field(default_factory=dict)
     model_sizes: npt.NDArray[np.signedinteger[Any]] | None = None
+    unknown: str = ""
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -266,7 +280,8 @@ class Geometry:
         model = None
         if self.model_sizes is not None and self.model_sizes[row].all():
             model = (int(self.model_sizes[row][0]), int(self.model_sizes[row][1]))
-        return RowGeometry(affine, height, width, int(self.orientation[row]), self.failed_in.get(place), model)
+        failed_in = self.failed_in.get(place)
+        return RowGeometry(affine, height, width, int(self.orientation[row]), failed_in, model, self.unknown)
 
     def __iter__(self) -> Iterator[RowGeometry]:
         return (self[row] for row in range(len(self)))
@@ -274,6 +289,7 @@ class Geometry:
     def source_to_model(self, frame: FrameName = "upright") -> Matrix:
         """The affines from source pixels in ``frame`` to model pixels, float64 [N, 2, 3]."""
         _check_frame(frame)
+        _check_known(self.unknown)
         found = [row._affine(frame) for row in self]  # noqa: SLF001 - of this file; the public one refuses blank rows
         return np.array(found, dtype=np.float64).reshape(-1, 2, 3)
 

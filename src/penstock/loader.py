@@ -11,6 +11,7 @@ from penstock.buckets import grid_of
 from penstock.deliver.feed import Feed, feed_of
 from penstock.engine import Engine, default_threads
 from penstock.errors import PlanError
+from penstock.images import expect_policy
 from penstock.options import RunOptions, whole
 from penstock.run import Run
 
@@ -30,6 +31,7 @@ class Loader:
     def __init__(self, line: Pipeline, options: RunOptions) -> None:
         if line.batching is None:
             raise PlanError("loader(): expected a line with .batch(n), found none; add .batch(n) before .loader().")
+        expect_policy(line.batching, options)
         # A state holds the recipe's fingerprint: what has none is refused now, not when the first state is asked for.
         _ = line.recipe.fingerprint
         self.line = line

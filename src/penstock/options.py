@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PlanError
+from penstock.ledger import RANK
 from penstock.types import EngineName, OnDamage, OnFailure
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ class RunOptions:
     rank as many batches of as many rows, with blank rows where the items do not suffice. ``threads`` None: the usable
     cores. ``prefetch`` batches may be in flight. ``max_memory`` bounds encoded bytes and decoder working memory in
     flight; the memory of the batches (``prefetch`` + 2) and Pillow's own come on top. ``max_failures`` is a count, or a
-    Fraction of the items. ``ledger`` is a file that gets one JSON line a failure; ``{rank}`` in its name becomes the
-    rank, so that each has its own. A read that takes longer than ``timeout_s`` seconds is given up and fails its item;
-    the reference engine, which has no threads of its own, waits for as long as it takes. Raises PlanError by name.
+    Fraction of the items. ``ledger`` is a file that gets one JSON line a failure; ``{rank}`` in its name, needed
+    where there are several, becomes the rank. A read that takes longer than ``timeout_s`` seconds is given up and fails
+    its item; the reference engine, which has no threads of its own, waits for as long as it takes. Raises PlanError by
+    name.
 
     >>> from fractions import Fraction
     >>> RunOptions(epoch=3, max_failures=Fraction(1, 100)).prefetch
@@ -75,6 +77,29 @@ class RunOptions:
             if value not in words:
                 options = ", ".join(repr(word) for word in words)
                 raise PlanError(f"{name}={value!r}: expected one of {options}, found {value!r}.")
+        self._check_equal_batches()
+        if self.max_failures is not None:
+            self._check_max_failures()
+        if self.timeout_s is not None:
+            set_(self, "timeout_s", _seconds(self.timeout_s))
+        if self.ledger is not None:
+            set_(self, "ledger", self._ledger_pattern())
+
+    def _ledger_pattern(self) -> str:
+        """The name of the ledger as text, once it is known that it can be written."""
+        try:
+            path = os.fsdecode(self.ledger or "")
+        except TypeError:
+            raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
+        if self.world_size > 1 and RANK not in path:
+            raise PlanError(
+                f"ledger={path!r}: expected {RANK} in its name where world_size={self.world_size}, so that each "
+                f"rank writes a file of its own, found none."
+            )
+        _check_ledger(path.replace(RANK, str(self.rank)))
+        return path
+
+    def _check_equal_batches(self) -> None:
         if not isinstance(self.equal_batches, bool):
             raise PlanError(
                 f"equal_batches={self.equal_batches!r}: expected True or False, found {self.equal_batches!r}."
@@ -84,17 +109,6 @@ class RunOptions:
                 "equal_batches=True: expected on_failure='raise', 'blank' or 'replace', found 'skip', which makes "
                 "batches shorter on the rank whose items fail."
             )
-        if self.max_failures is not None:
-            self._check_max_failures()
-        if self.timeout_s is not None:
-            set_(self, "timeout_s", _seconds(self.timeout_s))
-        if self.ledger is not None:
-            try:
-                path = os.fspath(self.ledger)
-            except TypeError:
-                raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
-            set_(self, "ledger", os.fsdecode(path).replace("{rank}", str(self.rank)))
-            _check_ledger(os.fspath(self.ledger))
 
     def _check_max_failures(self) -> None:
         from fractions import Fraction  # 2 ms of import that few lines need
@@ -121,10 +135,10 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
-def _check_ledger(path: str | bytes) -> None:
+def _check_ledger(path: str) -> None:
     """Refuses what cannot be written, now and not at the first failure, hours later."""
     folder = os.path.dirname(path) or os.curdir
-    shown = os.fsdecode(path)
+    shown = path
     if os.path.isdir(path):
         raise PlanError(f"ledger={shown!r}: expected a file, found a folder.")
     if not os.path.isdir(folder):

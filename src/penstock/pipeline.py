@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
-from penstock.batch import Batching, Selection
+from penstock.batch import Batching, Selection, expect_items
 from penstock.columns import expect_columns
 from penstock.companions import Companion
 from penstock.decode import Decode
@@ -20,11 +20,23 @@ from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
+from penstock.padding import PadDtypeName, pads_of
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked
-from penstock.sources import arrays_source, blobs_source, files_source, folder_source, tar_source
+from penstock.sources import (
+    arrays_source,
+    blobs_source,
+    csv_source,
+    files_source,
+    folder_source,
+    hf_source,
+    jsonl_source,
+    parquet_source,
+    tar_source,
+)
 from penstock.targets import Targets
 from penstock.transform.chain import Chain
+from penstock.transform.map import Map
 from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
 
@@ -37,7 +49,7 @@ if TYPE_CHECKING:
     from penstock.sources.source import Source
     from penstock.types import Batch, Row
 
-__all__ = ["Pipeline", "arrays", "blobs", "files", "folder", "tar"]
+__all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl", "parquet", "tar"]
 
 P = ParamSpec("P")
 
@@ -65,6 +77,7 @@ class Pipeline(Ordered, Chain, Delivered):
     order: Order = Order()
     batching: Batching | None = None
     selection: Selection | None = None
+    maps: tuple[Map, ...] = ()  # on batches
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
     target: Target | None = None
@@ -75,6 +88,12 @@ class Pipeline(Ordered, Chain, Delivered):
 
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
+        if isinstance(step, Map) and step.on == "batch":
+            self._expect_batches(text)
+            found = "select" if self.selection is not None else None if self.target is None else self.target.word
+            if found is not None:
+                raise PlanError(f"{text}: expected to come before {found}, found {found} before it.")
+            return replace(self, maps=(*self.maps, step))
         if self.target is not None and self.batching is not None and self.selection is None:
             target = self.target.then(step, text, self.batching.spec(self._image_spec()))
             beside = "targets" if self.targeting is not None else "companion" if self.companions else ""
@@ -168,6 +187,8 @@ class Pipeline(Ordered, Chain, Delivered):
         last: LastName = "short",
         layout: LayoutName = "NHWC",
         ragged: RaggedName | None = None,
+        images: int | None = None,
+        pad: Mapping[str, int | tuple[int, PadDtypeName]] | None = None,
     ) -> Self:
         """Batches of ``n`` rows: [n, H, W, C], or [n, C, H, W] with ``layout="NCHW"``; [n, P, D] after patchify.
 
@@ -178,13 +199,23 @@ class Pipeline(Ordered, Chain, Delivered):
         batch's largest height and width (``batch.sizes`` says each row's own); "list" makes ``batch.images`` a list of
         arrays; "bucket" fills batches with images of one size, which a pass over the headers tells before anything is
         decoded. Raises PlanError for such images without it.
+
+        Items of several images need ``images``: the slots for the pictures of all ``n`` items, which lie one after the
+        other in ``batch.images`` [images, ...]. ``batch.image_row`` says whose each is, -1 for a free slot, and
+        ``batch.image_count`` how many each item has. An item whose pictures do not fit into the slots that are left
+        fails, and so does one of which a picture is broken.
+
+        ``pad={"input_ids": 512}`` makes a field of number lists int64 [n, 512] in ``batch.fields``, zeros behind, and
+        adds "input_ids_length"; ``(512, "float32")`` gives a dtype. A longer list is a failure of its item.
         """
-        batching = Batching(n, last, layout, ragged)
+        pads = pads_of(pad, f"batch({n}, pad={pad!r})")
+        batching = Batching(n, last, layout, ragged, images, pads)
         if self.batching is not None:
             raise PlanError(f"batch({n}): expected one batch, found a second one; leave it out.")
         batching.spec(self._image_spec())
         if ragged == "bucket":
             self._expect_known_sizes(f"batch({n}, ragged='bucket')")
+        expect_items(self.source, batching, beside=bool(self.companions) or self.targeting is not None)
         return replace(self, batching=batching)
 
     def select(self, *fields: str, hf: Any = None, **renamed: str) -> Self:
@@ -207,6 +238,10 @@ class Pipeline(Ordered, Chain, Delivered):
         if self.selection is not None:
             raise PlanError("select(): expected one select, found a second one; leave it out.")
         return replace(self, selection=selection)
+
+    def _work(self) -> tuple[object, ...]:
+        """What becomes of each item, wherever it comes from."""
+        return self.recipe, self.companions, self.targeting
 
     # -- what it is --------------------------------------------------------------------------------------------------
 
@@ -233,7 +268,8 @@ class Pipeline(Ordered, Chain, Delivered):
     @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a random order, or a random step."""
-        return self.order.random or self.recipe.random or (self.target is not None and self.target.random)
+        drawing = (*self.maps, *(() if self.target is None else (self.target,)))
+        return self.order.random or self.recipe.random or any(step.random for step in drawing)
 
     @property
     def spec(self) -> Spec:
@@ -261,6 +297,7 @@ class Pipeline(Ordered, Chain, Delivered):
             beside = (*beside, self.targeting.arguments())
         if self.target is not None and self.target.verbs:
             beside = (*beside, json.dumps(self.target.json_fields(), sort_keys=True))
+        beside = (*beside, *(f"{verb.name} {sorted(verb.fingerprint_fields().items())}" for verb in self.maps))
         order = self.order.fingerprint()
         parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -277,6 +314,7 @@ class Pipeline(Ordered, Chain, Delivered):
         if self.batching is not None:
             batch = self.batching.spec(self._image_spec())
             rows.append(Stage("batch", self.batching.arguments(batch), batch))
+            rows.extend(Stage(verb.name, verb.arguments(), batch) for verb in self.maps)
             rows.extend(Stage(*row) for row in (() if self.target is None else self.target.stages(batch)))
         if self.selection is not None:
             rows.append(Stage("select", self.selection.arguments(), self.spec))
@@ -284,14 +322,23 @@ class Pipeline(Ordered, Chain, Delivered):
 
     def fused(self) -> str:
         """Which stages run as one loop, and which of them hold a whole image; empty where there is nothing to fuse."""
-        words = [stage.word for stage in self.recipe.stages(self._input)]
+        loops: list[list[str]] = [[]]
+        for stage in self.recipe.stages(self._input):
+            if stage.word == "map":
+                loops.append([])
+            else:
+                loops[-1].append(stage.word)
         if self.batching is not None:
-            words.append("batch")
-        if len(words) < 2:
+            loops[-1].append("batch")
+        loops = [words for words in loops if words]
+        if sum(map(len, loops)) < 2:
             return ""
         held = self.recipe.held()
         whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
-        return f"fused: {_listed(words)} run as one native loop, a strip of rows at a time{whole}"
+        native = ", then ".join(map(_listed, loops)) if len(loops) > 1 else _listed(loops[0])
+        between = "; map runs Python between them" if len(loops) > 1 else ""
+        loop = "native loops" if len(loops) > 1 else "one native loop"
+        return f"fused: {native} run as {loop}, a strip of rows at a time{between}{whole}"
 
     def __str__(self) -> str:
         text = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
@@ -424,7 +471,7 @@ class Pipeline(Ordered, Chain, Delivered):
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
             words = [step.word for step in self.order.steps if step.random]
-            words += [verb.name for verb in self.recipe.verbs if verb.random]
+            words += [verb.name for verb in (*self.recipe.verbs, *self.maps) if verb.random]
             words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
@@ -451,17 +498,26 @@ class Pipeline(Ordered, Chain, Delivered):
             self.recipe.upto(upto)
         return sample(self, self._index("sample", index, key), whole("epoch", epoch, 0), upto)
 
-    def batch_at(self, step: int, *, epoch: int = 0, rank: int = 0, world_size: int = 1, start: int = 0) -> Batch:
-        """The batch that a run delivers at ``step``, bit for bit, whatever came before it; failed rows are blank.
+    def batch_at(
+        self,
+        step: int,
+        *,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        on_failure: OnFailure = "blank",
+    ) -> Batch:
+        """The batch that a run delivers at ``step``, bit for bit, whatever came before it.
 
         ``start`` is the position at which the pass began: 0, or ``state["position"]`` where a state was loaded. Raises
-        PlanError for a step that the pass does not have.
+        PlanError for a step that the pass does not have, and what ``on_failure`` says for an item that fails.
         """
         self._expect_batches("batch_at()")
         from penstock.buckets import grid_of
         from penstock.replay import batch_at
 
-        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size)
+        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure=on_failure)
         begun_at = whole("start", start, 0)
         steps = grid_of(
             self, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=begun_at
@@ -470,7 +526,7 @@ class Pipeline(Ordered, Chain, Delivered):
         if number >= steps:
             raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
         line = self.executed()
-        batch = batch_at(line, number, options.epoch, options.rank, options.world_size, begun_at)
+        batch = batch_at(line, number, options, begun_at)
         if line.target is None:
             return batch
         from penstock.deliver.feed import feed_of
@@ -509,6 +565,7 @@ class Pipeline(Ordered, Chain, Delivered):
     def _expect_images(self, text: str) -> None:
         if self._image_spec().kind == "encoded":
             raise PlanError(f"{text}: expected images, found encoded bytes; call .decode() before it.")
+        expect_items(self.source, self.batching, beside=False, text=text)
 
     def _expect_batches(self, text: str) -> Batching:
         if self.batching is None:
@@ -541,4 +598,8 @@ blobs = _line(blobs_source, "blobs", "\n>>> len(blobs({'a': b'...'}))\n1\n")
 arrays = _line(
     arrays_source, "arrays", "\n>>> import numpy as np\n>>> len(arrays([np.zeros((4, 6, 3), np.uint8)]))\n1\n"
 )
+csv = _line(csv_source, "csv", "")
+jsonl = _line(jsonl_source, "jsonl", "")
+parquet = _line(parquet_source, "parquet", "")
+hf = _line(hf_source, "hf", "")
 tar = _line(tar_source, "tar", "")

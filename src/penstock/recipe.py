@@ -14,6 +14,8 @@ from penstock.geometry import Matrix, compose, matrix
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.chain import VERBS, Chain
 from penstock.transform.crop import Crop
+from penstock.transform.map import Map
+from penstock.transform.map_call import MapCall
 from penstock.transform.normalize import NormalizationStats, Normalize
 from penstock.transform.patchify import Patchify
 from penstock.transform.random_crop import RandomCrop
@@ -57,6 +59,54 @@ class Plan(NamedTuple):
     height: int
     width: int
     patches: int | None = None
+
+
+class Part(NamedTuple):
+    """What runs natively between two maps: the spatial verbs, each with its number among the random steps (0 for those
+    that draw nothing), what flows out of them, and the map that follows.
+    """
+
+    verbs: tuple[tuple[Spatial, int], ...]
+    spec: Spec
+    call: MapCall | None  # None: the end
+
+    def native(self) -> list[dict[str, Any]]:
+        """The verbs as native/plan.h's Verb: a dict each, with the ordinal of the random ones."""
+        return [{**verb.native(), "ordinal": ordinal} for verb, ordinal in self.verbs]
+
+    def resolve(self, height: int, width: int, seed: int, epoch: int, index: int) -> Resolved:
+        """The steps for one upright image of height x width; raises StepError.
+
+        The twin of resolve() in native/plan.cpp.
+        """
+        from penstock._reference.random import Draws
+
+        steps: list[Step] = []
+        affine = matrix(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        for verb, ordinal in self.verbs:
+            draws = Draws(seed, epoch, index, ordinal) if verb.random else None
+            for step in verb.steps(height, width, draws):
+                affine = compose(affine, step.affine(height, width))
+                height, width = step.size(height, width)
+                steps.append(step)
+        return Resolved(steps, affine, height, width)
+
+    def matrices(self, height: int, width: int, seed: int, epoch: int, index: int) -> list[list[float]]:
+        """The matrices of the warps for one upright image, six numbers each, in order; raises StepError."""
+        if not any(isinstance(verb, Warp) for verb, _ in self.verbs):
+            return []
+        from penstock._reference.random import Draws
+
+        found = []
+        for verb, ordinal in self.verbs:
+            if isinstance(verb, Warp):
+                affine = verb.matrix(height, width, seed=seed, epoch=epoch, index=index, ordinal=ordinal)
+                found.append([float(value) for value in affine.ravel()])
+                height, width = verb.height, verb.width
+                continue
+            for step in verb.steps(height, width, Draws(seed, epoch, index, ordinal) if verb.random else None):
+                height, width = step.size(height, width)
+        return found
 
 
 class Stage(NamedTuple):
@@ -157,7 +207,8 @@ class Recipe(Chain):
         decode = self.decoding
         if decode is None or decode.fidelity != "fast":
             return ""
-        resize = next((verb for verb in self.spatial if not isinstance(verb, (Crop, CenterCrop, RandomCrop))), None)
+        first = [verb for verb, _ in self.parts()[0].verbs]  # what a map answers is no longer a JPEG
+        resize = next((verb for verb in first if not isinstance(verb, (Crop, CenterCrop, RandomCrop))), None)
         native = {} if resize is None or not resize.by_strips else resize.native()
         resizes = isinstance(resize, (Resize, RandomResizedCrop)) and native.get("filter", "nearest") != "nearest"
         if resize is None or not resizes or decode.dtype != "uint8":
@@ -170,53 +221,40 @@ class Recipe(Chain):
             f"size needed, and resampled plane by plane as stored; near Pillow's pixels, not equal to them"
         )
 
-    def native(self) -> list[dict[str, Any]]:
-        """The spatial verbs as native/plan.h's Verb: a dict each, with the ordinal of the random ones."""
-        return [{**verb.native(), "ordinal": ordinal} for verb, ordinal in self._numbered()]
-
-    def resolve(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> Resolved:
-        """The steps for one upright image of height x width; raises StepError.
-
-        The twin of resolve() in native/plan.cpp.
-        """
-        from penstock._reference.random import Draws
-
-        steps: list[Step] = []
-        affine = matrix(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-        for verb, ordinal in self._numbered():
-            draws = Draws(seed, epoch, index, ordinal) if verb.random else None
-            for step in verb.steps(height, width, draws):
-                affine = compose(affine, step.affine(height, width))
-                height, width = step.size(height, width)
-                steps.append(step)
-        return Resolved(steps, affine, height, width)
-
-    def matrices(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> list[list[float]]:
-        """The matrices of the warps for one upright image, six numbers each, in order; raises StepError."""
-        from penstock._reference.random import Draws
-
-        if not any(isinstance(verb, Warp) for verb in self.verbs):
-            return []
-        found = []
-        for verb, ordinal in self._numbered():
-            if isinstance(verb, Warp):
-                affine = verb.matrix(height, width, seed=seed, epoch=epoch, index=index, ordinal=ordinal)
-                found.append([float(value) for value in affine.ravel()])
-                height, width = verb.height, verb.width
-                continue
-            for step in verb.steps(height, width, Draws(seed, epoch, index, ordinal) if verb.random else None):
-                height, width = step.size(height, width)
-        return found
-
-    def _numbered(self) -> list[tuple[Spatial, int]]:
-        """The spatial verbs, each with its number among the random steps (0 for those that draw nothing)."""
-        numbered = []
+    def parts(self) -> list[Part]:
+        """The chain cut at its maps: what runs natively before, between and after them. One part without a map."""
+        spec = self.input if self.decoding is None else self.decoding.spec(self.input)
+        parts: list[Part] = []
+        verbs: list[tuple[Spatial, int]] = []
         ordinal = 0
         for verb in self.verbs:
+            if isinstance(verb, Map):
+                before, spec = spec, verb.spec(spec)
+                parts.append(Part(tuple(verbs), before, MapCall(verb, ordinal if verb.random else 0, spec)))
+                verbs = []
+            else:
+                spec = verb.spec(spec)
             if isinstance(verb, Spatial):
-                numbered.append((verb, ordinal if verb.random else 0))
+                verbs.append((verb, ordinal if verb.random else 0))
             ordinal += verb.random
-        return numbered
+        return [*parts, Part(tuple(verbs), spec, None)]
+
+    @property
+    def unknown(self) -> str:
+        """The first map after which nobody knows where pixels went, as "map blur"; "" where it is known."""
+        return next((verb.title for verb in self.verbs if isinstance(verb, Map) and verb.geometry == "unknown"), "")
+
+    def native(self) -> list[dict[str, Any]]:
+        """The spatial verbs, up to the first map, as native/plan.h's Verb: a dict each."""
+        return self.parts()[0].native()
+
+    def resolve(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> Resolved:
+        """The steps for one upright image of height x width, up to the first map; raises StepError."""
+        return self.parts()[0].resolve(height, width, seed, epoch, index)
+
+    def matrices(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> list[list[float]]:
+        """The matrices of the warps for one upright image, up to the first map, in order; raises StepError."""
+        return self.parts()[0].matrices(height, width, seed, epoch, index)
 
     def plan(self, height: int, width: int) -> Plan:
         """The size that an upright image of height x width gets, and how many patches it is cut into: arithmetic only.
@@ -233,10 +271,12 @@ class Recipe(Chain):
         spec = self.input if self.decoding is None else self.decoding.spec(self.input)
         spec = spec.with_(height=height, width=width)
         for verb in self.verbs:
-            if not isinstance(verb, Spatial):
-                spec = verb.spec(spec)
+            if isinstance(verb, Spatial):
+                spec = _planned(text, verb, spec)
                 continue
-            spec = _planned(text, verb, spec)
+            spec = verb.spec(spec)
+            if isinstance(verb, Map) and verb.out == "any":
+                raise PlanError(f"{text}: expected verbs that tell their size, found {call(verb)}.")
         assert spec.height is not None and spec.width is not None  # _planned saw to it
         size = next((verb.size for verb in self.verbs if isinstance(verb, Patchify)), None)
         patches = None if size is None else (spec.height // size) * (spec.width // size)

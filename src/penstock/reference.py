@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ from penstock._reference.pack import pack
 from penstock._reference.patches import cut
 from penstock.decode import DecodeError, decode_pillow
 from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, blank_images
-from penstock.geometry import compose, orientation_matrix
+from penstock.geometry import Matrix, compose, orientation_matrix
 from penstock.read import ReadError, read_located
 from penstock.recipe import Recipe
 from penstock.sources.source import Locations
+from penstock.transform.map_call import MapCall, Mapped
+from penstock.transform.map_item import Changes, ItemOf, changed_item, merged
 from penstock.transform.verb import StepError
-from penstock.types import LayoutName, StageName, UInt8Image
+from penstock.types import Item, LayoutName, StageName, UInt8Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Finished:
     orientation: int
     size: tuple[int, int]  # of the finished image, (height, width)
     notes: tuple[str, ...]
+    changes: Changes = field(default_factory=dict)
 
 
 class StageError(Exception):
@@ -44,7 +49,14 @@ class StageError(Exception):
 
 
 def finish(
-    recipe: Recipe, data: bytes | UInt8Image, *, seed: int, epoch: int, index: int, layout: LayoutName
+    recipe: Recipe,
+    data: bytes | UInt8Image,
+    *,
+    seed: int,
+    epoch: int,
+    index: int,
+    layout: LayoutName,
+    item: Callable[[], Item] | None = None,
 ) -> Finished:
     """One image through decode, verbs and pack, on the twins alone; raises StageError."""
     notes: tuple[str, ...] = ()
@@ -61,12 +73,22 @@ def finish(
     else:
         pixels = data
         stored = (data.shape[0], data.shape[1])
-    try:
-        resolved = recipe.resolve(pixels.shape[0], pixels.shape[1], seed=seed, epoch=epoch, index=index)
-    except StepError as error:
-        raise StageError("transform", error.cause, error.message) from None
-    for step in resolved.steps:
-        pixels = step.apply(pixels)
+    matrix = orientation_matrix(stored[0], stored[1], orientation)
+    changes: Changes = {}
+    for part in recipe.parts():
+        try:
+            resolved = part.resolve(pixels.shape[0], pixels.shape[1], seed, epoch, index)
+            for step in resolved.steps:
+                pixels = step.apply(pixels)
+            matrix = compose(matrix, resolved.matrix)
+            if part.call is None:
+                break
+            given = pixels.copy()  # it may be the source's own
+            mapped = call_map(part.call, given, seed=seed, epoch=epoch, index=index, item=item, before=changes)
+        except StepError as error:
+            raise StageError("transform", error.cause, error.message) from None
+        pixels, changes = mapped.pixels, mapped.changes
+        matrix = moved(matrix, mapped)
     statistics = recipe.statistics
     image = pack(
         pixels,
@@ -78,8 +100,36 @@ def finish(
     spec = recipe.spec()
     if spec.patch is not None and spec.max_patches is not None:
         image = cut(image, spec.patch, spec.max_patches)
-    matrix = compose(orientation_matrix(stored[0], stored[1], orientation), resolved.matrix)
-    return Finished(image, matrix, stored, orientation, (resolved.height, resolved.width), notes)
+    return Finished(image, matrix, stored, orientation, (resolved.height, resolved.width), notes, changes)
+
+
+def call_map(
+    call: MapCall,
+    image: npt.NDArray[Any],
+    *,
+    seed: int,
+    epoch: int,
+    index: int,
+    item: Callable[[], Item] | None,
+    before: Changes,
+) -> Mapped:
+    """What a map makes of an image that it may write to, with all changes so far; raises StepError."""
+
+    def known() -> Item:
+        return changed_item(Item(index, "image") if item is None else item(), before)
+
+    mapped = call(image, seed=seed, epoch=epoch, index=index, item=known)
+    return mapped._replace(changes=merged(before, mapped.changes))
+
+
+def moved(matrix: Matrix, mapped: Mapped) -> Matrix:
+    """Where pixels are after a map, from where they were before it."""
+    return matrix if mapped.matrix is None else compose(matrix, np.reshape(mapped.matrix, (2, 3)))
+
+
+def first_part(plan: _native.Plan) -> _native.Plan:
+    """The plan of what runs before the first map; the plan itself where there is none."""
+    return plan.parts[0] if plan.parts else plan
 
 
 def finish_batch(
@@ -92,6 +142,7 @@ def finish_batch(
     seed: int,
     epoch: int,
     layout: LayoutName,
+    item: ItemOf | None = None,
 ) -> Columns:
     """The columns of one batch, item after item; what was ``located`` fills the first of its ``rows``.
 
@@ -106,11 +157,13 @@ def finish_batch(
     notes: dict[int, tuple[str, ...]] = {}
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
+    changes: dict[int, Changes] = {}
     made: list[npt.NDArray[np.generic] | None] = [None] * rows
     for row, index in enumerate(draws.tolist()):
         try:
             data = read_located(located, row)
-            done = finish(recipe, data, seed=seed, epoch=epoch, index=index, layout=layout)
+            known = None if item is None else partial(item, row)
+            done = finish(recipe, data, seed=seed, epoch=epoch, index=index, layout=layout, item=known)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -128,13 +181,14 @@ def finish_batch(
             orientation[row] = done.orientation
             sizes[row] = done.size
             notes[row] = done.notes
+            changes[row] = done.changes
     if spec.ragged:
-        return Columns(made, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
+        return Columns(made, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
     images = blank_images(rows, spec, layout)
     for row, image in enumerate(made):
         if image is not None:
             images[row] = image
-    return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
+    return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
 
 
 def _damage_of(recipe: Recipe, plan: _native.Plan, data: bytes | UInt8Image, seed: int, epoch: int, index: int) -> str:
@@ -146,7 +200,11 @@ def _damage_of(recipe: Recipe, plan: _native.Plan, data: bytes | UInt8Image, see
 
 
 def run_native(recipe: Recipe, plan: _native.Plan, data: bytes, seed: int, epoch: int, index: int) -> dict[str, Any]:
-    """One image by the native path alone, the warps' matrices made where they are asked for; raises StepError."""
+    """One image by the native path alone, up to the first map; the warps' matrices made where they are asked for.
+
+    Raises StepError.
+    """
+    plan = first_part(plan)
     result = _native.run_bytes(plan, data, seed, epoch, index)
     height, width = result["asked"]
     if height == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -29,14 +29,17 @@ from penstock.delivery import (
 from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.escort import Escort
-from penstock.geometry import Geometry
+from penstock.geometry import Geometry, compose
+from penstock.images import deliver_step
 from penstock.options import RunOptions
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
-from penstock.reference import StageError, finish, run_native
+from penstock.reference import StageError, call_map, finish, first_part, moved, run_native
 from penstock.run import Run
+from penstock.step import Request
+from penstock.transform.map_item import Changes, changed_item
 from penstock.transform.verb import StepError
-from penstock.types import Batch, Failure, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
+from penstock.types import Batch, Failure, Item, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -57,10 +60,17 @@ class _Made:
     damage: str
     notes: tuple[str, ...]
     by_pillow: bool = False
+    changes: Changes = field(default_factory=dict)
 
 
 def _make(
-    plan: _native.Plan, recipe: Recipe, data: bytes | npt.NDArray[Any], seed: int, epoch: int, index: int
+    plan: _native.Plan,
+    recipe: Recipe,
+    data: bytes | npt.NDArray[Any],
+    seed: int,
+    epoch: int,
+    index: int,
+    item: Callable[[], Item] | None = None,
 ) -> _Made:
     notes: tuple[str, ...] = ()
     by_pillow = False
@@ -88,21 +98,43 @@ def _make(
     else:
         pixels = np.ascontiguousarray(data)
         result = _run_pixels(plan, recipe, pixels, (pixels.shape[0], pixels.shape[1]), 1, seed, epoch, index)
-    if result["outcome"] == "failed":
-        stage, cause, message = result["problem"]
-        raise StageError(stage, cause, decode_text(message))
+    _raise_if_failed(result)
+    size, matrix, changes = result["size"], result["geometry"], {}
+    found = {name: result[name] for name in ("stored", "orientation", "damage")}
+    parts = recipe.parts()
+    for number, part in enumerate(parts[:-1]):
+        assert part.call is not None  # only the last has none
+        try:
+            mapped = call_map(
+                part.call, result["image"], seed=seed, epoch=epoch, index=index, item=item, before=changes
+            )
+            pixels = mapped.pixels
+            matrices = parts[number + 1].matrices(pixels.shape[0], pixels.shape[1], seed, epoch, index)
+        except StepError as error:
+            raise StageError("transform", error.cause, error.message) from None
+        result = _native.run_pixels(plan.parts[number + 1], pixels, pixels.shape[:2], 1, seed, epoch, index, matrices)
+        _raise_if_failed(result)
+        changes = mapped.changes
+        size, matrix = result["size"], compose(moved(matrix, mapped), result["geometry"])
     normalize = recipe.normalization
     image = result["image"] if normalize is None else named(result["image"], normalize.dtype)
     return _Made(
         image,
-        result["geometry"],
-        result["stored"],
-        result["orientation"],
-        result["size"],
-        result["damage"],
+        matrix,
+        found["stored"],
+        found["orientation"],
+        size,
+        found["damage"],
         notes,
         by_pillow,
+        changes,
     )
+
+
+def _raise_if_failed(result: dict[str, Any]) -> None:
+    if result["outcome"] == "failed":
+        stage, cause, message = result["problem"]
+        raise StageError(stage, cause, decode_text(message))
 
 
 def _run_bytes(plan: _native.Plan, recipe: Recipe, data: bytes, seed: int, epoch: int, index: int) -> dict[str, Any]:
@@ -130,7 +162,7 @@ def _run_pixels(
         matrices = recipe.matrices(pixels.shape[0], pixels.shape[1], seed=seed, epoch=epoch, index=index)
     except StepError as error:
         raise StageError("transform", error.cause, error.message) from None
-    return _native.run_pixels(plan, pixels, stored, orientation, seed, epoch, index, matrices)
+    return _native.run_pixels(first_part(plan), pixels, stored, orientation, seed, epoch, index, matrices)
 
 
 def _plan_of(recipe: Recipe, layout: LayoutName) -> _native.Plan:
@@ -215,7 +247,16 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
     failure: Failure | None = None
     made: _Made | None = None
     try:
-        made = _make(compile_plan(recipe, layout), recipe, _data_of(line, index), line.order.seed, epoch, index)
+        plan = compile_plan(recipe, layout)
+        made = _make(
+            plan,
+            recipe,
+            _data_of(line, index),
+            line.order.seed,
+            epoch,
+            index,
+            item=partial(line.source.__getitem__, index),
+        )
     except ReadError as error:
         failure = _failure(item.key, index, "read", error.cause, error.message)
     except StageError as error:
@@ -226,11 +267,13 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         grid = None if spec.patch is None else (0, 0)
         return Row(blank, -1, item.key, index, valid=False, failure=failure, layout=layout, patch=spec.patch, grid=grid)
     geometry = Geometry(
-        made.matrix[np.newaxis],
+        np.full((1, 2, 3), np.nan) if recipe.unknown else made.matrix[np.newaxis],
         np.array([made.stored], dtype=np.int32),
         np.array([made.orientation], dtype=np.int32),
         model_sizes=np.array([made.size], dtype=np.int32),
+        unknown=recipe.unknown,
     )
+    item = changed_item(item, made.changes)
     return Row(
         image=made.image,
         label=-1 if item.label is None else item.label,
@@ -254,13 +297,40 @@ def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:
     return read_located(line.source.locate(np.array([index], dtype=np.int64)), 0)
 
 
-def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, start: int) -> Batch:
-    """The batch that this rank is handed at that step of that epoch; failed rows are blank. No pool is started."""
-    options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure="blank")
+def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batch:
+    """The batch that a rank is handed at that step of that epoch. No pool is started."""
     run = Run(line, options, start=start)
     request = run.request_at(step)
     layout = "NHWC" if line.batching is None else line.batching.layout
-    plan = compile_plan(line.recipe, layout)
+    make = partial(_columns_of, line, compile_plan(line.recipe, layout), layout, options.epoch)
+    delivery = Delivery(
+        source=line.source,
+        options=options,
+        items=len(request.draws),
+        layout=layout,
+        statistics=line.recipe.statistics,
+        spec=line.recipe.spec(),
+        ragged=None if line.batching is None else line.batching.ragged,
+        unknown=line.recipe.unknown,
+        companions=line.companions,
+        targeting=line.targeting,
+    )
+    batch = deliver_step(
+        delivery,
+        make(request),
+        request,
+        step=step,
+        epoch=options.epoch,
+        size=run.size_at(step),
+        stand_ins=run.stand_ins(step, make),
+        draws=request.row_draws if line.target is not None else None,
+    )
+    mapped: Batch = run.mapped(batch)  # or whatever the last map answers
+    return mapped
+
+
+def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: int, request: Request) -> Columns:
+    """The columns of what was requested, item after item, by the native path."""
     spec = line.recipe.spec()
     rows = request.rows
     outcome = np.full(rows, 4, dtype=np.uint8)
@@ -271,11 +341,14 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
     notes: dict[int, tuple[str, ...]] = {}
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
+    changes: dict[int, Changes] = {}
     ragged: list[npt.NDArray[Any] | None] = [None] * rows
     images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
     for row, drawn in enumerate(request.draws.tolist()):
         try:
-            made = _make(plan, line.recipe, read_located(request.located, row), line.order.seed, epoch, drawn)
+            item = partial(line.source.__getitem__, int(request.index[row]))
+            data = read_located(request.located, row)
+            made = _make(plan, line.recipe, data, line.order.seed, epoch, drawn, item=item)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -291,28 +364,10 @@ def batch_at(line: Pipeline, step: int, epoch: int, rank: int, world_size: int, 
         geometry[row], stored[row], orientation[row] = made.matrix, made.stored, made.orientation
         sizes[row] = made.size
         notes[row] = made.notes
-    columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages)
+        changes[row] = made.changes
+    columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
     Escort(line, request, epoch, None).join(columns)
-    delivery = Delivery(
-        source=line.source,
-        options=options,
-        items=len(request.draws),
-        layout=layout,
-        statistics=line.recipe.statistics,
-        spec=spec,
-        ragged=None if line.batching is None else line.batching.ragged,
-        companions=line.companions,
-        targeting=line.targeting,
-    )
-    return delivery.deliver(
-        columns,
-        request.index,
-        request.labels,
-        step=step,
-        epoch=epoch,
-        size=run.size_at(step),
-        draws=request.row_draws if line.target is not None else None,
-    )
+    return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,8 +447,9 @@ def explain(line: Pipeline, index: int, epoch: int) -> Explanation:
         recipe = line.recipe.upto(count)
         plan = compile_plan(recipe)
         try:
-            native_ms, made = _timed(partial(_make, plan, recipe, data, seed, epoch, index))
-            twins = partial(finish, recipe, data, seed=seed, epoch=epoch, index=index, layout="NHWC")
+            item = partial(line.source.__getitem__, index)
+            native_ms, made = _timed(partial(_make, plan, recipe, data, seed, epoch, index, item))
+            twins = partial(finish, recipe, data, seed=seed, epoch=epoch, index=index, layout="NHWC", item=item)
             reference_ms, twin = _timed(twins)
         except StageError as error:
             return Explanation(key, index, tuple(stages), sentence(error.stage, key, error.message), decoder)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from penstock.buckets import Buckets, grid_of
 from penstock.deliver.feed import Feed, Sent, feed_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
-from penstock.errors import EngineError
+from penstock.errors import EngineError, PlanError
 from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
+from penstock.images import deliver_step, expect_policy
+from penstock.ledger import Ledger
+from penstock.maps.batches import mapped_batch
 from penstock.options import RunOptions
 from penstock.reference import finish_batch
+from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of
-from penstock.types import Batch, LayoutName
+from penstock.types import Batch, Item, LayoutName
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -59,6 +68,7 @@ class Run:
         self.line = line
         self.options = options
         batching = line.batching
+        expect_policy(batching, options)
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
         self._grid = grid_of(
             line,
@@ -79,9 +89,17 @@ class Run:
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
             ragged=None if batching is None else batching.ragged,
+            unknown=line.recipe.unknown,
             companions=line.companions,
             targeting=line.targeting,
+            ledger=_ledger_of(line, options),
         )
+        for name, count in line.source.notes.items():
+            self._delivery.notes.add(name, count)
+        self._start = start
+        self._capacity = self._grid.batch_size  # rows of memory of a full batch
+        if batching is not None and batching.images is not None:
+            self._capacity = batching.images
         self._plan = compile_plan(line.recipe, self._layout)
         self._engine = engine
         self._owns_engine = engine is None
@@ -102,6 +120,7 @@ class Run:
         self._baseline: tuple[int, ...] = (0,) * 7
         self._final: tuple[int, ...] | None = None
         self._pillow_baseline = self._pillow_final = (0.0, 0)
+        self._maps_baseline = self._maps_final = (0.0, 0)
         self._closed = False
 
     def __len__(self) -> int:
@@ -198,7 +217,7 @@ class Run:
     def _let_engine_go(self, deadline: float) -> None:
         engine = self._engine
         if engine is not None and engine.usable:
-            self._final, self._pillow_final = engine.times(), engine.pillow()
+            self._final, self._pillow_final, self._maps_final = engine.times(), engine.pillow(), engine.maps()
             if self._owns_engine:
                 engine.close(deadline)
         self._flight.clear()
@@ -256,11 +275,11 @@ class Run:
         wall = 0.0 if self._started is None else now - self._started
         if self._final is not None:
             totals = self._final
-            pillow = self._pillow_final
+            pillow, maps = self._pillow_final, self._maps_final
         elif engine is not None and engine.usable:
-            totals, pillow = engine.times(), engine.pillow()
+            totals, pillow, maps = engine.times(), engine.pillow(), engine.maps()
         else:
-            totals, pillow = self._baseline, self._pillow_baseline
+            totals, pillow, maps = self._baseline, self._pillow_baseline, self._maps_baseline
         spent = [(total - base) / 1e9 for total, base in zip(totals[:6], self._baseline[:6], strict=True)]
         return Stats(
             threads=self.threads,
@@ -273,6 +292,8 @@ class Run:
             pillow_s=pillow[0] - self._pillow_baseline[0],
             pillow_items=pillow[1] - self._pillow_baseline[1],
             waiting_s=self._waiting_s,
+            map_s=maps[0] - self._maps_baseline[0],
+            map_items=maps[1] - self._maps_baseline[1],
         )
 
     def __str__(self) -> str:
@@ -323,7 +344,7 @@ class Run:
         batch = self._made()
         begun = time.perf_counter()
         try:
-            self._sent.append((feed.send(batch), self._next_step))
+            self._sent.append((feed.send(self.mapped(batch)), self._next_step))
         except BaseException:
             self._end()
             raise
@@ -361,6 +382,7 @@ class Run:
 
     def _begin(self, now: float) -> None:
         self._started = now
+        self._delivery.resume(self._start)
         if self.options.engine != "native":
             return
         if self._engine is None:
@@ -370,6 +392,7 @@ class Run:
                 raise EngineError(_CLOSED)
         self._baseline = self._engine.times()
         self._pillow_baseline = self._engine.pillow()
+        self._maps_baseline = self._engine.maps()
         self._submit(self._engine)
 
     def _step(self) -> Batch:
@@ -379,13 +402,15 @@ class Run:
             columns = self._by_reference(request)
         else:
             request, columns = self._by_engine()
-        batch = self._delivery.deliver(
+        batch = deliver_step(
+            self._delivery,
             columns,
-            request.index,
-            request.labels,
+            request,
             step=step,
             epoch=self.options.epoch,
             size=self.size_at(step),
+            progress=self._grid.progress(step),
+            stand_ins=self.stand_ins(step, self._make),
             draws=request.row_draws if self.line.target is not None else None,
         )
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
@@ -401,6 +426,7 @@ class Run:
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             layout=self._layout,
+            item=partial(self._item, request),
         )
         Escort(self.line, request, self.options.epoch, None).join(columns)
         return columns
@@ -420,7 +446,7 @@ class Run:
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes)
         escort.join(columns)
         return request, columns
 
@@ -436,26 +462,61 @@ class Run:
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
 
-    def _ticketed(self, engine: Engine, request: Request, more: bool) -> Ticketed:
+    def _make(self, request: Request) -> Columns:
+        """What stands in for items that failed: made at once, while the consumer waits."""
+        if self.options.engine == "reference":
+            return self._by_reference(request)
+        engine = self._engine
+        if engine is None or self._closed:
+            raise EngineError(_CLOSED)
+        ticketed = self._ticketed(engine, request, more=self._submitted < self._steps, urgent=True)
+        escort = Escort(self.line, request, self.options.epoch, engine)
+        self._flight.appendleft(Flying(request, ticketed, escort))  # so that whoever closes the run gives it up as well
+        results = engine.wait(ticketed)
+        if self._closed:
+            raise EngineError(_CLOSED)
+        self._flight.popleft()
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        escort.join(columns)
+        return columns
+
+    def _ticketed(self, engine: Engine, request: Request, more: bool, urgent: bool = False) -> Ticketed:
         return engine.submit(
             self._plan,
             self.line.recipe,
             request.located,
             request.draws,
             rows=request.rows,
-            capacity=self._grid.batch_size,
+            capacity=request.rows if urgent else self._capacity,
             seed=self.line.order.seed,
             epoch=self.options.epoch,
             more=more,
+            item=partial(self._item, request),
             timeout_s=self.options.timeout_s,
+            urgent=urgent,
         )
 
     def request_at(self, step: int) -> Request:
         """What a step of this rank needs."""
         places = self._grid.positions(step)
         real = places[places >= 0]
-        items, draws = self.line.order.draws(real, len(self.line.source), self.options.epoch)
-        return request_of(self.line.source, items, len(places), draws)
+        return self._request(real, len(places))
+
+    def _request(self, positions: npt.NDArray[np.int64], rows: int) -> Request:
+        items, draws = self.line.order.draws(positions, len(self.line.source), self.options.epoch)
+        return request_of(self.line.source, items, rows, draws, self.line.batching)
+
+    def stand_ins(self, step: int, make: Callable[[Request], Columns]) -> Make:
+        """How items that failed in a step are replaced; ``make`` makes those that are drawn for them."""
+        places = self._grid.positions(step)
+        seed, items = self.line.order.seed, self.line.order.count(len(self.line.source))
+
+        def stand_in(rows: npt.NDArray[np.int64], attempt: int) -> tuple[Request, Columns]:
+            drawn = drawn_positions(seed, self.options.epoch, places[rows], attempt, items)
+            request = self._request(drawn, len(rows))
+            return request, make(request)
+
+        return stand_in
 
     def size_at(self, step: int) -> tuple[int, int] | None:
         """The size that all images of a step were chosen by, where a line fills buckets."""
@@ -464,10 +525,42 @@ class Run:
     def _hand_out(self, batch: Batch) -> Any:
         if self.line.batching is None:
             return batch[0]
+        batch = self.mapped(batch)
         return batch if self.line.selection is None else self.line.selection.take(batch)
+
+    def _item(self, request: Request, row: int) -> Item:
+        """What the source knows of the item in a row."""
+        return self.line.source[int(request.index[row])]
+
+    def mapped(self, batch: Batch) -> Any:
+        """What the line's maps on batches make of a batch of this pass."""
+        if not self.line.maps:
+            return batch
+        position = int(self._grid.positions(batch.step)[0])
+        seed = self.line.order.seed
+        return mapped_batch(self.line.maps, batch, seed=seed, epoch=self.options.epoch, position=position)
 
     def _finish(self) -> None:
         if self._ended is None and not self._closed:
             self._ended = time.perf_counter()
             self._delivery.check_accounts(finished=True)
             self._end()
+
+
+def _ledger_of(line: Pipeline, options: RunOptions) -> Ledger | None:
+    if options.ledger is None:
+        return None
+
+    def fingerprint() -> str:
+        try:
+            return line.fingerprint
+        except PlanError:  # a warp by a function that has no name
+            return ""
+
+    return Ledger(
+        os.fsdecode(options.ledger),
+        fingerprint,
+        epoch=options.epoch,
+        rank=options.rank,
+        world_size=options.world_size,
+    )

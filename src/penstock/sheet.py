@@ -45,6 +45,17 @@ def picture(
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
+def beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size in a row; a grey square where there are none."""
+    if not pictures:
+        return Image.new("RGB", (_BLANK_SIDE, _BLANK_SIDE), "lightgrey")
+    width, height = pictures[0].size
+    row = Image.new(pictures[0].mode, (width * len(pictures), height))
+    for number, each in enumerate(pictures):
+        row.paste(each, (number * width, 0))
+    return row
+
+
 def joined(patches: npt.NDArray[Any], size: int, rows: int, columns: int) -> npt.NDArray[Any]:
     """The image [H, W, C] that patches [P, size * size * C] were cut from, of a grid of rows x columns."""
     channels = patches.shape[1] // (size * size)

@@ -15,7 +15,8 @@ class Stats:
     ``busy_s`` is by stage. ``starved_s``: waited although the consumer left room (no item left to take).
     ``blocked_s``: waited because the consumer holds the window of ``prefetch`` batches, or memory is full.
     ``engine_s``: the rest, handing out tickets and waking up. ``pillow_s`` is time of Python threads that decode what
-    the native decoder hands on; it comes on top. ``waiting_s`` is how long the consumer waited for batches.
+    the native decoder hands on, and ``map_s`` of those that call the functions of maps; both come on top. ``waiting_s``
+    is how long the consumer waited for batches.
     """
 
     threads: int
@@ -28,6 +29,8 @@ class Stats:
     pillow_s: float
     pillow_items: int
     waiting_s: float
+    map_s: float = 0.0
+    map_items: int = 0
 
     @property
     def items_per_s(self) -> float:
@@ -59,6 +62,11 @@ class Stats:
                 f"Pillow is the bottleneck: {self.pillow_items:,} items are of formats or of damage that the native "
                 f"decoder hands on, and took {self.pillow_s:.2f} s of Python threads."
             )
+        if self.map_s > sum(self.busy_s.values()):
+            return (
+                f"map is the bottleneck: its function was called for {self.map_items:,} images and took "
+                f"{self.map_s:.2f} s of Python threads; map(workers=n) calls it in n processes."
+            )
         if not any(self.busy_s.values()):
             return 'Stages are not timed by engine="reference".'
         stage = max(STAGES, key=lambda name: self.busy_s[name])
@@ -82,6 +90,7 @@ class Stats:
             "blocked": self.share(self.blocked_s),
             "engine": self.share(self.engine_s),
             "pillow_s": self.pillow_s,
+            "map_s": self.map_s,
         }
         values.update({f"busy_{name}": self.share(self.busy_s[name]) for name in STAGES})
         return {prefix + name: value for name, value in values.items()}
@@ -108,6 +117,8 @@ class Stats:
         lines.extend(f"  {name:<10} {share:>6}  {time:>12}  {rate:>16}" for name, share, time, rate in self._rows())
         if self.pillow_items:
             lines.append(f"  {self.pillow_items:,} items through Pillow: {self.pillow_s:.3f} s in Python threads")
+        if self.map_items:
+            lines.append(f"  {self.map_items:,} images through map: {self.map_s:.3f} s in Python threads")
         lines.append(self.bottleneck)
         return "\n".join(lines)
 

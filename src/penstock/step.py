@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from penstock.images import DRAW_SHIFT, Slots, slots_of
+from penstock.padding import read_pads
 from penstock.sources.source import Locations
 
 if TYPE_CHECKING:
+    from penstock.batch import Batching
     from penstock.sources.source import Source
 
 __all__ = ["Request", "request_of"]
@@ -20,19 +24,26 @@ __all__ = ["Request", "request_of"]
 class Request:
     """One step's rows and tickets: ticket ``i`` fills row ``i`` of the batch's memory; the rows behind stay blank.
 
-    ``index`` is int64 [rows], the source index of each row's item, -1 where blank; ``labels`` int64 [rows]. ``located``
-    says where each ticket's bytes are; ``draws`` int64 [tickets] keys its random draws.
+    ``index`` is int64 [n], the source index of each item, -1 where blank; ``labels`` int64 [n]. ``located`` says where
+    each ticket's bytes are; ``draws`` int64 [tickets] keys its random draws. A ticket is an item, and a row of memory
+    is one; where items have several images it is a picture, and ``slots`` says whose.
+
+    ``known`` are fields that were read already, by name; ``refused`` says, by item, the cause and the message of one
+    that fails in stage "batch", whatever becomes of its picture.
     """
 
     index: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     located: Locations
     draws: npt.NDArray[np.int64]
+    slots: Slots | None = None
+    known: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    refused: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """Rows of the batch's memory."""
-        return len(self.index)
+        return len(self.index) if self.slots is None else self.slots.size
 
     @property
     def row_draws(self) -> npt.NDArray[np.int64]:
@@ -43,15 +54,31 @@ class Request:
 
 
 def request_of(
-    source: Source, items: npt.NDArray[np.int64], rows: int, draws: npt.NDArray[np.int64] | None = None
+    source: Source,
+    items: npt.NDArray[np.int64],
+    rows: int,
+    draws: npt.NDArray[np.int64] | None = None,
+    batching: Batching | None = None,
 ) -> Request:
-    """The request for the ``items`` (source indices) of one step, in a batch of ``rows`` rows.
+    """The request for the ``items`` (source indices) of one step, in a batch of ``rows`` items.
 
     ``draws`` keys the random draws of each: the items themselves where each comes once a pass.
     """
-    located = source.locate(items)
+    keyed = items if draws is None else draws
     index = np.full(rows, -1, dtype=np.int64)
     index[: len(items)] = items
     labels = np.full(rows, -1, dtype=np.int64)
-    labels[: len(items)] = located.labels
-    return Request(index, labels, located, items if draws is None else draws)
+    known: dict[str, npt.NDArray[Any]] = {}
+    refused: dict[int, tuple[str, str]] = {}
+    if batching is not None and batching.pads:
+        known, refused = read_pads(source, items, rows, batching.pads)
+    if batching is None or batching.images is None:
+        located = source.locate(items)
+        labels[: len(items)] = located.labels
+        return Request(index, labels, located, keyed, None, known, refused)
+    slots = slots_of(source.image_counts(items), batching.images)
+    fitting = np.array([row not in slots.refused for row in range(len(items))], dtype=bool)
+    located = source.locate_images(items[fitting])
+    labels[: len(items)] = source.labels(items)
+    pictures = keyed[slots.row] + (slots.number << DRAW_SHIFT)
+    return Request(index, labels, located, pictures, slots, known, refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -172,11 +173,16 @@ class Row:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     patch: int | None = None  # side of a patch, where ``image`` is [P, D]
     grid: tuple[int, int] | None = None  # (rows, columns) of its patches
+    replaced_by: int = -1  # source index of the item that stands in for this one, which failed; -1: the row is its own
 
     def show(self) -> Image:
         """This row as a Pillow picture (L, RGB or RGBA), normalisation undone; a notebook displays it."""
-        from penstock.sheet import joined, picture
+        from penstock.sheet import beside, joined, picture
 
+        if self.image.ndim == (4 if self.patch is None else 3):  # several pictures: Batch.pictures has them one by one
+            if self.patch is not None:
+                return beside([])
+            return beside([picture(image, self.layout, self.statistics) for image in self.image])
         if self.patch is not None and self.grid is not None:
             return picture(joined(self.image, self.patch, *self.grid), "NHWC", self.statistics)
         return picture(self.image, self.layout, self.statistics)
@@ -199,7 +205,8 @@ class Batch:
     """N finished images and what belongs to them; position i of every column is the same item.
 
     ``images`` is writable, 64-byte aligned, [N, H, W, C] or [N, C, H, W] of 1, 3 or 4 channels: uint8, uint16, float16,
-    bfloat16 or float32. ``labels`` is int64 [N], -1 where there is none. ``index`` is int64 [N], the position in the
+    bfloat16 or float32. ``labels`` is int64 [N], -1 where there is none (float32
+    [N, classes] after mixup or cutmix). ``index`` is int64 [N], the position in the
     source (-1: a blank row that pads the last batch).
     ``valid`` and ``damaged`` are bool [N]. ``failures`` are those of this batch. ``step`` counts the batches of this
     pass from where it began, so from 0 again after a state was loaded: that batch is
@@ -211,8 +218,9 @@ class Batch:
     ``ragged="list"``, ``images`` is a list of arrays, None for a failed row. All four are None where they do not apply.
 
     With ``on_failure="replace"``, ``replaced_by`` int64 [N] is the source index of the item that stands in for a failed
-    one, -1 where a row is its own. With ``batch(n, images=M)`` a row of ``images`` is a picture: ``image_row`` int64
-    [M] says which of the batch's items it belongs to (-1: none), ``image_count`` int64 [N] how many each item has.
+    one, -1 where a row is its own; label, fields, sizes and geometry are then the stand-in's, like the pixels. With
+    ``batch(n, images=M)`` a row of ``images`` is a picture: ``image_row`` int64 [M] says which of the batch's items it
+    belongs to (-1: none), ``image_count`` int64 [N] how many each item has.
     ``companions``, ``targets`` and ``views`` hold by name what ``.companion()``, ``.targets()`` and ``.views()`` made.
     """
 
@@ -252,10 +260,14 @@ class Batch:
         if not -count <= position < count:
             raise IndexError(f"expected a row between 0 and {count - 1}, found {position}")
         i = position % count
-        failure = next((f for f in self.failures if f.index == self.index[i]), None) if not self.valid[i] else None
+        if self.image_row is not None:
+            return self._several(i)
+        stand_in = -1 if self.replaced_by is None else int(self.replaced_by[i])
+        failed = not self.valid[i] or stand_in >= 0
+        failure = next((f for f in self.failures if f.index == self.index[i]), None) if failed else None
         return Row(
             image=self._image(i),
-            label=int(self.labels[i]),
+            label=self._label(i),
             key=self.keys[i],
             index=int(self.index[i]),
             valid=bool(self.valid[i]),
@@ -267,7 +279,43 @@ class Batch:
             statistics=self.statistics,
             patch=self.patch,
             grid=None if self.grid is None else (int(self.grid[i, 0]), int(self.grid[i, 1])),
+            replaced_by=stand_in,
         )
+
+    def _several(self, i: int) -> Row:
+        """An item with all its pictures: [k, H, W, C], or as ``images`` has them; a view of it."""
+        slots = np.flatnonzero(self.image_row == i)
+        first = int(slots[0]) if slots.size else 0
+        return Row(
+            image=self.images[first : first + len(slots)],
+            label=self._label(i),
+            key=self.keys[i],
+            index=int(self.index[i]),
+            valid=bool(self.valid[i]),
+            damaged=bool(self.damaged[i]),
+            fields={name: column[i] for name, column in self.fields.items()},
+            failure=next((f for f in self.failures if f.index == self.index[i]), None) if not self.valid[i] else None,
+            layout=self.layout,
+            statistics=self.statistics,
+            patch=self.patch,
+        )
+
+    def pictures(self) -> Iterator[Row]:
+        """Each picture as a row of its own, with its geometry and what belongs to its item, in order."""
+        if self.image_row is None:
+            yield from self
+            return
+        for slot in np.flatnonzero(self.image_row >= 0).tolist():
+            of_item = self._several(int(self.image_row[slot]))
+            grid = None if self.grid is None else (int(self.grid[slot, 0]), int(self.grid[slot, 1]))
+            yield replace(of_item, image=self.images[slot], geometry=self.geometry[slot], grid=grid)
+
+    def _label(self, i: int) -> int:
+        """One row's class: the one with the largest share where a map made shares of the labels."""
+        label: npt.NDArray[Any] = self.labels[i]
+        if label.ndim == 0:
+            return int(label)
+        return int(label.argmax()) if label.any() else -1
 
     def _image(self, i: int) -> npt.NDArray[Any]:
         """One row's image: without the padding that other rows' sizes brought; [0, 0, C] where a list has none."""
@@ -309,7 +357,7 @@ class Batch:
         """A contact sheet of the first ``n`` rows: one Pillow picture, keys and classes below, failures crossed out."""
         from penstock.sheet import contact_sheet
 
-        return contact_sheet([self[i] for i in range(min(n, len(self)))])
+        return contact_sheet(list(islice(self.pictures(), n)))
 
     def _repr_png_(self) -> bytes:
         from penstock.sheet import png

@@ -23,7 +23,7 @@ def permute(values: Sequence[int], sizes: Sequence[int], states: Sequence[int], 
     goes back. Sizes of at most 1 leave their value as it is.
 
     >>> [int(permute([value], [5], [0], False)[0]) for value in range(5)]
-    [2, 4, 3, 1, 0]
+    [1, 3, 4, 0, 2]
     """
     made = [_walk(*row, inverse) for row in zip(values, sizes, states, strict=True)]
     return np.array(made, dtype=np.int64)

@@ -114,7 +114,8 @@ class _Walk:
     def next(self, at: int) -> int | None:
         block = self.data[at : at + BLOCK]
         if not any(block):
-            return self.after_zeros(at)
+            swallowed = self.find_swallowed(at)
+            return self.after_zeros(at) if swallowed is None else swallowed
         self.zero_blocks = 0
         header = parse_header(block)
         if header is None:
@@ -186,33 +187,51 @@ class _Walk:
         self.extension = Extension()
         found = self.find_header(self.last_data, at)
         if found is not None and found < at and self.last_member is not None:
-            member = self.index.members[self.last_member]
-            if member.state == WHOLE:
-                self.index.members[self.last_member] = member._replace(state=OVERRUN)
-            self.report(OVERRUN_MEMBER, self.last_data, member.size, found - self.last_data)
+            self.report_overrun(self.last_member, found)
         else:
             self.report(NO_HEADER, at, -1 if found is None else found)
         return found
 
-    def find_header(self, start: int, trusted: int) -> int | None:
+    def report_overrun(self, row: int, found: int) -> None:
+        member = self.index.members[row]
+        if member.state == WHOLE:
+            self.index.members[row] = member._replace(state=OVERRUN)
+        self.report(OVERRUN_MEMBER, self.last_data, member.size, found - self.last_data)
+
+    def find_swallowed(self, at: int) -> int | None:
+        if self.last_member is None or at - self.last_data < BLOCK:
+            return None
+        if parse_header(self.data[self.last_data : self.last_data + BLOCK]) is not None:
+            return None
+        found = self.find_header(self.last_data, at, before=True)
+        if found is not None:
+            self.report_overrun(self.last_member, found)
+        return found
+
+    def find_header(self, start: int, trusted: int, before: bool = False) -> int | None:
         seen: set[int] = set()
         at = start + MAGIC_AT
         while (magic := self.data.find(MAGIC, at)) >= 0 and len(self.data) - (magic - MAGIC_AT) >= BLOCK:
             found = magic - MAGIC_AT
+            if before and found >= trusted:
+                return None
             block = self.data[found : found + BLOCK]
             if block[262] in b"\0 " and parse_header(block) is not None:
-                anywhere = trusted >= len(self.data) or found >= trusted
-                if anywhere or self.leads_beyond(found, trusted, seen):
+                anywhere = (trusted >= len(self.data) and not before) or found >= trusted
+                if anywhere or self.leads_beyond(found, trusted, before, seen):
                     return found
             at = magic + 1
         return None
 
-    def leads_beyond(self, at: int, goal: int, seen: set[int]) -> bool:
+    def leads_beyond(self, at: int, goal: int, zeros: bool, seen: set[int]) -> bool:
         while at < goal:
             if len(self.data) - at < BLOCK or at in seen:
                 return False
             seen.add(at)
             block = self.data[at : at + BLOCK]
+            if zeros and not any(block):
+                at += BLOCK
+                continue
             header = parse_header(block) if any(block) else None
             if header is None:
                 return False
@@ -298,7 +317,7 @@ def parse_decimal(text: bytes) -> int | None:
 
 
 def read_pax(records: bytes, extension: Extension) -> bool:
-    """The records of a pax header ("length key=value\\n") into ``extension``; False where they are not of that form."""
+    """The records of a pax header, a line each of length, key and value, into ``extension``; False for another form."""
     at, sparse_named = 0, False
     while at < len(records) and records[at] != 0:
         space = records.find(b" ", at)

@@ -112,11 +112,9 @@ class Order:
 
     def rows(self, seeded: bool = False) -> list[tuple[str, str]]:
         """Word and arguments of each step, for ``print(line)``; the seed on its own where no step says it."""
-        rows = []
-        for step in self.steps:
-            anew = [f"seed={self.seed}, anew each epoch"] if step.random else []
-            rows.append((step.word, " ".join([step.arguments(), *anew]).strip()))
-        return rows if self.random or not seeded else [("seed", str(self.seed)), *rows]
+        rows = [(step.word, f"{step.arguments()} {step.anew(self.seed)}".strip()) for step in self.steps]
+        said = any(step.anew(self.seed) for step in self.steps)
+        return [("seed", str(self.seed)), *rows] if seeded and not said else rows
 
     def fingerprint(self) -> str:
         """What identifies it, as text: the seed and each step."""

@@ -80,6 +80,10 @@ class Grid:
             return places[:rows]
         return places[places < self.items]
 
+    def progress(self, step: int) -> Indices:
+        """How far into the epoch each row of ``step`` comes, over all ranks, as ``reached`` counts: its position."""
+        return self.positions(step)
+
     def reached(self, steps: int) -> int:
         """Positions used, over all ranks, once ``steps`` steps are done: the ``start`` to resume from."""
         return min(max(self.items, self.start), self.start + steps * self.stride)

@@ -41,6 +41,10 @@ class OrderStep(abc.ABC):
         """How often each position's item has come before, int64 [k], or a number as good; None where none repeats."""
         return None
 
+    def anew(self, seed: int) -> str:
+        """What ``print(line)`` says of a step that draws by the line's seed; empty where it does not."""
+        return f"seed={seed}, anew each epoch" if self.random else ""
+
     @abc.abstractmethod
     def arguments(self) -> str:
         """Its arguments, for ``print(line)``."""

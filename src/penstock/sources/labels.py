@@ -19,7 +19,7 @@ __all__ = ["Codes", "LabelCollector", "given_labels"]
 Labels = npt.NDArray[np.signedinteger[Any]]
 
 _WIDTHS = "bhiq"  # typecodes of array: 1, 2, 4 and 8 bytes
-_CHUNK = 1 << 20  # labels looked at together
+_CHUNK = 1 << 16  # labels looked at together
 
 
 class Codes:

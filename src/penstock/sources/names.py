@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 __all__ = ["NameTable", "NameTableBuilder"]
 
-_CHUNK = 1 << 20  # rows looked at together
+_CHUNK = 1 << 16  # rows looked at together
 
 
 class NameTableBuilder:

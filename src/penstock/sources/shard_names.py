@@ -62,9 +62,8 @@ def _checked(where: str, path: str) -> bytes:
     if not os.path.exists(path):
         raise SourceError(f"source of {where}: expected the file {path!r}, found nothing at that path.")
     if os.path.isdir(path):
-        raise SourceError(
-            f"source of {where}: expected a tar, found the folder {path!r}; its tars are {os.path.join(path, '*.tar')!r}."
-        )
+        tars = os.path.join(path, "*.tar")
+        raise SourceError(f"source of {where}: expected a tar, found the folder {path!r}; its tars are {tars!r}.")
     return os.path.abspath(os.fsencode(path))
 
 

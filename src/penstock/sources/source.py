@@ -19,7 +19,7 @@ from penstock.types import Item, UInt8Image
 
 __all__ = ["Locations", "PathTable", "Ranges", "Source", "counted"]
 
-_CHUNK = 1 << 20  # items hashed together
+_CHUNK = 1 << 16  # items hashed together
 
 
 class PathTable(NamedTuple):
@@ -198,6 +198,11 @@ class Source(abc.ABC):
         for first in range(0, len(self) + 1, _CHUNK):
             update(self._table.offsets[first : first + _CHUNK].astype("<i8").tobytes())
         update(self._table.names)
+
+    @property
+    def notes(self) -> Mapping[str, int]:
+        """What every run over this source says in its notes, by name, with how often: what listing it left behind."""
+        return {}
 
     @property
     @abc.abstractmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,10 +11,10 @@ import numpy.typing as npt
 
 from penstock._reference.tar import SPARSE, WHOLE
 from penstock.errors import PlanError, SourceError
-from penstock.sources.labels import LabelCollector
+from penstock.sources.labels import Codes, LabelCollector, Labels
 from penstock.sources.names import NameTable
 from penstock.sources.shard_names import Pattern, shard_paths
-from penstock.sources.sidecars import kind_of, read_ranges, value_of, word_or_number
+from penstock.sources.sidecars import kind_of, read_ranges, value_of
 from penstock.sources.source import Locations, PathTable, Ranges, Source, counted
 from penstock.sources.tar_damage import compression_of, damage_sentence
 from penstock.sources.tar_index import ShardIndex, load_indices
@@ -33,7 +32,14 @@ IMAGE_EXTENSIONS = (
 
 Column = npt.NDArray[np.int64]
 
-_COUNTED = ("link", "folder", "device", "other entry", "hidden file", "file without an extension")
+_COUNTED = (
+    ("link", "links"),
+    ("folder", "folders"),
+    ("device", "devices"),
+    ("other entry", "other entries"),
+    ("hidden file", "hidden files"),
+    ("file without an extension", "files without an extension"),
+)
 _MOST_FIELDS = 64
 _SHOWN = 3
 
@@ -53,7 +59,7 @@ class TarSource(Source):
     ) -> None:
         self._shown = _shown(shards)
         wanted = _wanted(self.where, image)
-        if labels is not None and (not isinstance(labels, str) or (labels != "cls" and not _json_path(labels))):
+        if labels is not None and labels != "cls" and not _json_path(labels):
             raise PlanError(
                 f'source of {self.where}: expected labels="cls", "json.label" or the like, or None, found {labels!r}.'
             )
@@ -70,7 +76,7 @@ class TarSource(Source):
         )
         self._join(indices)
         self._choose(wanted)
-        if len(self._rows) == 0:
+        if len(self._pictures) == 0:
             damaged = f"; {self.damage[0]}" if self.damage else ""
             raise SourceError(
                 f"source of {self.where}: expected at least one picture, found {self._rest() or 'nothing'}{damaged}."
@@ -108,7 +114,7 @@ class TarSource(Source):
         self._state = _joined([each.state for each in indices], np.uint8)
         self._keys = _joined_names([each.keys for each in indices])
         self._words = _joined_names([each.classes for each in indices])
-        self._counts = np.sum([each.counts for each in indices], axis=0, dtype=np.int64)
+        self._counts = np.stack([each.counts for each in indices]).sum(axis=0).tolist()
 
     def _choose(self, wanted: frozenset[str] | None) -> None:
         """Which members are items, and under which keys; what is left over is counted."""
@@ -117,11 +123,11 @@ class TarSource(Source):
         else:
             pictures = [name in wanted for name in self._extensions]
         chosen = np.array(pictures, dtype=bool)[self._extension]
-        self._rows = np.flatnonzero(chosen)
-        samples = self._sample[self._rows]
+        self._pictures = np.flatnonzero(chosen)
+        samples = self._sample[self._pictures]
         many = np.bincount(samples, minlength=len(self._keys))
         self._table = self._named(samples, many)
-        self.several = int((many > 1).sum())
+        self.samples_of_several = int((many > 1).sum())
         bare = np.flatnonzero(many == 0)
         self.without_image = len(bare)
         self._bare = [self._keys.key(int(row)) for row in bare[:_SHOWN]]
@@ -145,7 +151,7 @@ class TarSource(Source):
         return NameTable.from_names(
             self._keys.name(sample) + (extensions[extension] if number > 1 else b"")
             for sample, extension, number in zip(
-                samples.tolist(), self._extension[self._rows].tolist(), many[samples].tolist(), strict=True
+                samples.tolist(), self._extension[self._pictures].tolist(), many[samples].tolist(), strict=True
             )
         )
 
@@ -153,13 +159,14 @@ class TarSource(Source):
         """The member with the extension ``name`` beside each of the items, -1 where there is none."""
         if name not in self._extensions:
             return np.full(len(items), -1, dtype=np.int64)
-        place = self._places.get(name)
+        place: Column | None = self._places.get(name)
         if place is None:
             rows = np.flatnonzero(self._extension == self._extensions.index(name))
             place = np.full(len(self._keys), -1, dtype=np.int64)
             place[self._sample[rows]] = rows
             self._places[name] = place
-        return place[self._sample[self._rows[items]]]
+        found: Column = place[self._sample[self._pictures[items]]]
+        return found
 
     @property
     def _places(self) -> dict[str, Column]:
@@ -173,7 +180,7 @@ class TarSource(Source):
 
     def _labelled(
         self, labels: str | None, classes: Iterable[str] | None
-    ) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
+    ) -> tuple[Labels | None, tuple[str, ...] | None]:
         self.unlabelled = 0
         found = None if labels is None else self._words_of(labels)
         if found is None:
@@ -181,20 +188,22 @@ class TarSource(Source):
                 raise SourceError(f"source of {self.where}: expected labels beside classes, found none.")
             return None, None
         collector = LabelCollector(self.where, None if classes is None else tuple(classes))
-        codes = array("q", bytes(8 * len(found)))
+        codes = Codes()
+        known: dict[str | int, int] = {}
         for item, word in enumerate(found):
             if word is None:
                 self.unlabelled += 1
-                codes[item] = -1
+                codes.append(-1)
+            elif isinstance(word, (str, int)) and word in known:
+                codes.append(known[word])
             else:
-                codes[item] = collector.code(word, self.key(item))
-        given = np.frombuffer(codes, dtype=np.int64)
-        finished, names = collector.finish(np.maximum(given, 0)) if self.unlabelled < len(found) else (given, None)
-        return np.where(given < 0, -1, finished), names
+                known[word] = collector.code(word, self.key(item))
+                codes.append(known[word])
+        return collector.finish(codes.build())
 
     def _words_of(self, labels: str) -> Sequence[Any] | None:
         """A word or a number for each item, None where it has none; None altogether where no sample has any."""
-        everything = np.arange(len(self._rows), dtype=np.int64)
+        everything = np.arange(len(self._pictures), dtype=np.int64)
         if labels == "cls":
             if "cls" not in self._extensions:
                 return None
@@ -231,42 +240,46 @@ class TarSource(Source):
         if ordinal is None:
             ordinal = np.cumsum(self._extension == self._extensions.index("cls")) - 1
             self._places["cls by member"] = ordinal
-        values: list[Any] = []
-        for item, member in zip(items.tolist(), members.tolist(), strict=True):
-            if member < 0:
-                values.append(None)
-                continue
-            data = self._words.name(int(ordinal[member]))
-            try:
-                if not data and int(self._size[member]):
-                    raise ValueError("expected a word or a number, found a member that is cut or too long for one")
-                values.append(word_or_number(data.decode("utf-8")))
-            except ValueError as error:
-                values.append(self._sidecar_failure(item, "cls", str(error)))
-        return values
+        rows = ordinal[members]
+        ends = self._words.offsets
+        contents: list[bytes | ValueError | None] = [
+            self._words.names[start:end]
+            for start, end in zip(ends[rows].tolist(), ends[rows + 1].tolist(), strict=True)
+        ]
+        for place in np.flatnonzero(members < 0).tolist():
+            contents[place] = None
+        lost = (members >= 0) & (ends[rows] == ends[rows + 1]) & (self._size[members] > 0)
+        for place in np.flatnonzero(lost).tolist():
+            contents[place] = ValueError("expected a class, found a member that is cut or too long")
+        return self._values("cls", items, contents)
 
     def _read_sidecars(self, name: str, items: Column) -> list[Any]:
-        kind = kind_of(name) or ""
         members = self._members_of(name, items)
-        there = members[members >= 0]
-        sound = np.flatnonzero(self._state[there] == WHOLE)
-        rows = there[sound]
+        contents: list[bytes | ValueError | None] = [None] * len(items)
+        for place in np.flatnonzero((members >= 0) & (self._state[members] != WHOLE)).tolist():
+            contents[place] = ValueError(self._problem(int(members[place]))[1])
+        sound = np.flatnonzero((members >= 0) & (self._state[members] == WHOLE))
+        rows = members[sound]
         read = read_ranges(list(self._shards), self._shard[rows].astype(np.int64), self._offset[rows], self._size[rows])
-        contents: dict[int, bytes | OSError] = dict(zip(sound.tolist(), read, strict=True))
-        values: list[Any] = [None] * len(items)
-        for position, place in enumerate(np.flatnonzero(members >= 0).tolist()):
-            data = contents.get(position)
-            try:
-                if isinstance(data, bytes):
-                    values[place] = value_of(kind, data)
-                    continue
-                raise ValueError(self._problem(int(there[position]))[1] if data is None else data.strerror or str(data))
-            except ValueError as error:
-                values[place] = self._sidecar_failure(int(items[place]), name, str(error))
+        for position, data in zip(sound.tolist(), read, strict=True):
+            contents[position] = ValueError(data.strerror or str(data)) if isinstance(data, OSError) else data
+        return self._values(name, items, contents)
+
+    def _values(self, name: str, items: Column, contents: list[bytes | ValueError | None]) -> list[Any]:
+        """What sidecars say; a Failure in the place of one that was not read or is not what it is called."""
+        kind = kind_of(name) or ""
+        values: list[Any] = []
+        classes: dict[bytes, Any] = {}  # a class is said by many, and costs its reading once
+        for item, content in zip(items.tolist(), contents, strict=True):
+            if kind != "cls" or not isinstance(content, bytes):
+                found = value_of(kind, content) if isinstance(content, bytes) else content
+            elif (found := classes.get(content)) is None:
+                found = classes[content] = value_of(kind, content)
+            values.append(self._sidecar_failure(item, name, found) if isinstance(found, ValueError) else found)
         return values
 
-    def _sidecar_failure(self, item: int, name: str, message: str) -> Failure:
-        key = self.key(item)
+    def _sidecar_failure(self, item: int, name: str, error: ValueError) -> Failure:
+        key, message = self.key(item), str(error)
         return Failure(key, item, "source", "broken sidecar", f"source of {key!r}: .{name}: {message.rstrip('.')}.")
 
     # -- what every source says --------------------------------------------------------------------------------------
@@ -295,8 +308,8 @@ class TarSource(Source):
 
     def _rest(self) -> str:
         parts = []
-        if self.several:
-            parts.append(f"{counted(self.several, 'sample')} of several pictures")
+        if self.samples_of_several:
+            parts.append(f"{counted(self.samples_of_several, 'sample')} of several pictures")
         if self.without_image:
             more = ", ..." if self.without_image > len(self._bare) else ""
             named = ", ".join(map(repr, self._bare))
@@ -307,14 +320,9 @@ class TarSource(Source):
             hidden = sum(number for _, number in kinds[6:])
             total = counted(sum(self.left_out.values()), "member")
             parts.append(f"{total} left out: {shown}" + (f", {hidden:,} others" if hidden else ""))
-        for number, word in zip(self._counts.tolist(), _COUNTED, strict=True):
+        for number, (one, many) in zip(self._counts, _COUNTED, strict=True):
             if number:
-                many = (
-                    "other entries"
-                    if word == "other entry"
-                    else word.replace("file ", "files ") + "s" * ("without" not in word)
-                )
-                parts.append(counted(number, word, many))
+                parts.append(counted(number, one, many))
         if getattr(self, "unlabelled", 0):
             parts.append(f"{counted(self.unlabelled, 'item')} without a label")
         return "; ".join(parts)
@@ -330,7 +338,7 @@ class TarSource(Source):
         return {name: count for name, count in counts.items() if count}
 
     def _locate(self, rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Locations:
-        members = self._rows[rows]
+        members = self._pictures[rows]
         shards = self._shard[members].astype(np.int64)
         broken = np.flatnonzero(self._state[members] != WHOLE).tolist()
         return Locations(
@@ -351,7 +359,7 @@ class TarSource(Source):
     def _hash_content(self, update: Any) -> None:
         """Where each item's bytes are: a shard that was written anew with other pictures is another list."""
         for column, dtype in ((self._shard, "<i4"), (self._offset, "<i8"), (self._size, "<i8")):
-            update(column[self._rows].astype(dtype, copy=False).tobytes())
+            update(column[self._pictures].astype(dtype, copy=False).tobytes())
 
     def _place(self) -> object:
         return self._shards.names
@@ -415,7 +423,7 @@ def _wanted(where: str, image: str | Iterable[str] | None) -> frozenset[str] | N
 
 def _json_path(labels: str) -> list[str]:
     """``"json.label"`` as the sidecar's extension and the way to a value in it; empty where it is not of that form."""
-    parts = labels.split(".")
+    parts = str(labels).split(".")
     if "" in parts or "json" not in parts[:-1]:
         return []
     end = parts.index("json") + 1

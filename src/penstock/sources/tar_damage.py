@@ -12,6 +12,7 @@ from penstock._reference.tar import (
     NO_HEADER,
     OVERRUN_MEMBER,
 )
+from penstock.sources.source import counted
 
 __all__ = ["compression_of", "damage_sentence"]
 
@@ -40,9 +41,8 @@ def damage_sentence(fault: int, at: int, first: int, second: int) -> str:
     if fault == NO_END:
         return f"expected two zero blocks at the end, offset {at}, found {'one' if first else 'none'}"
     if fault == MORE:
-        return f"expected the end at offset {at}, found more behind {first} zero block{'' if first == 1 else 's'}, " + (
-            f"at offset {second}"
-        )
+        blocks = counted(first, "zero block")
+        return f"expected the end at offset {at}, found more behind {blocks}, at offset {second}"
     if fault == BAD_EXTENSION:
         return f"expected a record of names and sizes at offset {at}, found one that cannot be read"
     return f'expected readable bytes at offset {at}, found "{os.strerror(first)}"'

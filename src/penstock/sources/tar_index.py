@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import struct
 import zlib
@@ -16,6 +18,8 @@ from penstock.errors import SourceError
 from penstock.sources.names import NameTable
 
 __all__ = ["SUFFIX", "ShardIndex", "load_indices"]
+
+logger = logging.getLogger("penstock")
 
 Column = npt.NDArray[np.int64]
 
@@ -185,7 +189,7 @@ def _places(path: bytes, keep: str | os.PathLike[str]) -> list[bytes]:
     """Where the index of a shard may be, the first that can be written to."""
     import hashlib
 
-    folder, name = os.path.split(path)
+    name = os.path.basename(path)
     # Shards of one name in two folders have their index in one cache folder.
     elsewhere = os.fsencode(hashlib.sha256(path).hexdigest()[:16] + "-") + name + os.fsencode(SUFFIX)
     if keep != "beside":
@@ -213,17 +217,20 @@ def _kept(path: bytes, keep: str | os.PathLike[str]) -> ShardIndex | None:
 def _keep(path: bytes, keep: str | os.PathLike[str], index: ShardIndex) -> None:
     """Writes an index in whole or not at all; where nothing can be written, it is built again next time."""
     data = index.to_bytes()
-    for place in _places(path, keep):
-        made = place + b".%d-%s" % (os.getpid(), os.urandom(4).hex().encode())
-        try:
-            if place != path + os.fsencode(SUFFIX):
-                os.makedirs(os.path.dirname(place), exist_ok=True)
-            with open(made, "xb") as file:
-                file.write(data)
-            os.replace(made, place)
-            return
-        except OSError:
-            try:
-                os.unlink(made)
-            except OSError:
-                continue
+    places = _places(path, keep)
+    if not any(_replaced(place, data) for place in places):
+        logger.info("no place for the index of %s: tried %s", os.fsdecode(path), os.fsdecode(b", ".join(places)))
+
+
+def _replaced(place: bytes, data: bytes) -> bool:
+    made = place + b".%d-%s" % (os.getpid(), os.urandom(4).hex().encode())
+    try:
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with open(made, "xb") as file:
+            file.write(data)
+        os.replace(made, place)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(made)
+        return False
+    return True

@@ -12,6 +12,7 @@ from penstock.signatures import expect_call
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.crop import Crop
 from penstock.transform.jpeg_roundtrip import JpegRoundtrip
+from penstock.transform.map import Map
 from penstock.transform.normalize import Normalize
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
@@ -89,6 +90,7 @@ class Chain(ABC):
     random_erasing = _verb(RandomErasing)
     jpeg_roundtrip = _verb(JpegRoundtrip)
     warp = _verb(Warp)
+    map = _verb(Map)
     random_affine = _verb(RandomAffine)
     random_color_jitter = _verb(RandomColorJitter)
     random_grayscale = _verb(RandomGrayscale)

@@ -12,6 +12,7 @@ import numpy as np
 
 from penstock.errors import PlanError
 from penstock.geometry import Matrix, matrix
+from penstock.transform.function import fingerprint_of, function_name, takes_rng
 from penstock.transform.verb import (
     Colour,
     Spatial,
@@ -90,10 +91,7 @@ class Warp(Spatial):
     @property
     def random(self) -> bool:  # type: ignore[override]  # here it is the function that says so
         """True where the function takes an ``rng``."""
-        try:
-            return "rng" in inspect.signature(self.fn).parameters
-        except (TypeError, ValueError):  # a function in C may not say what it takes
-            return False
+        return takes_rng(self.fn)
 
     def spec(self, spec: Spec) -> Spec:
         """uint8 of height x width."""
@@ -135,18 +133,10 @@ class Warp(Spatial):
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """The arguments, with the function's name for the function; raises PlanError where it has none of its own."""
-        name = getattr(self.fn, "__qualname__", "")
-        if (not name or "<" in name) and not self.version:
-            raise PlanError(
-                f"{call(self)}: expected a function of a module, or version= a text that changes with the function, "
-                f"found {self._function()}, which another function may be called too."
-            )
-        named = f"{getattr(self.fn, '__module__', '')}:{name or type(self.fn).__qualname__}"
-        return {**Spatial.json_fields(self), "fn": named}
+        return {**Spatial.json_fields(self), "fn": fingerprint_of(self, self.fn, self.version)}
 
     def _function(self) -> str:
-        name = getattr(self.fn, "__qualname__", type(self.fn).__qualname__)
-        return str(name).rpartition("<locals>.")[2]
+        return function_name(self.fn)
 
     def _matrix(self, height: int, width: int, draws: Draws | None) -> Matrix:
         written = f"{self._function()}({height}, {width})"

@@ -1,0 +1,205 @@
+"""What a Python thread of the engine does: it answers referrals, with Pillow, with matrices, with maps."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock import _native
+from penstock.decode import Decode, DecodeError, decode_pillow
+from penstock.recipe import Part, Recipe
+from penstock.transform.map_call import Mapped
+from penstock.transform.map_item import Changes, ItemOf, changed_item, merged
+from penstock.transform.verb import StepError
+from penstock.types import StageName
+from penstock.workers import Workers
+
+if TYPE_CHECKING:
+    from penstock.engine import Engine
+
+__all__ = ["Asked", "answer_referrals"]
+
+_REFERRAL_WAIT_MS = 60_000
+_MOST = 8  # maps answered at one wake-up
+_SHORT_S = (
+    0.0005  # a function that takes longer is called for one image at a time, so that the others' threads get some
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a Python party has to know of the job that a referral belongs to."""
+
+    recipe: Recipe
+    parts: list[Part]
+    seed: int
+    epoch: int
+    index: npt.NDArray[np.int64]
+    notes: dict[int, tuple[str, ...]]  # by row
+    changes: dict[int, Changes]  # by row
+    item: ItemOf | None
+    workers: Mapping[int, Workers]  # by the number of the map, where processes call its function
+
+    def matrices(self, row: int, height: int, width: int, part: int = 0) -> list[list[float]]:
+        """The matrices of a part's warps for one row's image as that part meets it; raises StepError."""
+        return self.parts[part].matrices(height, width, self.seed, self.epoch, int(self.index[row]))
+
+    def mapped(self, referral: _native.Referral, number: int) -> Mapped:
+        """What map ``number`` makes of a row's image; raises StepError."""
+        call = self.parts[number].call
+        assert call is not None  # the last part asks for nothing
+        row = referral.row
+        index = int(self.index[row])
+        of = self.item
+        item = None
+        if of is not None and call.verb.on == "item":
+            before = self.changes.get(row, {})
+
+            def item() -> Any:
+                return changed_item(of(row), before)
+
+        caller = self.workers.get(number, call) if self.workers else call
+        mapped = caller(referral.image, seed=self.seed, epoch=self.epoch, index=index, item=item)
+        if mapped.changes:
+            self.changes[row] = merged(self.changes.get(row, {}), mapped.changes)
+        return mapped
+
+
+def answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine]) -> None:
+    """The life of one Python party. While it waits it holds the pool alone: no picture, and no engine."""
+    most = 1
+    while most:
+        most = answer_some(pool, owner, most)
+
+
+def answer_some(pool: _native.Pool, owner: weakref.ref[Engine], most: int) -> int:
+    """Waits for referrals and answers them; how many maps to take next time, 0 when there is nothing to wait for."""
+    referrals = pool.take_referrals(most, _REFERRAL_WAIT_MS)
+    if referrals is None:
+        return 0
+    engine = owner()
+    if not referrals:
+        return most if engine is not None else 0
+    if referrals[0].map is None:
+        _answer(pool, referrals[0], engine)
+        return most
+    spent = _answer_maps(pool, referrals, engine) / len(referrals)
+    in_processes = engine is not None and engine.has_workers  # then each image has a thread that waits for it
+    return _MOST if spent < _SHORT_S and not in_processes else 1
+
+
+def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: Engine | None) -> float:
+    """Calls the functions that referrals ask for, one map after the other where several follow; seconds spent."""
+    total = 0.0
+    while referrals:
+        begun = time.perf_counter()
+        answers: list[tuple[Any, ...]] = []
+        failures: list[Callable[[], None]] = []
+        for referral in referrals:
+            try:
+                answers.append(_mapped(referral, engine))
+            except StepError as error:
+                failures.append(partial(pool.return_failure, referral, "transform", error.cause, error.message))
+            except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
+                message = f"expected an image, found {error!r}"
+                failures.append(partial(pool.return_failure, referral, "transform", "unexpected", message))
+        spent = time.perf_counter() - begun
+        total += spent
+        if engine is not None:  # before the answers, with which the run may end
+            engine.book_maps(spent, len(referrals))
+        for fail in failures:
+            fail()
+        referrals = pool.return_mapped(answers) if answers else []
+    return total
+
+
+def _mapped(referral: _native.Referral, engine: Engine | None) -> tuple[Any, ...]:
+    """One answer as the pool takes it: referral, pixels, matrix, matrices of the warps that follow; StepError."""
+    number = referral.map
+    asked = None if engine is None else engine.asked(referral)
+    if asked is None or number is None:
+        raise StepError("given up", "expected a run, found it closed")  # nobody waits for it any more
+    pixels, matrix, _ = asked.mapped(referral, number)
+    return referral, pixels, matrix, asked.matrices(referral.row, pixels.shape[0], pixels.shape[1], number + 1) or None
+
+
+def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | None) -> None:
+    """Answers a referral that asks for matrices or for Pillow, and for the maps that come next."""
+    began = time.perf_counter()
+    if referral.asked is not None and _answer_with_matrices(pool, referral, engine):
+        if engine is not None:
+            engine.book(time.perf_counter() - began, items=0)
+        return
+    if referral.map is not None:
+        _answer_maps(pool, [referral], engine)
+        return
+    notes: tuple[str, ...] = ()
+    answer: Callable[[], bool | None]
+    doing: tuple[StageName, str] = ("decode", "pixels")
+    try:
+        decoded = decode_pillow(referral.encoded(), _decoding(referral, engine))
+        doing = ("transform", "a matrix")
+        matrices = _matrices(referral, engine, decoded.pixels.shape[0], decoded.pixels.shape[1])
+    except DecodeError as error:
+        answer = partial(pool.return_failure, referral, "decode", error.cause, error.message)
+    except StepError as error:
+        answer = partial(pool.return_failure, referral, "transform", error.cause, error.message)
+    except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
+        stage, what = doing
+        answer = partial(pool.return_failure, referral, stage, "unexpected", f"expected {what}, found {error!r}")
+    else:
+        stored = (decoded.stored_height, decoded.stored_width)
+        answer = partial(pool.return_pixels, referral, decoded.pixels, stored, decoded.orientation, matrices)
+        notes = decoded.notes
+    decoded_at = time.perf_counter()
+    if engine is not None:  # before the answer, with which the run may end
+        engine.note(referral, notes)
+        engine.book(decoded_at - began, items=1)
+    goes_on = answer() is False
+    if engine is not None:
+        engine.book(time.perf_counter() - decoded_at, items=0)
+    if goes_on:
+        _answer_maps(pool, [referral], engine)
+
+
+def _decoding(referral: _native.Referral, engine: Engine | None) -> Decode:
+    asked = None if engine is None else engine.asked(referral)
+    return Decode() if asked is None or asked.recipe.decoding is None else asked.recipe.decoding
+
+
+def _answer_with_matrices(pool: _native.Pool, referral: _native.Referral, engine: Engine | None) -> bool:
+    """Answers a referral that asks for the matrices of warps; False where Pillow has to decode its bytes as well."""
+    height, width = referral.asked or (0, 0)
+    try:
+        matrices = _matrices(referral, engine, height, width)
+    except StepError as error:
+        problem = _first_problem(referral, engine, error)
+    except BaseException as error:  # as above
+        problem = ("transform", "unexpected", f"expected a matrix, found {error!r}")
+    else:
+        return pool.return_matrices(referral, matrices)
+    pool.return_failure(referral, *problem)
+    return True
+
+
+def _first_problem(referral: _native.Referral, engine: Engine | None, error: StepError) -> tuple[StageName, str, str]:
+    """Stage, cause and message of an item that has no matrix, and nothing of which has been decoded yet."""
+    asked = None if engine is None else engine.asked(referral)
+    if asked is not None and asked.recipe.decoding is not None:
+        try:  # a broken file is a broken file first
+            decode_pillow(referral.encoded(), asked.recipe.decoding)
+        except DecodeError as broken:
+            return "decode", broken.cause, broken.message
+    return "transform", error.cause, error.message
+
+
+def _matrices(referral: _native.Referral, engine: Engine | None, height: int, width: int) -> list[list[float]]:
+    asked = None if engine is None else engine.asked(referral)
+    return [] if asked is None else asked.matrices(referral.row, height, width)
