@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
 from penstock.batch import Batching, Selection, expect_items
 from penstock.columns import expect_columns
-from penstock.companions import Companion
+from penstock.companions import Companion, expect_followable
 from penstock.decode import Decode
 from penstock.deliver.chain import Delivered
 from penstock.deliver.target import Target
@@ -106,6 +106,8 @@ class Pipeline(Ordered, Chain, Delivered):
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
+        if self.companions or self.targeting is not None:
+            expect_followable(text, recipe, companions=bool(self.companions))
         return replace(self, recipe=recipe)
 
     def apply(self, recipe: Recipe) -> Self:
@@ -150,6 +152,7 @@ class Pipeline(Ordered, Chain, Delivered):
                     f"companion({text}): expected {{stem}} in the path, or one of the fields ({fields}), "
                     f"found {companion.pattern!r}."
                 )
+        expect_followable(f"companion({text})", self.recipe, companions=True)
         return replace(self, companions=(*self.companions, *made))
 
     def targets(
@@ -178,6 +181,7 @@ class Pipeline(Ordered, Chain, Delivered):
             if name not in self.source.field_names and name.partition(".")[0] not in self.source.field_names:
                 fields = ", ".join(self.source.field_names) or "none"
                 raise PlanError(f"targets({kind}={name!r}): expected one of the fields ({fields}), found {name!r}.")
+        expect_followable(f"targets({targeting.arguments()})", self.recipe, companions=False)
         return replace(self, targeting=targeting)
 
     @checked
