@@ -35,7 +35,7 @@ ROWS = [
             "maps",
             "recipe",
         ),
-        *("presets", "cache", "write", "companions", "targets"),
+        *("presets", "cache", "write", "companions", "targets", "accompanied"),
     ],
     [
         *(
