@@ -44,6 +44,7 @@ ROWS = [
             "patches",
             "ragged",
             "stand_ins",
+            "lookups",
             "delivery",
             "images",
             "reference",
