@@ -26,6 +26,7 @@ class Delivered:
         batching: Batching | None
         selection: Selection | None
         target: Target | None
+        maps: tuple[Any, ...]
 
         @property
         def spec(self) -> Spec:
@@ -77,6 +78,8 @@ class Delivered:
         """The line as it runs: what is called after ``to_torch()`` on the CPU is part of the native loop, same bits."""
         target = self.target
         if target is None or target.memory != "torch cpu" or not target.verbs:
+            return self
+        if self.maps:  # on batches: they see the pixels of before
             return self
         recipe = self.recipe
         for verb in target.verbs:

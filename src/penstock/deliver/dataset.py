@@ -120,13 +120,14 @@ class Samples:
             seed=line.order.seed,
             epoch=epoch,
             more=False,
+            item=lambda row: line.source[int(request.index[row])],
         )
         try:
             results = engine.wait(ticketed)
         except BaseException:
             engine.abandon([ticketed])
             raise
-        columns = Columns.from_native(results, ticketed.notes, line.recipe.spec().dtype)
+        columns = Columns.from_native(results, ticketed.notes, line.recipe.spec().dtype, ticketed.changes)
         Escort(line, request, epoch, engine).join(columns)
         delivery = Delivery(
             source=line.source,
