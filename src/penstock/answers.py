@@ -18,7 +18,7 @@ from penstock.recipe import Part, Recipe
 from penstock.transform.map_call import Mapped
 from penstock.transform.map_item import Changes, ItemOf, changed_item, merged
 from penstock.transform.verb import StepError
-from penstock.types import StageName
+from penstock.types import Item, StageName
 from penstock.workers import Workers
 
 if TYPE_CHECKING:
@@ -58,18 +58,18 @@ class Asked:
         row = referral.row
         index = int(self.index[row])
         of = self.item
-        item = None
+        item: Callable[[], Item] | None = None
         if of is not None and call.verb.on == "item":
-            before = self.changes.get(row, {})
-
-            def item() -> Any:
-                return changed_item(of(row), before)
-
+            item = partial(_item_so_far, of, row, self.changes.get(row, {}))
         caller = self.workers.get(number, call) if self.workers else call
         mapped = caller(referral.image, seed=self.seed, epoch=self.epoch, index=index, item=item)
         if mapped.changes:
             self.changes[row] = merged(self.changes.get(row, {}), mapped.changes)
         return mapped
+
+
+def _item_so_far(of: ItemOf, row: int, before: Changes) -> Item:
+    return changed_item(of(row), before)
 
 
 def answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +106,7 @@ class MapCall:
             raise StepError("wrong answer", f"{self.verb.title}: expected a whole number for a label, found {label!r}")
         return changes
 
-    def _refuse(self, shape: tuple[int, ...], found: str) -> Any:
+    def _refuse(self, shape: tuple[int, ...], found: str) -> NoReturn:
         raise StepError("wrong answer", f"{self._expected(shape)}, found {found}")
 
     def _expected(self, shape: tuple[int, ...]) -> str:
