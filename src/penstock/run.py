@@ -476,7 +476,7 @@ class Run:
         if self._closed:
             raise EngineError(_CLOSED)
         self._flight.popleft()
-        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes)
         escort.join(columns)
         return columns
 
