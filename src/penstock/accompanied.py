@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from penstock.companions import Companion
+from penstock.companions import Companion, expect_followable
 from penstock.errors import PlanError
 from penstock.geometry import FrameName
 from penstock.targets import Targets
 
 if TYPE_CHECKING:
+    from penstock.recipe import Recipe
     from penstock.sources.source import Source
 
 __all__ = ["Accompanied"]
@@ -20,6 +21,7 @@ class Accompanied:
     """A line's companions and targets: each method returns a longer line."""
 
     source: Source
+    recipe: Recipe
     companions: tuple[Companion, ...]
     targeting: Targets | None
 
@@ -59,6 +61,7 @@ class Accompanied:
                     f"companion({text}): expected {{stem}} in the path, or one of the fields ({fields}), "
                     f"found {companion.pattern!r}."
                 )
+        expect_followable(f"companion({text})", self.recipe, companions=True)
         return cast("Self", replace(cast("Any", self), companions=(*self.companions, *made)))
 
     def targets(
@@ -87,4 +90,5 @@ class Accompanied:
             if name not in self.source.field_names and name.partition(".")[0] not in self.source.field_names:
                 fields = ", ".join(self.source.field_names) or "none"
                 raise PlanError(f"targets({kind}={name!r}): expected one of the fields ({fields}), found {name!r}.")
+        expect_followable(f"targets({targeting.arguments()})", self.recipe, companions=False)
         return cast("Self", replace(cast("Any", self), targeting=targeting))

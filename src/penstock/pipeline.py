@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self
 from penstock.accompanied import Accompanied
 from penstock.batch import Batching, Selection, expect_items
 from penstock.columns import expect_columns
-from penstock.companions import Companion
+from penstock.companions import Companion, expect_followable
 from penstock.decode import Decode
 from penstock.deliver.chain import Delivered
 from penstock.deliver.target import Target
@@ -106,6 +106,8 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
+        if self.companions or self.targeting is not None:
+            expect_followable(text, recipe, companions=bool(self.companions))
         return replace(self, recipe=recipe)
 
     def apply(self, recipe: Recipe) -> Self:
