@@ -33,10 +33,13 @@ class Job : public std::enable_shared_from_this<Job> {
 
   bool done() const { return remaining.load(std::memory_order_acquire) == 0; }
   void* slot(size_t row) const;
+  // The memory of a full batch; where the plan has views theirs lie in it one after the other, each aligned.
+  size_t batch_bytes() const;
+  uint8_t* view(size_t number) const;
   // The part of the plan that a row is in (the plan itself where it has no parts), and where that part's image is made:
   // a slot, or nullptr for memory of its own.
   const Plan& part(size_t row) const;
-  void* target(size_t row) const;
+  Target target(size_t row) const;
   DrawKey key(size_t row) const { return {seed, epoch, indices[row]}; }
 
  private:

@@ -47,8 +47,9 @@ void check_pixels(const Plan& plan, const AnyPixels& pixels);
 ptrdiff_t row_stride(const Plan& plan, const AnyPixels& pixels);
 // An array over memory that `buffer` keeps alive; the buffer goes back to its provider when the last view has died.
 nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
-// The same where the image begins at `data` inside the buffer.
-nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
+// The same where the image begins at `data` inside the buffer; `copies` (not -1) makes a second axis.
+nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows,
+                    int copies = -1);
 nb::tuple problem_tuple(const Problem& problem);
 
 template <typename Element>

@@ -28,6 +28,10 @@ class Accompanied:
     def _before_batch(self, text: str) -> None:
         raise NotImplementedError
 
+    if TYPE_CHECKING:
+
+        def expect_no_views(self, text: str, *, beside: bool = False) -> None: ...
+
     def companion(
         self,
         *,
@@ -49,6 +53,7 @@ class Accompanied:
         """
         text = ", ".join(f"{name}={pattern!r}" for name, pattern in patterns.items())
         self._before_batch(f"companion({text})")
+        self.expect_no_views(f"companion({text})")
         if not patterns:
             raise PlanError("companion(): expected a name and a path, as in mask='../mask/{stem}.png', found none.")
         made = tuple(Companion(name, pattern, mode, frame, outside, dtype) for name, pattern in patterns.items())
@@ -84,6 +89,7 @@ class Accompanied:
         """
         targeting = Targets(boxes, points, polygons, frame, box_format, clip)
         self._before_batch(f"targets({targeting.arguments()})")
+        self.expect_no_views(f"targets({targeting.arguments()})")
         if self.targeting is not None:
             raise PlanError("targets(): expected one targets, found a second one; name all fields in one.")
         for kind, name in targeting.named():

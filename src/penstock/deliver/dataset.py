@@ -178,6 +178,7 @@ def dataset_of(
             f"torch_dataset(): expected a line without batch, found batch({line.batching.size}); the DataLoader makes "
             f"the batches."
         )
+    line.expect_no_views("torch_dataset()")
     spec = line.spec
     if spec.kind == "encoded":
         raise PlanError("torch_dataset(): expected images, found encoded bytes; call .decode() before it.")

@@ -130,8 +130,9 @@ def _span(size: int, part: float, rng: Generator) -> tuple[int, int]:
 
 def _expect_pixels(batch: Batch, title: str) -> None:
     images: Any = batch.images
-    if isinstance(images, list) or images.ndim != 4 or batch.sizes is not None:
-        raise PenstockError(f"map {title}: expected images of one size, found {batch!r}.")
+    if isinstance(images, list) or images.ndim != 4 or batch.sizes is not None or batch.views:
+        views = " with views" if batch.views else ""
+        raise PenstockError(f"map {title}: expected images of one size, found {batch!r}{views}.")
 
 
 def _mixed(batch: Batch, title: str, classes: int, share: float, blend: Blend) -> Batch:
