@@ -22,7 +22,7 @@ from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
 from penstock.padding import PadDtypeName, pads_of
 from penstock.recipe import Recipe, Stage, table, written_decode
-from penstock.signatures import checked
+from penstock.signatures import checked, expect_call
 from penstock.sources import (
     arrays_source,
     blobs_source,
@@ -556,14 +556,15 @@ def _listed(words: list[str]) -> str:
 
 def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:
     """A line without a stage yet, with the signature and the docstring of the function that lists the source."""
+    signature = inspect.signature(make)
 
     def line(*args: P.args, **kwargs: P.kwargs) -> Pipeline:
+        expect_call(name, signature, args, kwargs)
         return Pipeline(make(*args, **kwargs))
 
     line.__name__ = line.__qualname__ = name
     text = inspect.getdoc(make) or ""
     line.__doc__ = f"{text.split('>>>')[0].rstrip()}\n\nReturns a line with no stage yet.\n{example}"
-    signature = inspect.signature(make)
     shown = signature.replace(return_annotation="Pipeline")
     line.__dict__["__signature__"] = shown
     return line
