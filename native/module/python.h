@@ -27,6 +27,7 @@ void bind_files(nb::module_& m);
 void bind_tars(nb::module_& m);
 void bind_measurement(nb::module_& m);
 void bind_order(nb::module_& m);
+void bind_pictures(nb::module_& m);
 
 template <typename Value>
 Value word(const char* what, const std::string& found, std::initializer_list<std::pair<const char*, Value>> known) {
@@ -49,6 +50,14 @@ ptrdiff_t row_stride(const Plan& plan, const AnyPixels& pixels);
 nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
 // The same where the image begins at `data` inside the buffer.
 nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
+// pictures.cpp: an image in memory that `held` keeps alive, as a function of a map gets it: what array_at makes, for a
+// fraction of its time.
+struct Picture {
+  std::shared_ptr<Buffer> held;
+  uint8_t* data;
+  size_t bytes;
+};
+nb::object picture_array(Picture picture, const Plan& plan, Size size);
 nb::tuple problem_tuple(const Problem& problem);
 
 template <typename Element>
