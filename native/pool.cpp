@@ -403,12 +403,14 @@ Pool::Wait Pool::take_referrals(std::vector<Referral>& taken, int most, int time
   if (shared.closing) return Wait::closed;
   if (!shared.referrals.empty()) {
     take(shared.referrals);
-    return Wait::referral;
+  } else {
+    while (!shared.maps.empty() && taken.size() < static_cast<size_t>(std::max(1, most))) {
+      shared.maps.front().job->asking.fetch_sub(1);
+      take(shared.maps);
+    }
   }
-  while (!shared.maps.empty() && taken.size() < static_cast<size_t>(std::max(1, most))) {
-    shared.maps.front().job->asking.fetch_sub(1);
-    take(shared.maps);
-  }
+  // This party was woken for what it leaves as well, and may be long in coming back.
+  if (!taken.empty() && (!shared.referrals.empty() || shared.group_waits())) shared.referred.notify_one();
   return taken.empty() ? Wait::timeout : Wait::referral;
 }
 
@@ -501,6 +503,8 @@ void Pool::return_failure(Referral& referral, Problem problem) {
   ItemResult& result = referral.job->results[referral.row];
   result.outcome = Outcome::failed;
   result.problem = std::move(problem);
+  result.mapping = false;
+  result.own.reset();  // what a map was given is not the plan's image, nor of its dtype
   referral.holding = Holding();
   shared_->finish(*referral.job);
 }
@@ -629,6 +633,7 @@ void Pool::work(std::shared_ptr<Shared> shared, Worker& state) {
       add(state.items, 1);
     }
     if (result.outcome == Outcome::referee && refer(*shared, job, row, scratch, holding)) {
+      job.reset();  // with the mutex free: it may be the last to hold the batch
       lock.lock();
       continue;
     }
