@@ -204,6 +204,8 @@ def test_nearest_is_pillows(box: Any, size: tuple[int, int]) -> None:
         ({"mask": "{stem}", "mode": "labels"}, "expected mode= one of 'label', 'image', 'npz', found 'labels'."),
         ({"mask": "{stem}", "frame": "left"}, "expected frame= 'upright' or 'stored', found 'left'."),
         ({"mask": "{stem}", "dtype": "int3"}, "expected dtype= one of uint8, uint16, int32, int64, float32, found"),
+        ({"mask": "{stem}", "outside": -100}, "expected outside= a number that uint8 holds, found -100."),
+        ({"mask": "{stem}", "outside": 0.5, "dtype": "int32"}, "expected outside= a number that int32 holds, found"),
     ],
 )
 def test_a_wrong_companion_is_refused(arguments: dict[str, Any], sentence: str) -> None:
@@ -242,3 +244,23 @@ def test_the_label_decoder_refuses_what_is_no_label_map() -> None:
     np.save(file, np.array([[object()]]), allow_pickle=True)
     with pytest.raises(DecodeError, match="expected an array"):
         decode_npz(file.getvalue())
+
+
+def test_depth_keeps_its_holes_and_is_rounded_to_float32(tmp_path: Path) -> None:
+    depth = np.full((4, 6), 1 / 3)
+    depth[0, 0] = np.nan
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    np.savez(tmp_path / "a.npz", depth)
+    line = ps.files([tmp_path / "a.png"]).companion(depth="{stem}.npz", mode="npz", dtype="float32").decode()
+    with line.resize(4, 6).batch(1).run() as run:
+        found = next(run).companions["depth"]
+    assert found.dtype == np.float32 and np.array_equal(found[0], depth.astype(np.float32), equal_nan=True)
+
+
+def test_values_that_cannot_hold_what_is_outside_fail_their_item(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    np.savez(tmp_path / "a.npz", np.zeros((4, 6), np.uint8))
+    line = ps.files([tmp_path / "a.png"]).companion(classes="{stem}.npz", mode="npz", outside=-1).decode()
+    with line.pad(1, 1, 1, 1).batch(1, ragged="list").run(on_failure="blank") as run:
+        (failure,) = next(run).failures
+    assert "expected values that hold outside=-1 as well, found uint8" in failure.message

@@ -113,6 +113,10 @@ class Fields(Mapping[str, Any]):
             self._known[name] = values
         return self._known[name]
 
+    def with_known(self, known: Mapping[str, Sequence[Any]]) -> Fields:
+        """These fields with others that are known, which come before what is there."""
+        return Fields(self._source, self._index, {**self._known, **known})
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys((*self._source.field_names, *self._known)))
 
@@ -365,7 +369,7 @@ class Delivery:
         """Boxes, points and polygons as numbers; a row whose field holds something else fails."""
         if self.targeting is None:
             return
-        fields = Fields(self.source, index)
+        fields = Fields(self.source, index, self._changed(columns.changes, index, index, columns.outcome <= DAMAGED)[1])
         for kind, name in self.targeting.named():
             rows: list[Any] = [None] * len(columns.outcome)
             for row in np.flatnonzero(columns.outcome <= DAMAGED).tolist():

@@ -15,11 +15,12 @@ from penstock.errors import PlanError
 if TYPE_CHECKING:
     from penstock.sources.source import Source
 
-__all__ = ["Pad", "pads_of", "read_pads"]
+__all__ = ["Pad", "pad_again", "pads_of", "read_pads"]
 
 PadDtypeName = Literal["int64", "float32", "float64"]
 DTYPES = ("int64", "float32", "float64")
 MOST = 1 << 24
+MOST_INT64 = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,24 @@ def read_pads(
     return columns, refused
 
 
+def pad_again(
+    columns: Mapping[str, npt.NDArray[Any]], row: int, values: Mapping[str, Any], pads: tuple[Pad, ...]
+) -> tuple[str, str] | None:
+    """Puts one row's ``values``, by field, into the columns anew; what is wrong with them, if anything.
+
+    For an item whose fields a map has changed since they were read.
+    """
+    refused = None
+    for pad in pads:
+        made = columns[pad.name][row]
+        made[:] = 0
+        problem = _fill(made, values[pad.name], pad)
+        columns[f"{pad.name}_length"][row] = problem if isinstance(problem, int) else 0
+        if not isinstance(problem, int):
+            refused = refused or problem
+    return refused
+
+
 def _fill(row: npt.NDArray[Any], value: Any, pad: Pad) -> int | tuple[str, str]:
     """Puts the numbers into the row and tells how many there are, or what is wrong with them."""
     try:
@@ -91,6 +110,8 @@ def _fill(row: npt.NDArray[Any], value: Any, pad: Pad) -> int | tuple[str, str]:
         words = "whole numbers" if pad.dtype == "int64" else "numbers"
         hint = f"; pad={{{pad.name!r}: ({pad.length}, 'float32')}} holds these" if numbers.dtype.kind == "f" else ""
         return "not numbers", f"expected a list of {words} in {pad.name!r}, found {_shown(value)}{hint}"
+    if numbers.dtype == np.uint64 and pad.dtype == "int64" and numbers.size and int(numbers.max()) > MOST_INT64:
+        return "not numbers", f"expected numbers that int64 holds in {pad.name!r}, found {int(numbers.max())}"
     if len(numbers) > pad.length:
         return "too long", f"expected at most {pad.length} numbers in {pad.name!r}, found {len(numbers)}"
     row[: len(numbers)] = numbers

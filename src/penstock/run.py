@@ -313,8 +313,13 @@ class Run:
         if self.line.target is not None:
             return self._next_sent()
         batch = self._made()
-        self._handed_out = self._next_step
-        return self._hand_out(batch)
+        try:
+            handed_out = self._hand_out(batch)
+        except BaseException:
+            self._end()
+            raise
+        self._handed_out = self._next_step  # not before: a batch that a map refused is the next one of a state
+        return handed_out
 
     def _next_sent(self) -> Any:
         """The next batch on the device; those behind it that are made already are sent after it."""
@@ -476,7 +481,7 @@ class Run:
         if self._closed:
             raise EngineError(_CLOSED)
         self._flight.popleft()
-        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype)
+        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes)
         escort.join(columns)
         return columns
 
