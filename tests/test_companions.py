@@ -264,3 +264,30 @@ def test_values_that_cannot_hold_what_is_outside_fail_their_item(tmp_path: Path)
     with line.pad(1, 1, 1, 1).batch(1, ragged="list").run(on_failure="blank") as run:
         (failure,) = next(run).failures
     assert "expected values that hold outside=-1 as well, found uint8" in failure.message
+
+
+def same(image: np.ndarray) -> np.ndarray:
+    return image
+
+
+def moved(image: np.ndarray) -> Any:
+    return image[:, ::-1], [[-1, 0, image.shape[1]], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_labels_follow_behind_a_map_as_well(pairs: Path, engine: Any) -> None:
+    line = ps.files(sorted((pairs / "photo").iterdir())).companion(mask="../mask/{stem}.png").decode()
+    line = line.random_horizontal_flip().map(same, geometry="keep").random_vertical_flip().map(same, geometry="keep")
+    with line.resize(30, 40, filter="nearest").batch(4).run(engine=engine) as run:
+        for batch in run:
+            assert np.array_equal(batch.companions["mask"] * LEVELS, batch.images[..., 0])
+
+
+@pytest.mark.parametrize("how", [{}, {"geometry": "returned"}, {"geometry": "keep", "out": (30, 30)}])
+def test_a_map_that_moves_pixels_is_refused_beside_a_companion(how: dict[str, Any]) -> None:
+    line = ps.files(["a.jpg"]).decode()
+    sentence = "expected maps that leave pixels where they are .* found map moved with"
+    with pytest.raises(ps.PlanError, match=sentence):
+        line.companion(mask="{stem}.png").map(moved, **how)
+    with pytest.raises(ps.PlanError, match=sentence):
+        line.map(moved, **how).companion(mask="{stem}.png")

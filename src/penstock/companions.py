@@ -18,6 +18,7 @@ from penstock.follow import follow_labels, follow_picture, turned
 from penstock.geometry import FrameName, upright_size
 from penstock.read import ReadError, read_file
 from penstock.sources.source import Locations
+from penstock.transform.map import Map
 from penstock.transform.verb import StepError
 from penstock.types import Spec, StageName
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from penstock.recipe import Recipe
     from penstock.sources.source import Source
 
-__all__ = ["Companion", "CompanionError", "Loaded", "companion_of", "load", "stacked"]
+__all__ = ["Companion", "CompanionError", "Loaded", "companion_of", "expect_followed", "load", "stacked"]
 
 ModeOfCompanion = Literal["label", "image", "npz"]
 MODES = ("label", "image", "npz")
@@ -247,9 +248,12 @@ def companion_of(
     if companion.frame == "stored":
         values = turned(values, orientation)
     try:
-        steps: Sequence[Any] = recipe.resolve(
-            values.shape[0], values.shape[1], seed=seed, epoch=epoch, index=index
-        ).steps
+        steps: list[Any] = []
+        height, width = values.shape[:2]
+        for part in recipe.parts():  # a map between two of them has left the pixels where they were
+            found = part.resolve(height, width, seed, epoch, index)
+            steps += found.steps
+            height, width = found.height, found.width
     except StepError as error:
         raise CompanionError("transform", error.cause, error.message) from None
     if companion.mode == "image":
@@ -262,6 +266,17 @@ def companion_of(
             f"{values.dtype} in {loaded.source}",
         )
     return follow_labels(values, steps, companion.outside)
+
+
+def expect_followed(text: str, recipe: Recipe) -> None:
+    """Refuses a map behind which a companion would not lie where its picture does; PlanError, naming the map."""
+    for verb in recipe.verbs:
+        if isinstance(verb, Map) and (verb.geometry != "keep" or verb.out is not None):
+            found = f"geometry={verb.geometry!r}" if verb.geometry != "keep" else f"out={verb.out!r}"
+            raise PlanError(
+                f"{text}: expected maps that leave pixels where they are (geometry='keep') beside a companion, found "
+                f"{verb.title} with {found}."
+            )
 
 
 def stacked(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import PlanError
+from penstock.errors import PlanError, SourceError
 
 if TYPE_CHECKING:
     from penstock.sources.source import Source
@@ -72,13 +72,35 @@ def read_pads(
     for pad in pads:
         made = columns[pad.name] = np.zeros((rows, pad.length), dtype=pad.dtype)
         lengths = columns[f"{pad.name}_length"] = np.zeros(rows, dtype=np.int64)
-        for row, value in enumerate(source.field(pad.name, items)):
-            problem = _fill(made[row], value, pad)
+        for row, value in enumerate(_values(source, pad.name, items)):
+            problem = ("read error", value.message) if isinstance(value, _Unread) else _fill(made[row], value, pad)
             if isinstance(problem, int):
                 lengths[row] = problem
             else:
                 refused.setdefault(row, problem)
     return columns, refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """What stands for a value that could not be read."""
+
+    message: str
+
+
+def _values(source: Source, name: str, items: npt.NDArray[np.int64]) -> Sequence[Any]:
+    """The field of these items; where a piece of a table cannot be read, that is the matter of its own items."""
+    try:
+        return source.field(name, items)
+    except SourceError:
+        return [_value(source, name, items[row : row + 1]) for row in range(len(items))]
+
+
+def _value(source: Source, name: str, item: npt.NDArray[np.int64]) -> Any:
+    try:
+        return source.field(name, item)[0]
+    except SourceError as error:
+        return _Unread(str(error).rstrip("."))
 
 
 def pad_again(

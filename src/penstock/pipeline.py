@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
 from penstock.batch import Batching, Selection, expect_items
 from penstock.columns import expect_columns
-from penstock.companions import Companion
+from penstock.companions import Companion, expect_followed
 from penstock.decode import Decode
 from penstock.deliver.chain import Delivered
 from penstock.deliver.target import Target
@@ -106,6 +106,8 @@ class Pipeline(Ordered, Chain, Delivered):
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
+        if self.companions:
+            expect_followed(text, recipe)
         return replace(self, recipe=recipe)
 
     def apply(self, recipe: Recipe) -> Self:
@@ -134,12 +136,14 @@ class Pipeline(Ordered, Chain, Delivered):
         as the line decodes them, with the line's own filters, uint8 [N, H, W, C]; "npz": an array [H, W, ...] of any
         dtype, by nearest neighbour. ``frame="stored"``: it lies as the picture is stored, before its EXIF orientation.
         ``outside`` stands where the picture was padded. Verbs that change colours leave it alone. A companion that is
-        missing, broken or of another size than its picture is that item's failure. Raises PlanError.
+        missing, broken or of another size than its picture is that item's failure. Raises PlanError, also beside a map
+        that moves pixels.
         """
         text = ", ".join(f"{name}={pattern!r}" for name, pattern in patterns.items())
         self._before_batch(f"companion({text})")
         if not patterns:
             raise PlanError("companion(): expected a name and a path, as in mask='../mask/{stem}.png', found none.")
+        expect_followed(f"companion({text})", self.recipe)
         made = tuple(Companion(name, pattern, mode, frame, outside, dtype) for name, pattern in patterns.items())
         for companion in made:
             if any(known.name == companion.name for known in self.companions):
