@@ -130,3 +130,14 @@ def test_targets_are_part_of_the_line() -> None:
     with pytest.raises(ps.PlanError, match="found a second one"):
         line.targets(boxes="bbox").targets(points="bbox")
     assert "targets  boxes=bbox upright" in str(line.targets(boxes="bbox"))
+
+
+def first_box(item: Any) -> None:
+    item.fields["bbox"] = item.fields["bbox"][:1]
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_targets_are_of_the_fields_that_a_map_has_left(engine: Any) -> None:
+    line = line_of([picture(80, 60)] * 3, bbox=[BOX * 2] * 3).decode().map(first_box, on="item", geometry="keep")
+    with line.targets(boxes="bbox").resize(80, 60).batch(3).run(engine=engine) as run:
+        assert [boxes.tolist() for boxes in next(run).targets["boxes"]] == [BOX] * 3

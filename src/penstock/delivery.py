@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.companions import Companion, stacked
-from penstock.errors import EngineError, ItemError, TooManyFailuresError
+from penstock.errors import EngineError, ItemError, SourceError, TooManyFailuresError
 from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
 from penstock.ledger import Ledger
@@ -318,7 +318,7 @@ class Delivery:
         if not changes:
             return labels, {}
         labels = labels.copy()
-        fields = Fields(self.source, index)
+        fields = Fields(self.source, np.where(valid, index, -1))  # what cannot be read has failed its rows
         known: dict[str, Sequence[Any]] = {}
         for row, change in changes.items():
             labels[row] = change.get("label", labels[row])
@@ -344,12 +344,15 @@ class Delivery:
         """Boxes, points and polygons as numbers; a row whose field holds something else fails."""
         if self.targeting is None:
             return
-        fields = Fields(self.source, index)
+        fields = Fields(self.source, index, self._changed(columns.changes, index, index, columns.outcome <= DAMAGED)[1])
         for kind, name in self.targeting.named():
             rows: list[Any] = [None] * len(columns.outcome)
             for row in np.flatnonzero(columns.outcome <= DAMAGED).tolist():
                 try:
-                    rows[row] = self.targeting.read(kind, name, looked_up(fields, name, row))
+                    rows[row] = self.targeting.read(kind, name, self._target(fields, name, index, row))
+                    continue
+                except SourceError as error:
+                    fail(columns, row, "read", "read error", str(error))
                     continue
                 except TargetError as error:
                     problem = str(error)
@@ -357,6 +360,13 @@ class Delivery:
                     problem = f"targets: expected {kind} in the field {name!r}, found none ({error!r})"
                 fail(columns, row, "deliver", "no target", problem)
             columns.targets[kind] = rows
+
+    def _target(self, fields: Fields, name: str, index: npt.NDArray[np.int64], row: int) -> Any:
+        """What a row's field holds; where a piece of a table cannot be read, that is the matter of its own rows."""
+        try:
+            return looked_up(fields, name, row)
+        except SourceError:
+            return looked_up(Fields(self.source, index[row : row + 1]), name, 0)
 
     def _moved(
         self, targets: dict[str, list[Any]], geometry: Geometry, valid: npt.NDArray[np.bool_]

@@ -70,6 +70,11 @@ class Samples:
         batch = self._batch(np.array([self._inside(position) for position in positions], dtype=np.int64))
         values = self.selection.take(batch)
         assert isinstance(values, dict)  # dataset_of gave every field a name
+        for name, value in values.items():
+            if value is None:
+                raise PlanError(
+                    f"torch_dataset: expected a field that this line's samples have, found none as {name!r}."
+                )
         columns = {name: self._column(value, len(batch)) for name, value in values.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(batch))]
 
