@@ -150,6 +150,18 @@ def test_geometry_is_composed_or_refused(base: ps.Pipeline):
             call()
 
 
+def test_a_failed_image_of_a_ragged_batch_is_none():
+    def picky(image: Any) -> Any:
+        if len(image) % 2:
+            raise ValueError("odd")
+        return image
+
+    line = ps.blobs({str(n): encoded(3 * n) for n in range(4)}).decode().map(picky).normalize(ps.IMAGENET)
+    batch = next(line.batch(4, ragged="list").run(on_failure="blank"))
+    failed = {failure.index for failure in batch.failures}
+    assert failed and [row for row, image in enumerate(batch.images) if image is None] == sorted(failed)
+
+
 def test_a_failure_names_function_key_and_what_was_expected(base: ps.Pipeline):
     def wrong(answer: Any, **options: Any) -> str:
         line = ps.blobs({"the key": encoded(1)}).decode().resize(4, 6).map(lambda image: answer, **options)

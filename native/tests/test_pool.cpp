@@ -187,6 +187,102 @@ void waits_for_memory_under_a_small_budget() {
   for (const ItemResult& result : job->results) CHECK(result.outcome == Outcome::clean);
 }
 
+// A plan of two parts with a map between them: 16 x 16 pixels are asked for, what comes back is scaled to 8 x 8.
+std::shared_ptr<const Plan> plan_with_map(bool ragged) {
+  auto before = std::make_shared<Plan>(*small_plan());
+  before->size = {0, 0};
+  before->goes_on = true;
+  auto after = std::make_shared<Plan>(*small_plan());
+  after->verbs[0].height = after->verbs[0].width = 8;
+  after->given = Format{};
+  after->size = ragged ? Size{0, 0} : Size{8, 8};
+  auto plan = std::make_shared<Plan>(*after);
+  plan->verbs.clear();
+  plan->given.reset();
+  plan->parts = {before, after};
+  return plan;
+}
+
+// Answers maps with images of the row's own value, until the pool is closed; every `failing`-th row fails. What is not
+// as it should be is counted: CHECK is for one thread.
+void answer_maps(Pool& pool, int most, size_t failing, std::atomic<int>& answered, std::atomic<int>& wrong) {
+  Scratch scratch;
+  for (;;) {
+    std::vector<Referral> taken;
+    const Pool::Wait wait = pool.take_referrals(taken, most, 60'000);
+    if (wait == Pool::Wait::closed) return;
+    if (wait != Pool::Wait::referral || taken.empty() || taken.size() > static_cast<size_t>(most)) ++wrong;
+    for (Referral& referral : taken) {
+      const ItemResult& result = referral.job->results[referral.row];
+      const bool asked = result.mapping && result.part == 0 && result.own && result.size == Size{16, 16};
+      if (!asked) ++wrong;
+      ++answered;
+      if (failing > 0 && referral.row % failing == 0) {
+        pool.return_failure(referral, Problem{Stage::transform, "exception", "expected an image"});
+        continue;
+      }
+      std::memset(result.own->data, static_cast<int>(referral.row), size_t{16} * 16 * 3);  // in its own memory
+      if (!pool.return_mapped(referral, result.own->data, {16, 16}, Affine(), {}, scratch)) ++wrong;
+    }
+  }
+}
+
+// Parties that take different numbers, with plenty of memory and with next to none.
+void gives_every_map_its_answer() {
+  const Bytes image = penstock_test::make_jpeg(60, 40);
+  constexpr size_t kRows = 61, kFailing = 7;
+  for (uint64_t memory : {uint64_t{1} << 30, uint64_t{1}}) {
+    for (bool ragged : {false, true}) {
+      Pool pool(3, memory, 2);
+      pool.announce_parties(3);
+      std::atomic<int> answered{0}, wrong{0};
+      std::vector<std::thread> parties;
+      for (int most : {1, 8, 3})
+        parties.emplace_back([&pool, &answered, &wrong, most] { answer_maps(pool, most, kFailing, answered, wrong); });
+      for (int round = 0; round < 5; ++round) {
+        std::shared_ptr<Job> job = job_of(plan_with_map(ragged), std::vector<const Bytes*>(kRows, &image));
+        CHECK(pool.submit(job, round < 4));
+        CHECK(wait_long(pool, *job) == Pool::Wait::done);
+        for (size_t row = 0; row < kRows; ++row) {
+          const ItemResult& result = job->results[row];
+          if (row % kFailing == 0) {
+            CHECK(result.outcome == Outcome::failed && !result.own);  // what the map was given is nobody's image
+            continue;
+          }
+          CHECK(result.outcome == Outcome::clean && result.size == (Size{8, 8}));
+          const uint8_t* pixels = static_cast<const uint8_t*>(ragged ? result.own->data : job->slot(row));
+          CHECK(pixels[0] == row && pixels[8 * 8 * 3 - 1] == row);
+        }
+      }
+      CHECK(answered == 5 * static_cast<int>(kRows) && wrong == 0);
+      CHECK(pool.close(1000).empty());
+      for (std::thread& party : parties) party.join();
+    }
+  }
+}
+
+// A job that is cancelled while maps of it wait, and while one is answered.
+void forgets_maps_of_a_cancelled_job() {
+  const Bytes image = penstock_test::make_jpeg(60, 40);
+  Pool pool(2, uint64_t{1} << 30, 2);
+  pool.announce_parties(1);
+  Scratch scratch;
+  for (int round = 0; round < 10; ++round) {
+    std::shared_ptr<Job> job = job_of(plan_with_map(true), std::vector<const Bytes*>(30, &image));
+    CHECK(pool.submit(job, true));
+    std::vector<Referral> taken;
+    CHECK(pool.take_referrals(taken, 4, 60'000) == Pool::Wait::referral);
+    pool.cancel(*job);
+    CHECK(!job->done());
+    const std::vector<uint8_t> answer(size_t{16} * 16 * 3);
+    for (Referral& referral : taken) {
+      CHECK(pool.return_mapped(referral, answer.data(), {16, 16}, Affine(), {}, scratch));
+    }
+    CHECK(wait_long(pool, *job) == Pool::Wait::done);
+    for (const ItemResult& result : job->results) CHECK(result.outcome == Outcome::cancelled);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -196,5 +292,7 @@ int main() {
   forgets_a_cancelled_job_and_goes_on();
   recycles_memory_and_outlives_its_pool();
   waits_for_memory_under_a_small_budget();
+  gives_every_map_its_answer();
+  forgets_maps_of_a_cancelled_job();
   return penstock_test::report("test_pool");
 }
