@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from penstock.recipe import Recipe
     from penstock.sources.source import Source
 
-__all__ = ["Companion", "CompanionError", "Loaded", "companion_of", "expect_followed", "load", "stacked"]
+__all__ = ["Companion", "CompanionError", "Loaded", "companion_of", "expect_followable", "load", "stacked"]
 
 ModeOfCompanion = Literal["label", "image", "npz"]
 MODES = ("label", "image", "npz")
@@ -248,12 +248,7 @@ def companion_of(
     if companion.frame == "stored":
         values = turned(values, orientation)
     try:
-        steps: list[Any] = []
-        height, width = values.shape[:2]
-        for part in recipe.parts():  # a map between two of them has left the pixels where they were
-            found = part.resolve(height, width, seed, epoch, index)
-            steps += found.steps
-            height, width = found.height, found.width
+        steps: Sequence[Any] = recipe.moves(values.shape[0], values.shape[1], seed=seed, epoch=epoch, index=index)
     except StepError as error:
         raise CompanionError("transform", error.cause, error.message) from None
     if companion.mode == "image":
@@ -268,14 +263,21 @@ def companion_of(
     return follow_labels(values, steps, companion.outside)
 
 
-def expect_followed(text: str, recipe: Recipe) -> None:
-    """Refuses a map behind which a companion would not lie where its picture does; PlanError, naming the map."""
+def expect_followable(text: str, recipe: Recipe, *, companions: bool) -> None:
+    """Refuses a map behind which nobody knows where pixels went or, with ``companions``, that moves them; PlanError."""
     for verb in recipe.verbs:
-        if isinstance(verb, Map) and (verb.geometry != "keep" or verb.out is not None):
-            found = f"geometry={verb.geometry!r}" if verb.geometry != "keep" else f"out={verb.out!r}"
+        if not isinstance(verb, Map):
+            continue
+        if verb.geometry == "unknown":
             raise PlanError(
-                f"{text}: expected maps that leave pixels where they are (geometry='keep') beside a companion, found "
-                f"{verb.title} with {found}."
+                f"{text}: expected to know where the pixels went, found the stage {verb.title}, which does not say; "
+                f"give it geometry='keep' or 'returned'."
+            )
+        if companions and (verb.geometry == "returned" or verb.out is not None):
+            found = "geometry='returned'" if verb.geometry == "returned" else f"out={verb.out!r}"
+            raise PlanError(
+                f"{text}: expected maps that leave each pixel where it is (geometry='keep', no out=), since a "
+                f"companion is not given to their functions, found {verb.title} with {found}."
             )
 
 
