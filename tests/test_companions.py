@@ -286,7 +286,7 @@ def test_labels_follow_behind_a_map_as_well(pairs: Path, engine: Any) -> None:
 @pytest.mark.parametrize("how", [{}, {"geometry": "returned"}, {"geometry": "keep", "out": (30, 30)}])
 def test_a_map_that_moves_pixels_is_refused_beside_a_companion(how: dict[str, Any]) -> None:
     line = ps.files(["a.jpg"]).decode()
-    sentence = "expected maps that leave pixels where they are .* found map moved with"
+    sentence = "expected .* map moved"
     with pytest.raises(ps.PlanError, match=sentence):
         line.companion(mask="{stem}.png").map(moved, **how)
     with pytest.raises(ps.PlanError, match=sentence):

@@ -289,3 +289,11 @@ def test_a_card_gets_the_next_batch_while_this_one_is_worked_on() -> None:
     assert np.allclose([float(value) for value in sums], plain)
     batch = next(iter(small_line().batch(2).run())).pin_memory()
     assert batch.images.is_pinned() and batch.to("cuda").images.device.type == "cuda"
+
+
+def test_a_device_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(PlanError, match="expected a device as torch names it"):
+        next(small_line().batch(2).to_torch("card7").run())
+    if not torch.cuda.is_available():
+        with pytest.raises(PlanError, match=r"to_torch\('cuda'\): expected a CUDA device, found none"):
+            next(small_line().batch(2).to_torch("cuda").run())

@@ -324,3 +324,17 @@ def test_a_column_that_cannot_be_read_fails_its_own_rows(tmp_path):
         with made.run(on_failure="blank") as run:
             assert [batch.valid.tolist() for batch in run] == sound
         assert all("expected a readable row group" in failure.message for failure in run.failures)
+
+
+def test_other_rows_of_a_dataset_are_another_list():
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    rows = [{"bytes": png(shade), "path": None} for shade in range(8)]
+    features = datasets.Features({"image": datasets.Image()})
+    whole = datasets.Dataset.from_dict({"image": rows}, features=features)
+    again = datasets.Dataset.from_dict({"image": rows}, features=features)
+    some = [whole, whole.select(range(4)), whole.select(range(4, 8)), whole.shuffle(seed=0), whole.select([0, 2, 1])]
+    digests = [hf_source(each).digest() for each in some]
+    assert len(set(digests)) == len(some)
+    assert digests == [hf_source(again).digest(), *(hf_source(each).digest() for each in some[1:])]
+    listed = datasets.Features({"images": datasets.Sequence(datasets.Image())})
+    assert hf_source(datasets.Dataset.from_dict({"images": [rows[:2], rows[2:3], []]}, features=listed)).digest()

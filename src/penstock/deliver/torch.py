@@ -30,7 +30,10 @@ def device_of(name: str | None) -> Any:
     the card that is current.
     """
     torch = import_torch(f"to_torch({name!r})")
-    device = torch.device(name or "cpu")
+    try:
+        device = torch.device(name or "cpu")
+    except RuntimeError as error:
+        raise PlanError(f"to_torch({name!r}): expected a device as torch names it, found {error}.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise PlanError(f"to_torch({name!r}): expected a CUDA device, found none.")
     if device.type != "cuda" or device.index is not None:

@@ -111,13 +111,19 @@ class HFSource(ArrowSource):
             update(self._keys.names)
 
     def _hash_content(self, update: Any) -> None:
-        """The schema, which column holds the images, and which rows were chosen in which order: no image is read."""
-        update(repr((self._schema_words, self._image)).encode("utf-8", "surrogateescape"))
+        """The schema, how long each cell of images is, the first and the last, and which rows were chosen.
+
+        Other rows of one dataset, as ``select(range(...))`` takes them, are another list; no other image is read.
+        """
+        update(repr((self._schema_words, self._image, len(self))).encode("utf-8", "surrogateescape"))
+        for chunk in self._dataset.data.column(self._image).chunks:
+            for lengths in _lengths(chunk):
+                update(np.ascontiguousarray(lengths.to_numpy(zero_copy_only=False), dtype="<i8").data)
+        ends = np.array([0, len(self) - 1] if len(self) else [], dtype=np.int64)
+        for cell in self._scalars(self._image, ends):
+            update(repr(cell.as_py()).encode("utf-8", "surrogateescape"))
         chosen = getattr(self._dataset, "_indices", None)  # what shuffle() and select() leave behind
-        if chosen is None:
-            update(str(self._dataset.data.nbytes).encode())
-            return
-        for chunk in chosen.column(0).chunks:
+        for chunk in [] if chosen is None else chosen.column(0).chunks:
             update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False), dtype="<i8").data)
 
     def _place(self) -> object:
@@ -132,6 +138,22 @@ class HFSource(ArrowSource):
             return []
         found = self._dataset.select_columns([column])[rows.tolist()].column(column)
         return [found[place] for place in range(len(rows))]
+
+
+def _lengths(array: Any) -> Iterator[Any]:
+    """The lengths of the bytes, paths and lists in an Arrow array, -1 for null: Arrow's offsets, none of the data."""
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    kind = array.type
+    if types.is_struct(kind):
+        for place in range(kind.num_fields):
+            yield from _lengths(pc.struct_field(array, [place]))
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        yield pc.list_value_length(array).fill_null(-1)
+        yield from _lengths(pc.list_flatten(array))
+    elif types.is_binary(kind) or types.is_large_binary(kind) or types.is_string(kind) or types.is_large_string(kind):
+        yield pc.binary_length(array).fill_null(-1)
 
 
 def _expect_dataset(dataset: Any) -> None:
