@@ -36,7 +36,7 @@ ROWS = [
             "recipe",
             "views",
         ),
-        *("presets", "cache", "write", "companions", "targets"),
+        *("presets", "cache", "write", "companions", "targets", "accompanied"),
     ],
     [
         *(
@@ -45,6 +45,7 @@ ROWS = [
             "patches",
             "ragged",
             "stand_ins",
+            "lookups",
             "delivery",
             "view_columns",
             "images",

@@ -6,23 +6,23 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
+from penstock.accompanied import Accompanied
 from penstock.batch import Batching, Selection, expect_items
 from penstock.columns import expect_columns
-from penstock.companions import Companion
+from penstock.companions import Companion, expect_followable
 from penstock.decode import Decode
 from penstock.deliver.chain import Delivered
 from penstock.deliver.target import Target
 from penstock.errors import ItemError, PlanError
-from penstock.geometry import FrameName
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
 from penstock.padding import PadDtypeName, pads_of
 from penstock.recipe import Recipe, Stage, table, written_decode
-from penstock.signatures import checked
+from penstock.signatures import checked, expect_call
 from penstock.sources import (
     arrays_source,
     blobs_source,
@@ -56,7 +56,7 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Ordered, Chain, Viewed, Delivered):
+class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -91,10 +91,13 @@ class Pipeline(Ordered, Chain, Viewed, Delivered):
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
         if isinstance(step, Map) and step.on == "batch":
-            self._expect_batches(text)
+            batching = self._expect_batches(text)
             found = "select" if self.selection is not None else None if self.target is None else self.target.word
             if found is not None:
                 raise PlanError(f"{text}: expected to come before {found}, found {found} before it.")
+            expects = getattr(step.fn, "map_expects", None)  # of mixup and cutmix
+            if expects is not None:
+                expects(text, batching.spec(self._image_spec()), batching.images is not None)
             return replace(self, maps=(*self.maps, step))
         self.expect_no_views(text)  # a view has its verbs in its own recipe
         if self.target is not None and self.batching is not None and self.selection is None:
@@ -109,6 +112,8 @@ class Pipeline(Ordered, Chain, Viewed, Delivered):
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
+        if self.companions or self.targeting is not None:
+            expect_followable(text, recipe, companions=bool(self.companions))
         return replace(self, recipe=recipe)
 
     def apply(self, recipe: Recipe) -> Self:
@@ -119,71 +124,6 @@ class Pipeline(Ordered, Chain, Viewed, Delivered):
         for step in recipe.steps:
             line = line._then(step)
         return line
-
-    def companion(
-        self,
-        *,
-        mode: Literal["label", "image", "npz"] = "label",
-        frame: FrameName = "upright",
-        outside: float = 0,
-        dtype: str = "",
-        **patterns: str,
-    ) -> Self:
-        """A second file beside each picture that goes where the picture goes, in ``batch.companions`` by its name.
-
-        ``companion(mask="../mask/{stem}.png")``: a path relative to the picture's own folder with {stem}, {name},
-        {suffix}, {parent} or {key} in it, or the name of a field that holds bytes or an array. ``mode="label"``: a map
-        of numbers, palette indices kept, moved by nearest neighbour, [N, H, W] of ``dtype`` (uint8); "image": a picture
-        as the line decodes them, with the line's own filters, uint8 [N, H, W, C]; "npz": an array [H, W, ...] of any
-        dtype, by nearest neighbour. ``frame="stored"``: it lies as the picture is stored, before its EXIF orientation.
-        ``outside`` stands where the picture was padded. Verbs that change colours leave it alone. A companion that is
-        missing, broken or of another size than its picture is that item's failure. Raises PlanError.
-        """
-        text = ", ".join(f"{name}={pattern!r}" for name, pattern in patterns.items())
-        self._before_batch(f"companion({text})")
-        self.expect_no_views(f"companion({text})")
-        if not patterns:
-            raise PlanError("companion(): expected a name and a path, as in mask='../mask/{stem}.png', found none.")
-        made = tuple(Companion(name, pattern, mode, frame, outside, dtype) for name, pattern in patterns.items())
-        for companion in made:
-            if any(known.name == companion.name for known in self.companions):
-                raise PlanError(f"companion({text}): expected another name than one before, found {companion.name!r}.")
-            if companion.field and companion.pattern not in self.source.field_names:
-                fields = ", ".join(self.source.field_names) or "none"
-                raise PlanError(
-                    f"companion({text}): expected {{stem}} in the path, or one of the fields ({fields}), "
-                    f"found {companion.pattern!r}."
-                )
-        return replace(self, companions=(*self.companions, *made))
-
-    def targets(
-        self,
-        *,
-        boxes: str | None = None,
-        points: str | None = None,
-        polygons: str | None = None,
-        frame: FrameName = "upright",
-        box_format: Literal["xyxy", "xywh"] = "xyxy",
-        clip: bool = False,
-    ) -> Self:
-        """Boxes, points and polygons from these fields, moved to the model's pixels, in ``batch.targets`` by kind.
-
-        Each is a list with one entry a row: boxes float64 [K, 4], points [K, 2], polygons a list of [P, 2]; empty where
-        a row has no image. A field holds them in source pixels, in ``frame``: "upright", as viewers and annotation
-        tools show the picture, or "stored". A path such as ``json.bbox`` looks inside a field. ``box_format`` is what
-        comes in and goes out: "xyxy" or "xywh". ``clip`` cuts them at the model's picture. What is no box, point or
-        polygon is that item's failure. Raises PlanError.
-        """
-        targeting = Targets(boxes, points, polygons, frame, box_format, clip)
-        self._before_batch(f"targets({targeting.arguments()})")
-        self.expect_no_views(f"targets({targeting.arguments()})")
-        if self.targeting is not None:
-            raise PlanError("targets(): expected one targets, found a second one; name all fields in one.")
-        for kind, name in targeting.named():
-            if name not in self.source.field_names and name.partition(".")[0] not in self.source.field_names:
-                fields = ", ".join(self.source.field_names) or "none"
-                raise PlanError(f"targets({kind}={name!r}): expected one of the fields ({fields}), found {name!r}.")
-        return replace(self, targeting=targeting)
 
     @checked
     def batch(
@@ -616,14 +556,15 @@ def _listed(words: list[str]) -> str:
 
 def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:
     """A line without a stage yet, with the signature and the docstring of the function that lists the source."""
+    signature = inspect.signature(make)
 
     def line(*args: P.args, **kwargs: P.kwargs) -> Pipeline:
+        expect_call(name, signature, args, kwargs)
         return Pipeline(make(*args, **kwargs))
 
     line.__name__ = line.__qualname__ = name
     text = inspect.getdoc(make) or ""
     line.__doc__ = f"{text.split('>>>')[0].rstrip()}\n\nReturns a line with no stage yet.\n{example}"
-    signature = inspect.signature(make)
     shown = signature.replace(return_annotation="Pipeline")
     line.__dict__["__signature__"] = shown
     return line

@@ -484,7 +484,7 @@ class Run:
             raise EngineError(_CLOSED)
         self._flight.popleft()
         dtype, views = self.line.recipe.spec().dtype, self.line.viewing
-        columns = Columns.from_native(results, ticketed.notes, dtype, views=views)
+        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views=views)
         escort.join(columns)
         return columns
 

@@ -27,11 +27,13 @@ class Delivered:
         batching: Batching | None
         selection: Selection | None
         target: Target | None
+        maps: tuple[Any, ...]
         viewing: Views | None
 
         @property
         def spec(self) -> Spec:
             """What comes out of the last stage."""
+            raise NotImplementedError
 
     def to_torch(self, device: Any = None, channels_last: bool = False) -> Self:
         """Hands over torch tensors: a Batch whose images, labels (int64), index, valid and so on are tensors.
@@ -80,6 +82,8 @@ class Delivered:
         """The line as it runs: what is called after ``to_torch()`` on the CPU is part of the native loop, same bits."""
         target = self.target
         if target is None or target.memory != "torch cpu" or not target.verbs:
+            return self
+        if self.maps:  # on batches: they see the pixels of before
             return self
         recipe = self.recipe
         for verb in target.verbs:
