@@ -13,7 +13,7 @@ from figure import ANEW, LIMIT, NATIVE, PILLOW, PILLOW_THREADS, Figure, Setup, T
 from figures_of_order import order
 from figures_of_shards import tar
 from figures_of_training import steps
-from figures_of_verbs import augment, clip, crop_flip, formats, patches, roundtrip
+from figures_of_verbs import augment, clip, crop_flip, formats, patches, roundtrip, views
 
 from penstock.bench.interleave import Result, interleave
 
@@ -228,6 +228,7 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Figure | Table]]] = {
     "large": large,
     "formats": formats,
     "crop_flip": crop_flip,
+    "views": views,
     "roundtrip": roundtrip,
     "patches": patches,
     "augment": augment,

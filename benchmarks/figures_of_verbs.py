@@ -68,6 +68,27 @@ def crop_flip(setup: Setup) -> Iterator[Figure | Table]:
     yield table("crop_flip", "crop and flip, made JPEGs of 500 x 375", results, base="fill")
 
 
+def views(setup: Setup) -> Iterator[Figure | Table]:
+    paths = repeated(data.small(), 256)
+    together, apart = interleave(
+        [
+            entrant("2 large and 8 small views", "lines:views", paths),
+            entrant("ten lines of one crop", "lines:views_apart", paths),
+        ],
+        setup.rounds,
+    )
+    yield Figure(
+        name="views",
+        text="2 large and 8 small views of a picture from one decode, against ten lines of one crop each",
+        means="multi-crop training, as DINO does it: the crops are the same, the picture is decoded once",
+        value=together.ratio(apart),
+        bound=2.0,
+        unit="x",
+        detail=f"made JPEGs of 500 x 375, crops of 224 and 96: {together.rate:,.0f} and {apart.rate:,.0f} images/s",
+    )
+    yield table("views", "views, made JPEGs of 500 x 375", [together, apart], base="ten lines of one crop")
+
+
 def roundtrip(setup: Setup) -> Iterator[Figure | Table]:
     paths = repeated(data.square(), 96)
     limit, penstock = interleave(

@@ -15,6 +15,7 @@ from penstock.errors import PenstockError
 
 QUALITY = 95
 PATCH = 14
+SMALL_CROP = 96
 TENTH = (0.1, 0.1)
 
 # openai/clip-vit-base-patch32's preprocessor_config.json.
@@ -49,6 +50,36 @@ def crop_and_flip(task: Task) -> Lap:
     """What training does, with random_resized_crop's own settings."""
     line = ps.files(task.paths).decode().random_resized_crop(task.height, task.width).random_horizontal_flip()
     return held(line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW"), task)
+
+
+def views(task: Task) -> Lap:
+    """Two large and eight small crops of each picture, from one decode."""
+    large, small = _multi_crop(task)
+    made = _files(task).views(large=(large, 2), small=(small, 8)).batch(task.batch, layout="NCHW")
+    return held(made, task, shape=(2, 3, task.height, task.width))
+
+
+def views_apart(task: Task) -> Lap:
+    """The same crops by ten lines, each of which decodes for itself."""
+    large, small = (_files(task).apply(own).batch(task.batch, layout="NCHW") for own in _multi_crop(task))
+    laps = [held(large, task)] * 2 + [held(small, task, shape=(3, SMALL_CROP, SMALL_CROP))] * 8
+
+    def lap() -> dict[str, float]:
+        return [one() for one in laps][-1]
+
+    return lap
+
+
+def _files(task: Task) -> ps.Pipeline:
+    return ps.files(task.paths).decode()
+
+
+def _multi_crop(task: Task) -> tuple[ps.Recipe, ps.Recipe]:
+    """DINO's crops: large ones of 40 to 100 % of the picture, small ones of 5 to 40 %."""
+    large = ps.recipe().random_resized_crop(task.height, task.width, scale=(0.4, 1.0))
+    small = ps.recipe().random_resized_crop(SMALL_CROP, SMALL_CROP, scale=(0.05, 0.4))
+    flipped, also = (own.random_horizontal_flip().normalize(ps.IMAGENET) for own in (large, small))
+    return flipped, also
 
 
 def whole_and_flip(task: Task) -> Lap:
