@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from penstock.companions import Companion
+from penstock.companions import Companion, expect_followable
 from penstock.errors import PlanError
 from penstock.geometry import FrameName
 from penstock.targets import Targets
 
 if TYPE_CHECKING:
+    from penstock.recipe import Recipe
     from penstock.sources.source import Source
 
 __all__ = ["Accompanied"]
@@ -20,11 +21,16 @@ class Accompanied:
     """A line's companions and targets: each method returns a longer line."""
 
     source: Source
+    recipe: Recipe
     companions: tuple[Companion, ...]
     targeting: Targets | None
 
     def _before_batch(self, text: str) -> None:
         raise NotImplementedError
+
+    if TYPE_CHECKING:
+
+        def expect_no_views(self, text: str, *, beside: bool = False) -> None: ...
 
     def companion(
         self,
@@ -47,6 +53,7 @@ class Accompanied:
         """
         text = ", ".join(f"{name}={pattern!r}" for name, pattern in patterns.items())
         self._before_batch(f"companion({text})")
+        self.expect_no_views(f"companion({text})")
         if not patterns:
             raise PlanError("companion(): expected a name and a path, as in mask='../mask/{stem}.png', found none.")
         made = tuple(Companion(name, pattern, mode, frame, outside, dtype) for name, pattern in patterns.items())
@@ -59,6 +66,7 @@ class Accompanied:
                     f"companion({text}): expected {{stem}} in the path, or one of the fields ({fields}), "
                     f"found {companion.pattern!r}."
                 )
+        expect_followable(f"companion({text})", self.recipe, companions=True)
         return cast("Self", replace(cast("Any", self), companions=(*self.companions, *made)))
 
     def targets(
@@ -81,10 +89,12 @@ class Accompanied:
         """
         targeting = Targets(boxes, points, polygons, frame, box_format, clip)
         self._before_batch(f"targets({targeting.arguments()})")
+        self.expect_no_views(f"targets({targeting.arguments()})")
         if self.targeting is not None:
             raise PlanError("targets(): expected one targets, found a second one; name all fields in one.")
         for kind, name in targeting.named():
             if name not in self.source.field_names and name.partition(".")[0] not in self.source.field_names:
                 fields = ", ".join(self.source.field_names) or "none"
                 raise PlanError(f"targets({kind}={name!r}): expected one of the fields ({fields}), found {name!r}.")
+        expect_followable(f"targets({targeting.arguments()})", self.recipe, companions=False)
         return cast("Self", replace(cast("Any", self), targeting=targeting))

@@ -18,6 +18,7 @@ from penstock.follow import follow_labels, follow_picture, turned
 from penstock.geometry import FrameName, upright_size
 from penstock.read import ReadError, read_file
 from penstock.sources.source import Locations
+from penstock.transform.map import Map
 from penstock.transform.verb import StepError
 from penstock.types import Spec, StageName
 
@@ -227,14 +228,30 @@ def companion_of(
     if companion.frame == "stored":
         values = turned(values, orientation)
     try:
-        steps: Sequence[Any] = recipe.resolve(
-            values.shape[0], values.shape[1], seed=seed, epoch=epoch, index=index
-        ).steps
+        steps: Sequence[Any] = recipe.moves(values.shape[0], values.shape[1], seed=seed, epoch=epoch, index=index)
     except StepError as error:
         raise CompanionError("transform", error.cause, error.message) from None
     if companion.mode == "image":
         return follow_picture(values, steps)
     return follow_labels(values, steps, companion.outside)
+
+
+def expect_followable(text: str, recipe: Recipe, *, companions: bool) -> None:
+    """Refuses a map behind which nobody knows where pixels went or, with ``companions``, that moves them; PlanError."""
+    for verb in recipe.verbs:
+        if not isinstance(verb, Map):
+            continue
+        if verb.geometry == "unknown":
+            raise PlanError(
+                f"{text}: expected to know where the pixels went, found the stage {verb.title}, which does not say; "
+                f"give it geometry='keep' or 'returned'."
+            )
+        if companions and (verb.geometry == "returned" or verb.out is not None):
+            found = "geometry='returned'" if verb.geometry == "returned" else f"out={verb.out!r}"
+            raise PlanError(
+                f"{text}: expected maps that leave each pixel where it is (geometry='keep', no out=), since a "
+                f"companion is not given to their functions, found {verb.title} with {found}."
+            )
 
 
 def stacked(

@@ -36,6 +36,7 @@ from penstock.types import (
     named,
     numpy_dtype,
 )
+from penstock.views import Views
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
 NOTE_BITS = {
@@ -74,6 +75,8 @@ class Columns:
     companions: dict[str, list[npt.NDArray[Any] | None]] = field(default_factory=dict)  # by name, one a row
     targets: dict[str, list[Any]] = field(default_factory=dict)  # by kind, one a row, in source pixels
     changes: dict[int, Changes] = field(default_factory=dict)  # what maps on items changed, by row
+    views: dict[str, Any] = field(default_factory=dict)  # by name; `images` is the first one
+    view_geometry: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)  # [rows, copies, 2, 3]
 
     @classmethod
     def from_native(
@@ -82,14 +85,26 @@ class Columns:
         pillow_notes: Mapping[int, tuple[str, ...]],
         dtype: DtypeName,
         changes: dict[int, Changes] | None = None,
+        views: Views | None = None,
     ) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         notes = dict(pillow_notes)
         for row in np.flatnonzero(results["notes"]).tolist():
             notes[row] = names_of_notes(int(results["notes"][row]))
         problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
+        several: dict[str, Any] = {}
+        view_geometry: dict[str, npt.NDArray[np.float64]] = {}
+        for view, made, matrices in zip(
+            () if views is None else views.views,
+            results.get("views", ()),
+            results.get("view_geometry", ()),
+            strict=True,
+        ):
+            array = named(made, view.recipe.spec().dtype)
+            several[view.name] = array[:, 0] if view.copies is None else array
+            view_geometry[view.name] = matrices
         return cls(
-            named(results["images"], dtype),
+            next(iter(several.values())) if several else named(results["images"], dtype),
             results["outcome"],
             results["geometry"],
             results["stored"],
@@ -99,7 +114,17 @@ class Columns:
             problems,
             list(results["damages"]),
             changes=changes or {},
+            views=several,
+            view_geometry=view_geometry,
         )
+
+    def blank(self, row: int) -> None:
+        """Makes a row one without an image."""
+        for images in self.views.values() or (self.images,):
+            if isinstance(images, list):
+                images[row] = None
+            else:
+                images[row] = 0
 
 
 def names_of_notes(bits: int) -> tuple[str, ...]:
@@ -143,6 +168,7 @@ class Delivery:
     unknown: str = ""  # the stage after which nobody knows where pixels went
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
+    viewing: Views | None = None
     ledger: Ledger | None = None
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
@@ -198,7 +224,9 @@ class Delivery:
             images += [None] * (len(index) - len(images))
         if failures and self.options.on_failure == "skip":
             keep = np.flatnonzero(valid | (index < 0))
-            images = _compact(images, keep)
+            columns.views = {name: _compact(view, keep) for name, view in columns.views.items()}
+            columns.view_geometry = {name: matrices[keep] for name, matrices in columns.view_geometry.items()}
+            images = next(iter(columns.views.values())) if columns.views else _compact(images, keep)
             valid, damaged, index, labels = valid[keep], damaged[keep], index[keep], labels[keep]
             draws = None if draws is None else draws[keep]
             columns.geometry = columns.geometry[keep]
@@ -224,11 +252,12 @@ class Delivery:
             sizes = sizes_of(images, self.layout)
             if self.ragged != "list":
                 images = padded(images, self.layout, self.spec.channels, numpy_dtype(self.spec.dtype), size)
+        failed_in = self._failed_in(failures, np.where(valid, -1, index))
         geometry = Geometry(
             columns.geometry,
             columns.stored,
             columns.orientation,
-            self._failed_in(failures, np.where(valid, -1, index)),
+            failed_in,
             self._model_sizes(columns, images),
             self.unknown,
         )
@@ -253,10 +282,29 @@ class Delivery:
             patch=self.spec.patch,
             companions=self._companions(columns, valid),
             targets=self._moved(columns.targets, geometry, valid),
+            views=columns.views,
+            view_geometry=self._view_geometry(columns, failed_in, valid),
             replaced_by=replaced_by,
             _blank=self._blank() if isinstance(images, list) else None,
             _draws=draws,
         )
+
+    def _view_geometry(
+        self, columns: Columns, failed_in: dict[int, str], valid: npt.NDArray[np.bool_]
+    ) -> dict[str, Geometry | tuple[Geometry, ...]]:
+        """Where the pixels of each copy came from, by view."""
+        made: dict[str, Geometry | tuple[Geometry, ...]] = {}
+        for view in () if self.viewing is None else self.viewing.views:
+            spec = view.recipe.spec()
+            side = np.array([spec.height, spec.width], dtype=np.int32)
+            sizes = np.where(valid[:, None], side, np.int32(0))
+            matrices = columns.view_geometry[view.name]
+            copies = tuple(
+                Geometry(np.ascontiguousarray(matrices[:, copy]), columns.stored, columns.orientation, failed_in, sizes)
+                for copy in range(view.count)
+            )
+            made[view.name] = copies[0] if view.copies is None else copies
+        return made
 
     def _changed(
         self,
@@ -401,7 +449,7 @@ class Delivery:
             if self.options.on_damage == "fail":  # one outcome an item: it is a failure then, not damage as well
                 problems.append((row, "decode", "damaged", f"expected an undamaged image, found: {text}"))
                 columns.outcome[row] = FAILED
-                _blank(columns.images, row)
+                columns.blank(row)
                 continue
             key = self.source.key(at)
             self.damaged.add(Damage(key, at, sentence("decode", key, f"the codec recovered from damage: {text}")))
@@ -421,6 +469,8 @@ class Delivery:
         columns.stored[~made] = 0
         columns.orientation[~made] = 1
         columns.sizes[~made] = 0
+        for matrices in columns.view_geometry.values():
+            matrices[~made] = 0
         outcome = columns.outcome[index >= 0]
         self.outcomes.clean += int(np.count_nonzero(outcome == CLEAN))
         self.outcomes.damaged += int(np.count_nonzero(outcome == DAMAGED))
@@ -468,11 +518,4 @@ def fail(columns: Columns, row: int, stage: StageName, cause: str, message: str)
     columns.problems.append((row, stage, cause, message))
     columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
     columns.outcome[row] = FAILED
-    _blank(columns.images, row)
-
-
-def _blank(images: Any, row: int) -> None:
-    if isinstance(images, list):
-        images[row] = None
-    else:
-        images[row] = 0
+    columns.blank(row)

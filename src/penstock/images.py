@@ -123,7 +123,8 @@ def deliver_step(
         known: dict[str, Any] = {
             name: np.where(_along(failed, column), 0, column)[kept] for name, column in request.known.items()
         }
-        batch.fields = Fields(delivery.source, batch.index, known)
+        assert isinstance(batch.fields, Fields)  # of this batch, just made
+        batch.fields = batch.fields.with_known(known)
     if request.slots is not None:
         stages: dict[int, StageName] = {row: stage for row, stage, _, _ in items.problems}
         _put_pictures(batch, columns, request.slots, failed, kept, stages, delivery)

@@ -69,6 +69,10 @@ class Fields(Mapping[str, Any]):
             self._known[name] = values
         return self._known[name]
 
+    def with_known(self, known: Mapping[str, Sequence[Any]]) -> Fields:
+        """The same rows with these fields as well, or in place of those of the same name."""
+        return Fields(self._source, self._index, {**self._known, **known})
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys((*self._source.field_names, *self._known)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self
 from penstock.accompanied import Accompanied
 from penstock.batch import Batching, Selection, expect_items
 from penstock.columns import expect_columns
-from penstock.companions import Companion
+from penstock.companions import Companion, expect_followable
 from penstock.decode import Decode
 from penstock.deliver.chain import Delivered
 from penstock.deliver.target import Target
@@ -22,7 +22,7 @@ from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
 from penstock.padding import PadDtypeName, pads_of
 from penstock.recipe import Recipe, Stage, table, written_decode
-from penstock.signatures import checked
+from penstock.signatures import checked, expect_call
 from penstock.sources import (
     arrays_source,
     blobs_source,
@@ -39,6 +39,7 @@ from penstock.transform.chain import Chain
 from penstock.transform.map import Map
 from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
+from penstock.views import Viewed, Views
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -55,7 +56,7 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Ordered, Chain, Accompanied, Delivered):
+class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -81,6 +82,7 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
     target: Target | None = None
+    viewing: Views | None = None  # the recipe is then the first view's
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -89,11 +91,15 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
         if isinstance(step, Map) and step.on == "batch":
-            self._expect_batches(text)
+            batching = self._expect_batches(text)
             found = "select" if self.selection is not None else None if self.target is None else self.target.word
             if found is not None:
                 raise PlanError(f"{text}: expected to come before {found}, found {found} before it.")
+            expects = getattr(step.fn, "map_expects", None)  # of mixup and cutmix
+            if expects is not None:
+                expects(text, batching.spec(self._image_spec()), batching.images is not None)
             return replace(self, maps=(*self.maps, step))
+        self.expect_no_views(text)  # a view has its verbs in its own recipe
         if self.target is not None and self.batching is not None and self.selection is None:
             target = self.target.then(step, text, self.batching.spec(self._image_spec()))
             beside = "targets" if self.targeting is not None else "companion" if self.companions else ""
@@ -106,6 +112,8 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         self._before_batch(text)
         recipe = self.recipe._then(step)
         recipe.spec(self._input)  # the recipe alone cannot know whether the source gives bytes or images
+        if self.companions or self.targeting is not None:
+            expect_followable(text, recipe, companions=bool(self.companions))
         return replace(self, recipe=recipe)
 
     def apply(self, recipe: Recipe) -> Self:
@@ -150,6 +158,8 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         if self.batching is not None:
             raise PlanError(f"batch({n}): expected one batch, found a second one; leave it out.")
         batching.spec(self._image_spec())
+        if ragged is not None or images is not None:
+            self.expect_no_views(f"batch({n}, {'images' if ragged is None else 'ragged'}=)")
         if batching.images is not None and any(isinstance(v, Map) and v.on == "item" for v in self.recipe.verbs):
             raise PlanError(f"batch({n}, images=): expected no map on items, which may have several images, found one.")
         if ragged == "bucket":
@@ -172,6 +182,7 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         selection = Selection.of(fields, renamed, columns)
         if self.batching is None:
             raise PlanError("select(): expected a line with batches, found none; call .batch(n) before it.")
+        self._expect_named(*fields, *renamed.values())
         if columns is not None:
             expect_columns(columns, self.spec)
         if self.selection is not None:
@@ -180,7 +191,7 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
 
     def _work(self) -> tuple[object, ...]:
         """What becomes of each item, wherever it comes from."""
-        return self.recipe, self.companions, self.targeting
+        return self.recipe, self.companions, self.targeting, self.viewing
 
     # -- what it is --------------------------------------------------------------------------------------------------
 
@@ -190,7 +201,21 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
 
     def _image_spec(self) -> Spec:
         """What the recipe hands to the batch."""
-        return self.recipe.spec(self._input)
+        spec = self.recipe.spec(self._input)
+        return spec if self.viewing is None else spec.with_(copies=self.viewing.views[0].copies)
+
+    def _expect_named(self, *fields: str) -> None:
+        """Refuses to select what the line does not make, as ``views.huge``."""
+        known = {
+            "views": [] if self.viewing is None else [view.name for view in self.viewing.views],
+            "companions": [companion.name for companion in self.companions],
+            "targets": [] if self.targeting is None else [kind for kind, _ in self.targeting.named()],
+        }
+        for field_name in fields:
+            column, dot, name = field_name.partition(".")
+            if dot and name not in known.get(column, (name,)):
+                names = ", ".join(known[column]) or "none"
+                raise PlanError(f"select(): expected one of the line's {column} ({names}), found {field_name!r}.")
 
     def _before_batch(self, text: str) -> None:
         if self.batching is not None:
@@ -207,7 +232,7 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
     @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a random order, or a random step."""
-        drawing = (*self.maps, *(() if self.target is None else (self.target,)))
+        drawing = (*self.maps, *(part for part in (self.target, self.viewing) if part is not None))
         return self.order.random or self.recipe.random or any(step.random for step in drawing)
 
     @property
@@ -237,6 +262,8 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         if self.target is not None and self.target.verbs:
             beside = (*beside, json.dumps(self.target.json_fields(), sort_keys=True))
         beside = (*beside, *(f"{verb.name} {sorted(verb.fingerprint_fields().items())}" for verb in self.maps))
+        if self.viewing is not None:
+            beside = (*beside, self.viewing.fingerprint())
         order = self.order.fingerprint()
         parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -245,7 +272,11 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         """One row a stage: word, arguments, what flows out of it."""
         rows = [Stage("source", self.source.describe(), self._input)]
         rows.extend(Stage(word, arguments, self._input) for word, arguments in self.order.rows(self._seeded))
-        rows.extend(self.recipe.stages(self._input))
+        if self.viewing is None:
+            rows.extend(self.recipe.stages(self._input))
+        else:
+            rows.extend(Recipe(self.recipe.decoding).stages(self._input))
+            rows.extend(self.viewing.stages(self._input))
         image = self._image_spec()
         rows.extend(Stage("companion", companion.arguments(), companion.spec(image)) for companion in self.companions)
         if self.targeting is not None:
@@ -262,7 +293,11 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
     def fused(self) -> str:
         """Which stages run as one loop, and which of them hold a whole image; empty where there is nothing to fuse."""
         loops: list[list[str]] = [[]]
-        for stage in self.recipe.stages(self._input):
+        recipes = [self.recipe]
+        if self.viewing is not None:
+            loops = [["views"] if self.recipe.decoding is None else ["decode", "views"]]
+            recipes = [view.recipe for view in self.viewing.views]
+        for stage in self.recipe.stages(self._input) if self.viewing is None else ():
             if stage.word == "map":
                 loops.append([])
             else:
@@ -272,7 +307,7 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         loops = [words for words in loops if words]
         if sum(map(len, loops)) < 2:
             return ""
-        held = self.recipe.held()
+        held = list(dict.fromkeys(word for recipe in recipes for word in recipe.held()))
         whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
         native = ", then ".join(map(_listed, loops)) if len(loops) > 1 else _listed(loops[0])
         between = "; map runs Python between them" if len(loops) > 1 else ""
@@ -410,7 +445,8 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
             words = [step.word for step in self.order.steps if step.random]
-            words += [verb.name for verb in (*self.recipe.verbs, *self.maps) if verb.random]
+            own = [view.recipe for view in self.viewing.views] if self.viewing else [self.recipe]
+            words += [verb.name for verb in (*(v for one in own for v in one.verbs), *self.maps) if verb.random]
             words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
@@ -505,6 +541,8 @@ class Pipeline(Ordered, Chain, Accompanied, Delivered):
         if self._image_spec().kind == "encoded":
             raise PlanError(f"{text}: expected images, found encoded bytes; call .decode() before it.")
         expect_items(self.source, self.batching, beside=False, text=text)
+        if self.viewing is not None:
+            self._expect_batches(text)
 
     def _expect_batches(self, text: str) -> Batching:
         if self.batching is None:
@@ -518,14 +556,15 @@ def _listed(words: list[str]) -> str:
 
 def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:
     """A line without a stage yet, with the signature and the docstring of the function that lists the source."""
+    signature = inspect.signature(make)
 
     def line(*args: P.args, **kwargs: P.kwargs) -> Pipeline:
+        expect_call(name, signature, args, kwargs)
         return Pipeline(make(*args, **kwargs))
 
     line.__name__ = line.__qualname__ = name
     text = inspect.getdoc(make) or ""
     line.__doc__ = f"{text.split('>>>')[0].rstrip()}\n\nReturns a line with no stage yet.\n{example}"
-    signature = inspect.signature(make)
     shown = signature.replace(return_annotation="Pipeline")
     line.__dict__["__signature__"] = shown
     return line

@@ -252,6 +252,15 @@ class Recipe(Chain):
         """The steps for one upright image of height x width, up to the first map; raises StepError."""
         return self.parts()[0].resolve(height, width, seed, epoch, index)
 
+    def moves(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> list[Step]:
+        """All steps for one upright image, those behind maps as well, which leave each pixel where it is; StepError."""
+        steps: list[Step] = []
+        for part in self.parts():
+            resolved = part.resolve(height, width, seed, epoch, index)
+            steps += resolved.steps
+            height, width = resolved.height, resolved.width
+        return steps
+
     def matrices(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> list[list[float]]:
         """The matrices of the warps for one upright image, up to the first map, in order; raises StepError."""
         return self.parts()[0].matrices(height, width, seed, epoch, index)

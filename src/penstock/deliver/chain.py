@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from penstock.recipe import Recipe
     from penstock.sources.source import Source
     from penstock.types import LayoutName, OnFailure, Spec
+    from penstock.views import Views
 
 __all__ = ["Delivered"]
 
@@ -27,6 +28,7 @@ class Delivered:
         selection: Selection | None
         target: Target | None
         maps: tuple[Any, ...]
+        viewing: Views | None
 
         @property
         def spec(self) -> Spec:
@@ -69,6 +71,8 @@ class Delivered:
             raise PlanError(f"{target.word}(): expected one target, found a second one after {self.target.word}().")
         if self.selection is not None:
             raise PlanError(f"{target.word}(): expected to come before select, found select before it.")
+        if self.viewing is not None and target.channels_last:
+            raise PlanError("to_torch(channels_last=True): expected a line without views, found views before it.")
         ordinal = sum(verb.random for verb in self.recipe.verbs)
         target = replace(target, first_ordinal=ordinal)
         target.stages(self.spec)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penstock.batch import Selection
+from penstock.batch import Selection, expect_items
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, compile_plan, default_threads, usable_cores
 from penstock.errors import PlanError
@@ -136,6 +136,7 @@ class Samples:
             layout=self.layout,
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
+            unknown=line.recipe.unknown,
             companions=line.companions,
             targeting=line.targeting,
         )
@@ -178,6 +179,8 @@ def dataset_of(
             f"torch_dataset(): expected a line without batch, found batch({line.batching.size}); the DataLoader makes "
             f"the batches."
         )
+    line.expect_no_views("torch_dataset()")
+    expect_items(line.source, None, beside=False, text="torch_dataset()")
     spec = line.spec
     if spec.kind == "encoded":
         raise PlanError("torch_dataset(): expected images, found encoded bytes; call .decode() before it.")
