@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.crop import Crop
 from penstock.transform.jpeg_roundtrip import JpegRoundtrip
+from penstock.transform.map import Map
 from penstock.transform.normalize import CLIP, IMAGENET, SIGNED, UNIT, NormalizationStats, Normalize
 from penstock.transform.pad import Pad
 from penstock.transform.pad_to import PadTo
@@ -33,6 +34,7 @@ __all__ = [
     "CenterCrop",
     "Crop",
     "JpegRoundtrip",
+    "Map",
     "NormalizationStats",
     "Normalize",
     "Pad",
