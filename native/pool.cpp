@@ -463,6 +463,7 @@ void Pool::return_failure(Referral& referral, Problem problem) {
   ItemResult& result = referral.job->results[referral.row];
   result.outcome = Outcome::failed;
   result.problem = std::move(problem);
+  result.own.reset();  // what a map was asked for is no image of the item's
   referral.holding = Holding();
   shared_->finish(*referral.job);
 }
