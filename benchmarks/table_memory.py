@@ -60,9 +60,7 @@ def main() -> int:
         source.locate(np.arange(64))
     names = sum(len(source.key(row)) for row in (0, count - 1)) // 2 * count
     held, most = (resident() - before - names) / 1e6, (peak.most - before - names) / 1e6
-    print(
-        f"names {names / 1e6:,.0f} MB; beyond them {held:.1f} MB held, {most:.1f} MB at the peak; at most 100 MB"
-    )
+    print(f"names {names / 1e6:,.0f} MB; beyond them {held:.1f} MB held, {most:.1f} MB at the peak; at most 100 MB")
     return 0 if most <= 100 else 1
 
 

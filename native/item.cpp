@@ -6,6 +6,7 @@
 
 #include "jpeg_fast.h"
 #include "png.h"
+#include "tee.h"
 #include "webp.h"
 
 namespace penstock {
@@ -20,12 +21,50 @@ class NullSink final : public RowSink {
   void push(const uint8_t*, ptrdiff_t, int) override {}
 };
 
-// The verbs as steps for one image, in the pass order of the Pillow that the plan follows.
-bool resolve_steps(const Plan& plan, Size upright, const DrawKey& key, const std::vector<Affine>& affines,
-                   std::vector<Step>& steps, Affine& affine, Problem& problem) {
-  if (!resolve(plan.verbs, upright, key, affines, steps, affine, problem)) return false;
-  for (Step& step : steps) step.adaptive_order = plan.adaptive_order;
+// One image that is made of what is decoded: the only one, or one copy of a view.
+struct Copy {
+  const Plan& plan;
+  DrawKey key;
+  void* slot;
+  std::vector<Step>& steps;
+  TransformScratch& transform;
+  Affine affine;
+};
+
+std::vector<Copy> copies_of(const Plan& plan, const DrawKey& key, const Target& target, Scratch& scratch) {
+  std::vector<Copy> copies;
+  if (plan.views.empty()) {
+    copies.push_back({plan, key, target.slot, scratch.steps, scratch.transform, {}});
+    return copies;
+  }
+  copies.reserve(target.copies.size());
+  if (scratch.lanes.size() + 1 < target.copies.size()) scratch.lanes.resize(target.copies.size() - 1);
+  for (const View& view : plan.views) {
+    for (int copy = 0; copy < view.copies; ++copy) {
+      const size_t number = copies.size();
+      std::vector<Step>& steps = number == 0 ? scratch.steps : scratch.lanes[number - 1].steps;
+      TransformScratch& transform = number == 0 ? scratch.transform : scratch.lanes[number - 1].transform;
+      copies.push_back({*view.plan, key.of_copy(number), target.copies[number], steps, transform, {}});
+    }
+  }
+  return copies;
+}
+
+// The verbs as steps for each copy, in the pass order of the Pillow that the plan follows.
+bool resolve_steps(std::vector<Copy>& copies, Size upright, const std::vector<Affine>& affines, Problem& problem) {
+  for (Copy& copy : copies) {
+    if (!resolve(copy.plan.verbs, upright, copy.key, affines, copy.steps, copy.affine, problem)) return false;
+    for (Step& step : copy.steps) step.adaptive_order = copy.plan.adaptive_order;
+  }
   return true;
+}
+
+// `before` takes stored pixels to those that the copies were made of.
+void set_geometry(const Plan& plan, const std::vector<Copy>& copies, const Affine& before, ItemResult& result) {
+  result.geometry = compose(before, copies.front().affine);
+  if (plan.views.empty()) return;
+  result.geometries.clear();
+  for (const Copy& copy : copies) result.geometries.push_back(compose(before, copy.affine));
 }
 
 void fail(ItemResult& result, Stage stage, const char* cause, std::string message) {
@@ -85,6 +124,33 @@ void* place(const Plan& plan, Size size, void* slot, BufferProvider& provider, I
   return slot;
 }
 
+// A chain for each copy; false, with the result's problem, where one has no place.
+bool build_chains(const std::vector<Copy>& copies, const Incoming& incoming, const std::vector<Step>* rest,
+                  Size upright, BufferProvider& provider, ItemResult& result, std::deque<Chain>& chains) {
+  Size first;
+  for (const Copy& copy : copies) {
+    void* slot = place(copy.plan, final_size(upright, copy.steps), copy.slot, provider, result);
+    if (slot == nullptr) return false;
+    if (chains.empty()) first = result.size;
+    chains.emplace_back(incoming, rest != nullptr ? *rest : copy.steps, copy.plan.output, slot, copy.transform);
+  }
+  result.size = first;
+  return true;
+}
+
+void trim_buffers(TransformScratch& transform) {
+  if (transform.encoded.size() > kKeepBytes) transform.encoded = {};
+  size_t kept = 0;
+  for (const std::vector<uint8_t>& buffer : transform.buffers) kept += buffer.size();
+  if (kept > kKeepBytes) transform.buffers.clear();
+}
+
+int64_t batch_ns(const std::deque<Chain>& chains) {
+  int64_t sum = 0;
+  for (const Chain& chain : chains) sum += chain.batch_ns();
+  return sum;
+}
+
 DecodeResult decode(const Plan& plan, const uint8_t* data, size_t size, const Header& header, Scratch& scratch,
                     const std::atomic<bool>& cancel, RowSink& sink) {
   const auto codec = header.backend == Backend::png    ? decode_png
@@ -119,8 +185,8 @@ Way way_of(const Plan& plan, const Header& header, const std::vector<Step>& step
 }
 
 void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const std::vector<Affine>& affines,
-                     const DrawKey& key, void* slot, BufferProvider& provider, Holding& holding, uint64_t held,
-                     Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) {
+                     const DrawKey& key, const Target& target, BufferProvider& provider, Holding& holding,
+                     uint64_t held, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) {
   int64_t start = now_ns();
   Header header;
   bool allowed = inspect(data, size, plan.limits, header, result.problem);
@@ -139,14 +205,15 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
   result.notes = notes_of(header, plan.decode);
   Size upright = upright_size(result.stored, header.orientation);
   if (asks_for_matrices(plan, affines, upright, result)) return;
-  Affine affine;
-  bool resolved = resolve_steps(plan, upright, key, affines, scratch.steps, affine, result.problem);
+  std::vector<Copy> copies = copies_of(plan, key, target, scratch);
+  bool resolved = resolve_steps(copies, upright, affines, result.problem);
   uint64_t working = held + header.working_bytes;
   Way way;
   if (resolved) {
     way = way_of(plan, header, scratch.steps);
     if (plan.goes_on && !plan.in_slot) working += plan.image_bytes(final_size(upright, scratch.steps));
-    working += way.fast.working_bytes + chain_bytes(way.incoming, way.fast.possible ? way.rest : scratch.steps);
+    working += way.fast.working_bytes;
+    for (const Copy& copy : copies) working += chain_bytes(way.incoming, way.fast.possible ? way.rest : copy.steps);
   }
   result.times.decode_ns += now_ns() - start;
   if (!holding.take(working, cancel)) {
@@ -156,17 +223,21 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
 
   DecodeResult decoded;
   if (resolved) {
-    void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
-    if (target == nullptr) return;
+    std::deque<Chain> chains;
     start = now_ns();
-    Chain chain(way.incoming, way.fast.possible ? way.rest : scratch.steps, plan.output, target, scratch.transform);
+    const std::vector<Step>* rest = way.fast.possible ? &way.rest : nullptr;
+    if (!build_chains(copies, way.incoming, rest, upright, provider, result, chains)) return;
     result.times.transform_ns += now_ns() - start;
+    Tee tee(chains);
+    RowSink& sink = chains.size() == 1 ? static_cast<RowSink&>(chains.front()) : tee;
     decoded = way.fast.possible ? decode_jpeg_fast(data, size, header, way.fast, plan.limits, scratch.decode,
-                                                   scratch.transform, cancel, chain)
-                                : decode(plan, data, size, header, scratch, cancel, chain);
+                                                   scratch.transform, cancel, sink)
+                                : decode(plan, data, size, header, scratch, cancel, sink);
     start = now_ns();
-    if (decoded.outcome == DecodeOutcome::clean) chain.finish();
-    int64_t packed = chain.batch_ns();
+    if (decoded.outcome == DecodeOutcome::clean) {
+      for (Chain& chain : chains) chain.finish();
+    }
+    int64_t packed = batch_ns(chains);
     result.times.transform_ns += now_ns() - start + decoded.transform_ns - packed;
     result.times.batch_ns += packed;
   } else {  // a broken file is a broken file first: the codec speaks before the verb that cannot be applied
@@ -177,7 +248,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
   switch (decoded.outcome) {
     case DecodeOutcome::clean:
       result.outcome = resolved ? Outcome::clean : Outcome::failed;
-      result.geometry = compose(orientation_affine(result.stored, header.orientation), affine);
+      set_geometry(plan, copies, orientation_affine(result.stored, header.orientation), result);
       break;
     case DecodeOutcome::referee:
       result.outcome = Outcome::referee;
@@ -197,33 +268,34 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
 
 // Rows that are in memory, through the plan's verbs into their place; `before`: stored pixels -> these rows.
 void process_rows(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride,
-                  const std::vector<Affine>& affines, const DrawKey& key, void* slot, BufferProvider& provider,
-                  Scratch& scratch, const std::atomic<bool>& cancel, const Affine& before, ItemResult& result) {
+                  const std::vector<Affine>& affines, const DrawKey& key, const Target& target,
+                  BufferProvider& provider, Scratch& scratch, const std::atomic<bool>& cancel, const Affine& before,
+                  ItemResult& result) {
   int64_t start = now_ns();
   if (asks_for_matrices(plan, affines, upright, result)) return;
-  Affine affine;
-  if (!resolve_steps(plan, upright, key, affines, scratch.steps, affine, result.problem)) {
+  std::vector<Copy> copies = copies_of(plan, key, target, scratch);
+  if (!resolve_steps(copies, upright, affines, result.problem)) {
     result.outcome = Outcome::failed;
     return;
   }
-  void* target = place(plan, final_size(upright, scratch.steps), slot, provider, result);
-  if (target == nullptr) return;
   Incoming incoming;
   incoming.stored = upright;
   incoming.pushed = plan.arriving();
-  Chain chain(incoming, scratch.steps, plan.output, target, scratch.transform);
+  std::deque<Chain> chains;
+  if (!build_chains(copies, incoming, nullptr, upright, provider, result, chains)) return;
   for (int row = 0; row < upright.height; row += kRowsPerPoll) {
     if (cancel.load(std::memory_order_relaxed)) {
       result.outcome = Outcome::cancelled;
       return;
     }
-    chain.push(rows + row * stride, stride, std::min(kRowsPerPoll, upright.height - row));
+    const int count = std::min(kRowsPerPoll, upright.height - row);
+    for (Chain& chain : chains) chain.push(rows + row * stride, stride, count);
   }
-  chain.finish();
-  int64_t packed = chain.batch_ns();
+  for (Chain& chain : chains) chain.finish();
+  int64_t packed = batch_ns(chains);
   result.times.batch_ns += packed;
   result.times.transform_ns += now_ns() - start - packed;
-  result.geometry = compose(before, affine);
+  set_geometry(plan, copies, before, result);
   result.outcome = result.damage.empty() ? Outcome::clean : Outcome::damaged;
 }
 
@@ -245,34 +317,33 @@ void fail_for_memory(ItemResult& result, Stage stage) noexcept {
 void Scratch::trim() {
   encoded.trim(kKeepBytes);
   if (decode.strip.size() > kKeepBytes) decode.strip = {};
-  if (transform.encoded.size() > kKeepBytes) transform.encoded = {};
-  size_t kept = 0;
-  for (const std::vector<uint8_t>& buffer : transform.buffers) kept += buffer.size();
-  if (kept > kKeepBytes) transform.buffers.clear();
+  trim_buffers(transform);
+  for (Lane& lane : lanes) trim_buffers(lane.transform);
 }
 
 void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride,
-                    const std::vector<Affine>& affines, const DrawKey& key, void* slot, BufferProvider& provider,
-                    Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
+                    const std::vector<Affine>& affines, const DrawKey& key, const Target& target,
+                    BufferProvider& provider, Scratch& scratch, const std::atomic<bool>& cancel,
+                    ItemResult& result) noexcept try {
   const Affine before = orientation_affine(result.stored, result.orientation);
-  process_rows(plan, rows, upright, stride, affines, key, slot, provider, scratch, cancel, before, result);
+  process_rows(plan, rows, upright, stride, affines, key, target, provider, scratch, cancel, before, result);
 } catch (...) {
   fail_for_memory(result, Stage::transform);
 }
 
 void process_mapped(const Plan& part, const uint8_t* rows, Size size, const std::vector<Affine>& affines,
-                    const DrawKey& key, void* slot, BufferProvider& provider, Scratch& scratch,
+                    const DrawKey& key, const Target& target, BufferProvider& provider, Scratch& scratch,
                     const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
   const Affine before = result.geometry;
   const auto stride = static_cast<ptrdiff_t>(static_cast<size_t>(size.width) * part.arriving().pixel_bytes());
-  process_rows(part, rows, size, stride, affines, key, slot, provider, scratch, cancel, before, result);
+  process_rows(part, rows, size, stride, affines, key, target, provider, scratch, cancel, before, result);
 } catch (...) {
   fail_for_memory(result, Stage::transform);
 }
 
-void process_input(const Plan& plan, const Input& input, const DrawKey& key, void* slot, BufferProvider& provider,
-                   Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept
-    try {
+void process_input(const Plan& plan, const Input& input, const DrawKey& key, const Target& target,
+                   BufferProvider& provider, Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel,
+                   ItemResult& result) noexcept try {
   scratch.trim();
   switch (input.kind) {
     case Input::Kind::path: {
@@ -291,18 +362,18 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, voi
         result.problem = std::move(problem);
         return;
       }
-      process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), input.affines, key, slot, provider, holding,
-                      scratch.encoded.size(), scratch, cancel, result);
+      process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), input.affines, key, target, provider,
+                      holding, scratch.encoded.size(), scratch, cancel, result);
       break;
     }
     case Input::Kind::bytes:
-      process_encoded(plan, input.data, input.size, input.affines, key, slot, provider, holding, 0, scratch, cancel,
+      process_encoded(plan, input.data, input.size, input.affines, key, target, provider, holding, 0, scratch, cancel,
                       result);
       break;
     case Input::Kind::pixels:
       result.stored = input.pixels;
       process_pixels(plan, input.data, input.pixels, static_cast<ptrdiff_t>(input.pixels.width) * kChannels,
-                     input.affines, key, slot, provider, scratch, cancel, result);
+                     input.affines, key, target, provider, scratch, cancel, result);
       break;
     case Input::Kind::problem:
       result.outcome = Outcome::failed;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 
 #include "budget.h"
 #include "buffer.h"
@@ -24,6 +25,14 @@ struct Input {
   Problem problem = {Stage::read, "not located", "expected a place to read from, found none"};  // Kind::problem
 };
 
+// Where an item's image is made: the slot in the batch, or nullptr for memory of its own. Of a plan with views `slot`
+// is the first copy's, and `copies` has one a copy, those of the first view first.
+struct Target {
+  Target(void* own) : slot(own) {}  // NOLINT(google-explicit-constructor): a slot is a target
+  void* slot;
+  std::vector<void*> copies;
+};
+
 enum class Outcome : uint8_t {
   clean,
   damaged,    // the codec recovered; the pixels are Pillow's; `damage` is its sentence
@@ -44,7 +53,8 @@ struct ItemResult {
   std::string damage;
   Size stored;
   int orientation = 1;
-  Affine geometry;  // stored pixels -> model pixels
+  Affine geometry;                 // stored pixels -> model pixels
+  std::vector<Affine> geometries;  // the same of each copy, of a plan with views
   uint32_t notes = 0;
   Size size;                    // of the finished image
   int part = 0;                 // of a plan with maps: which of its parts the image is in
@@ -60,28 +70,35 @@ struct Scratch {
   DecodeScratch decode;
   TransformScratch transform;
   std::vector<Step> steps;
+  struct Lane {
+    TransformScratch transform;
+    std::vector<Step> steps;
+  };
+  std::deque<Lane> lanes;      // of the second copy and those after it, of a plan with views
   CallWatch* watch = nullptr;  // of the thread's reads; where it has given an item up, the result was not touched
   void trim();                 // gives back what an unusually large image needed
 };
 
-// Reads and decodes natively into `slot` (nullptr: the plan is ragged, result.own is taken from `provider`). `holding`
-// is what the item holds of the memory budget: the encoded bytes from before they are read, then the working bytes too.
-// After Outcome::referee the encoded bytes are in scratch.encoded (paths) or still at input.data (bytes), and
-// result.damage holds the codec's sentence where it had one. Throws nothing.
-void process_input(const Plan& plan, const Input& input, const DrawKey& key, void* slot, BufferProvider& provider,
-                   Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept;
+// Reads and decodes natively into `target` (nullptr: the plan is ragged, result.own is taken from `provider`).
+// `holding` is what the item holds of the memory budget: the encoded bytes from before they are read, then the working
+// bytes too. After Outcome::referee the encoded bytes are in scratch.encoded (paths) or still at input.data (bytes),
+// and result.damage holds the codec's sentence where it had one. Throws nothing.
+void process_input(const Plan& plan, const Input& input, const DrawKey& key, const Target& target,
+                   BufferProvider& provider, Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel,
+                   ItemResult& result) noexcept;
 
 // The second half alone, for pixels that somebody else decoded: upright rows of plan.decode.format(), `stride` bytes
 // apart. `affines`: the matrices of the plan's warps; where they are wanted and not there, the outcome is referee.
 // result.stored, .orientation, .damage and .notes are the caller's; outcome becomes clean, damaged, failed or
 // cancelled.
 void process_pixels(const Plan& plan, const uint8_t* rows, Size upright, ptrdiff_t stride,
-                    const std::vector<Affine>& affines, const DrawKey& key, void* slot, BufferProvider& provider,
-                    Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept;
+                    const std::vector<Affine>& affines, const DrawKey& key, const Target& target,
+                    BufferProvider& provider, Scratch& scratch, const std::atomic<bool>& cancel,
+                    ItemResult& result) noexcept;
 
 // The same for what a map answered: result.geometry holds what was done so far, the part's own affine comes on top.
 void process_mapped(const Plan& part, const uint8_t* rows, Size size, const std::vector<Affine>& affines,
-                    const DrawKey& key, void* slot, BufferProvider& provider, Scratch& scratch,
+                    const DrawKey& key, const Target& target, BufferProvider& provider, Scratch& scratch,
                     const std::atomic<bool>& cancel, ItemResult& result) noexcept;
 
 // A failure for want of memory, said without needing any.

@@ -50,6 +50,8 @@ struct Verb {
   int ordinal = 0;  // of the random step among the line's random steps: part of the draw's key
 };
 
+struct View;
+
 // shared_from_this: Python holds plans and jobs too, and nanobind would otherwise wrap each in an owner that takes the
 // GIL when the last native copy dies.
 struct Plan : std::enable_shared_from_this<Plan> {
@@ -68,6 +70,10 @@ struct Plan : std::enable_shared_from_this<Plan> {
   bool goes_on = false;         // a part that a map follows: its image is handed to Python
   bool in_slot = false;  // of such a part: the image is made in the batch's slot, and the function's answer stays
 
+  // Where the line makes several views of each image: what is made of the one decode. The verbs, the output and the
+  // size of such a plan are the first view's. All views have one size each; none has a warp or parts.
+  std::vector<View> views;
+
   // What the chain begins with.
   Format arriving() const { return given ? *given : decode.format(); }
   // Whether every image has a slot of one size: patches do, however large each image is.
@@ -77,6 +83,14 @@ struct Plan : std::enable_shared_from_this<Plan> {
     return static_cast<size_t>(
         std::count_if(verbs.begin(), verbs.end(), [](const Verb& verb) { return verb.kind == Verb::Kind::warp; }));
   }
+};
+
+// A row of the batch has `copies` images of a view, one behind the other; each draws for itself.
+struct View {
+  std::shared_ptr<Plan> plan;
+  int copies = 1;
+
+  size_t row_bytes() const { return static_cast<size_t>(copies) * plan->image_bytes(plan->size); }
 };
 
 // Resolves the verbs for one upright image. False, with `problem` (stage transform), where a verb cannot be applied (a

@@ -8,6 +8,9 @@ namespace penstock {
 
 struct DrawKey {
   uint64_t seed = 0, epoch = 0, index = 0;
+
+  // Of one copy among all that a line's views make of an image; copy 0 draws as the image alone. Twin: views.py.
+  DrawKey of_copy(uint64_t number) const { return {seed, epoch, index + (number << 48)}; }
 };
 
 // The draws of one random step for one sample, in order. Twin: penstock/_reference/random.py.

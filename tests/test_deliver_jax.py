@@ -76,7 +76,7 @@ def test_the_next_batch_is_sent_and_a_state_counts_only_what_was_handed_out() ->
             run = loader.run
             assert run is not None
             deadline = time.monotonic() + 5
-            while not all(ticketed.job.done for _, ticketed in run._flight) and time.monotonic() < deadline:
+            while not all(flying.ticketed.job.done for flying in run._flight) and time.monotonic() < deadline:
                 time.sleep(0.001)
             next(batches)
             if steps > 1:  # the first is handed out as soon as it is made

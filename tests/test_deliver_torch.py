@@ -252,8 +252,9 @@ def test_ragged_images_take_no_verbs_on_the_device() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
 def test_without_a_card_cuda_is_refused_in_a_sentence() -> None:
-    with pytest.raises(PlanError, match=r"to_torch\('cuda:0'\): expected a CUDA device, found none"):
-        next(iter(small_line().batch(2).to_torch("cuda:0").run()))
+    for name in ("cuda:0", "cuda"):
+        with pytest.raises(PlanError, match=rf"to_torch\('{name}'\): expected a CUDA device, found none"):
+            next(iter(small_line().batch(2).to_torch(name).run()))
     batch = next(iter(small_line().batch(2).run()))
     with pytest.raises(PlanError, match="expected a CUDA device, which pins the memory, found none"):
         batch.pin_memory()

@@ -92,16 +92,16 @@ def losses(said: str) -> dict[int, str]:
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(script: str, tmp_path: Path) -> None:
     library = script.removeprefix("train_").removesuffix(".py")
     pytest.importorskip(library, reason=f"{library} is not installed")
-    steps = ("--steps", "120", "--save-every", "10")
+    steps = ("--steps", "80", "--save-every", "10")
     whole = finished(started(script, tmp_path / "whole", *steps))
     accuracy = float(whole.split("accuracy ")[1].split()[0])
     assert accuracy > 0.6 > 3 * CHANCE
 
     # Between two saves, in the middle of an epoch of 7 steps.
     shutil.copytree(tmp_path / "whole" / "photographs", tmp_path / "killed" / "photographs")
-    before = losses(killed_after(started(script, tmp_path / "killed", *steps), "step 64:"))
+    before = losses(killed_after(started(script, tmp_path / "killed", *steps), "step 34:"))
     after = finished(started(script, tmp_path / "killed", *steps))
-    assert min(losses(after)) == 61
+    assert min(losses(after)) == 31
     assert {**before, **losses(after)} == losses(whole)
     assert weights(after) == weights(whole)
 
@@ -111,7 +111,7 @@ def ranks_of(out: Path, ranks: int, rows: int) -> list[subprocess.Popen[str]]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    options = ("--steps", "30", "--save-every", "10", "--rows", str(rows))
+    options = ("--steps", "20", "--save-every", "10", "--rows", str(rows))
     return [
         started("train_torch.py", out, *options, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
         for rank in range(ranks)

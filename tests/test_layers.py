@@ -34,8 +34,9 @@ ROWS = [
             "batch",
             "maps",
             "recipe",
+            "views",
         ),
-        *("presets", "cache", "write", "companions", "targets"),
+        *("presets", "cache", "write", "companions", "targets", "accompanied"),
     ],
     [
         *(
@@ -44,7 +45,9 @@ ROWS = [
             "patches",
             "ragged",
             "stand_ins",
+            "lookups",
             "delivery",
+            "view_columns",
             "images",
             "reference",
             "workers",

@@ -207,7 +207,7 @@ def test_refusals_at_the_line():
         (lambda: line.map(fns.relabel, "item", geometry="returned"), "changed in place"),
         (lambda: line.resize(4, 4).batch(1).map(fns.identity, "batch", out="any"), "expected no out= on batches"),
         (lambda: line.map(fns.identity, out="any").batch(2, ragged="bucket"), "expected verbs that tell their size"),
-        (lambda: line.map(fns.identity).recipe.to_json(), "found the function identity"),
+        (line.map(fns.identity).recipe.to_json, "found the function identity"),
         (lambda: line.map(lambda image: image).fingerprint, "version= a text"),
     ]:
         with pytest.raises(ps.PlanError, match=text):

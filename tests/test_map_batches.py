@@ -109,7 +109,7 @@ def test_what_goes_wrong_is_a_sentence(line: ps.Pipeline):
 def test_arguments_are_checked():
     for make in (ps.mixup, ps.cutmix):
         for alpha, classes in ((0, 3), (-1, 3), ("a", 3), (1, 0), (1, 2.5), (1, True)):
-            with pytest.raises(ps.PlanError, match="expected (alpha|classes)="):
+            with pytest.raises(ps.PlanError, match=r"expected (alpha|classes)="):
                 make(alpha, classes)
     with pytest.raises(ps.PlanError, match="expected to come before select"):
         ps.blobs({"a": b""}).decode().resize(2, 2).batch(1).select("images").map(boom, on="batch")

@@ -90,5 +90,5 @@ def test_what_is_no_transform_is_refused():
 def test_an_answer_that_is_no_tensor_is_a_failure(base: ps.Pipeline):
     pytest.importorskip("torch", reason="torch is not installed")
     line = base.map(ps.torchvision(lambda tensor: 3), version="1").batch(4)
-    with pytest.raises(ps.ItemError, match="TypeError: a tensor .* the transform answered int"):
+    with pytest.raises(ps.ItemError, match=r"TypeError: a tensor .* the transform answered int"):
         next(line.run())

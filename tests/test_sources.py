@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import penstock as ps
 from penstock.errors import PlanError, SourceError
 from penstock.read import ReadError, read_file, read_item
 from penstock.sources import NameTable, arrays_source, blobs_source, files_source, folder_source
@@ -304,3 +305,15 @@ def test_read_refuses_what_is_no_regular_file(tmp_path):
     assert (caught.value.cause, caught.value.message) == ("too large", "expected at most 1 byte, found 7 bytes")
     with pytest.raises(ReadError, match="found a device"):
         read_file(b"/dev/zero")
+
+
+def test_a_source_called_with_a_word_it_does_not_know_names_the_nearest() -> None:
+    with pytest.raises(TypeError, match=r"^jsonl\(.*unexpected keyword argument 'image'; the nearest is 'images'\.$"):
+        ps.jsonl("a.jsonl", image="file")
+    with pytest.raises(TypeError, match=r"^csv\(.*unexpected keyword argument 'image'; the nearest is 'path'\.$"):
+        ps.csv("a.csv", image="file")
+
+
+def test_a_class_that_is_not_among_a_few_is_refused_with_them() -> None:
+    with pytest.raises(ps.SourceError, match=r"expected one of the 2 classes given, .*; they are 'cat', 'dog'\."):
+        ps.blobs({"a": b""}, labels=["zebra"], classes=("cat", "dog"))

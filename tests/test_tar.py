@@ -158,8 +158,22 @@ def test_several_pictures_of_a_sample_are_items_of_their_own(tmp_path):
     assert [item.fields["txt"] for item in source] == ["both", "both", None]
     check_source(source)
     alone = tar_source(path, image="jpg")
-    assert keys(alone) == ["a", "b"] and alone.left_out == {".seg.png": 1}
+    assert keys(alone) == ["a", "b"] and alone.left_out == {}
+    assert [item.fields["seg.png"] for item in alone] == [picture(2), None]
+    check_source(alone)
     assert keys(tar_source(path, image=["seg.png"])) == ["a"]
+
+
+def test_a_mask_in_the_shard_goes_with_its_picture(tmp_path):
+    path = written(tmp_path, tar_bytes([("a.jpg", picture(1)), ("a.seg.png", picture(6)), ("b.jpg", picture(3))]))
+    line = ps.tar(path, image="jpg", labels=None).companion(mask="seg.png", mode="image").decode().resize(6, 5).batch(2)
+    with line.run(on_failure="blank") as run:
+        batch = next(run)
+    assert batch.companions["mask"].shape == (2, 6, 5, 3)
+    expected = ps.recipe().decode().resize(6, 5)(picture(6))
+    assert np.array_equal(batch.companions["mask"][0], expected)
+    assert [failure.key for failure in batch.failures] == ["b"]
+    assert "expected bytes or an array in the field 'seg.png', found nothing" in batch.failures[0].message
 
 
 def test_a_sample_without_a_picture_is_named(tmp_path):

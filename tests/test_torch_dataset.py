@@ -134,3 +134,17 @@ def test_what_cannot_be_is_refused(make: Any, sentence: str) -> None:
     with pytest.raises(PlanError) as caught:
         make()
     assert sentence in str(caught.value)
+
+
+def twice_as_bright(image: Any) -> Any:
+    return np.minimum(image.astype(np.int64) * 2, 255).astype(np.uint8)
+
+
+def test_maps_run_in_their_place() -> None:
+    mapped = small_line().map(twice_as_bright, geometry="keep", version="1")
+    data = mapped.torch_dataset(layout="NHWC")
+    [batch] = mapped.batch(22).run()
+    assert all(np.array_equal(data[i]["images"].numpy(), batch.images[i]) for i in range(22))
+    after = mapped.batch(22).to_torch().normalize(ps.UNIT)
+    [device], [host] = after.run(), mapped.normalize(ps.UNIT).batch(22).run()
+    assert np.array_equal(device.images.numpy(), host.images)

@@ -28,11 +28,13 @@ nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, S
   return array_at(buffer->data, buffer, plan, size, rows);
 }
 
-nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows) {
+nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows,
+                    int copies) {
   auto* holder = new std::shared_ptr<Buffer>(buffer);
   nb::capsule owner(holder, [](void* p) noexcept { delete static_cast<std::shared_ptr<Buffer>*>(p); });
   std::vector<size_t> shape;
   if (rows >= 0) shape.push_back(static_cast<size_t>(rows));
+  if (copies >= 0) shape.push_back(static_cast<size_t>(copies));
   const size_t height = static_cast<size_t>(size.height), width = static_cast<size_t>(size.width);
   const size_t channels = static_cast<size_t>(plan.channels), side = static_cast<size_t>(plan.output.patch);
   if (plan.output.layout == Layout::patches) {

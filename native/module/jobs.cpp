@@ -90,6 +90,34 @@ void fill_problem(Job& job, int64_t ticket, const std::string& cause, const std:
   input.problem = {Stage::read, cause, message};
 }
 
+// What the plan's views made: [rows, copies, H, W, C] (or the layout's axes) of each, and [rows, copies, 2, 3] where
+// the pixels came from. Rows that were not made are zeros.
+void put_views(const Job& job, const std::vector<uint8_t>& outcome, nb::dict& out) {
+  nb::list images, geometry;
+  const size_t rows = static_cast<size_t>(job.rows);
+  size_t first = 0;  // of the view's copies among all
+  for (size_t number = 0; number < job.plan->views.size(); ++number) {
+    const View& view = job.plan->views[number];
+    const size_t copies = static_cast<size_t>(view.copies);
+    std::vector<double> matrices(rows * copies * 6, 0.0);
+    for (size_t row = 0; row < rows; ++row) {
+      if (outcome[row] > static_cast<uint8_t>(Outcome::damaged)) {
+        std::memset(job.view(number) + row * view.row_bytes(), 0, view.row_bytes());
+        continue;
+      }
+      for (size_t copy = 0; copy < copies; ++copy) {
+        const Affine& affine = job.results[row].geometries[first + copy];
+        std::copy(affine.m, affine.m + 6, matrices.begin() + static_cast<ptrdiff_t>((row * copies + copy) * 6));
+      }
+    }
+    first += copies;
+    images.append(array_at(job.view(number), job.buffer, *view.plan, view.plan->size, job.rows, view.copies));
+    geometry.append(column(matrices, {rows, copies, 2, 3}));
+  }
+  out["views"] = images;
+  out["view_geometry"] = geometry;
+}
+
 nb::dict job_results(Job& job) {
   if (!job.done()) throw nb::value_error("the job is not done");
   size_t rows = static_cast<size_t>(job.rows), tickets = job.results.size();
@@ -112,10 +140,15 @@ nb::dict job_results(Job& job) {
     notes[row] = result.notes;
     if (result.outcome == Outcome::failed) problems.append(nb::make_tuple(row, problem_tuple(result.problem)));
     if (result.outcome == Outcome::damaged) damages.append(nb::make_tuple(row, result.damage));
-    if (!job.buffer) images.append(result.own ? array_over(result.own, *job.plan, result.size, -1) : nb::none());
+    const bool made = result.outcome <= Outcome::damaged;  // else its memory may be a part's, or half written
+    if (!job.buffer) images.append(made ? array_over(result.own, *job.plan, result.size, -1) : nb::none());
   }
   nb::dict out;
-  if (job.buffer) {
+  if (!job.plan->views.empty()) {
+    put_views(job, outcome, out);
+    out["images"] = nb::none();
+    job.buffer.reset();
+  } else if (job.buffer) {
     for (size_t row = 0; row < rows; ++row) {
       bool made = row < tickets && outcome[row] <= static_cast<uint8_t>(Outcome::damaged);
       if (!made) std::memset(job.slot(row), 0, job.plan->image_bytes(job.plan->size));
@@ -142,6 +175,7 @@ void bind_jobs(nb::module_& m) {
   nb::class_<Job>(m, "Job")
       .def("results", &job_results)
       .def_prop_ro("done", &Job::done)
+      .def_prop_ro("batch_bytes", &Job::batch_bytes)
       .def_ro("rows", &Job::rows)
       .def_rw("capacity", &Job::capacity)
       .def_rw("read_timeout_ns", &Job::read_timeout_ns)

@@ -27,6 +27,7 @@ void bind_files(nb::module_& m);
 void bind_tars(nb::module_& m);
 void bind_measurement(nb::module_& m);
 void bind_order(nb::module_& m);
+void bind_pictures(nb::module_& m);
 
 template <typename Value>
 Value word(const char* what, const std::string& found, std::initializer_list<std::pair<const char*, Value>> known) {
@@ -47,8 +48,17 @@ void check_pixels(const Plan& plan, const AnyPixels& pixels);
 ptrdiff_t row_stride(const Plan& plan, const AnyPixels& pixels);
 // An array over memory that `buffer` keeps alive; the buffer goes back to its provider when the last view has died.
 nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
-// The same where the image begins at `data` inside the buffer.
-nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows);
+// The same where the image begins at `data` inside the buffer; `copies` (not -1) makes a second axis.
+nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows,
+                    int copies = -1);
+// pictures.cpp: an image in memory that `held` keeps alive, as a function of a map gets it: what array_at makes, for a
+// fraction of its time.
+struct Picture {
+  std::shared_ptr<Buffer> held;
+  uint8_t* data;
+  size_t bytes;
+};
+nb::object picture_array(Picture picture, const Plan& plan, Size size);
 nb::tuple problem_tuple(const Problem& problem);
 
 template <typename Element>

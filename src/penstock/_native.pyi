@@ -27,6 +27,7 @@ def make_plan(
     given: tuple[int, str] | None = ...,
     goes_on: bool = ...,
     in_slot: bool = ...,
+    views: list[tuple[Plan, int]] = ...,
 ) -> Plan: ...
 def run_bytes(
     plan: Plan, data: bytes, seed: int, epoch: int, index: int, matrices: list[list[float]] = ...
@@ -46,6 +47,8 @@ class Job:
     def results(self) -> dict[str, Any]: ...
     @property
     def done(self) -> bool: ...
+    @property
+    def batch_bytes(self) -> int: ...
     capacity: int
     read_timeout_ns: int
     urgent: bool

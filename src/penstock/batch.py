@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Batching", "Selection", "expect_items"]
 
 MAX_ROWS = 1 << 20
+NAMED_FIELDS = ("companions", "targets", "views")
+"""Fields that hold arrays by name; ``views.large`` selects one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,13 @@ def expect_items(source: Source, batching: Batching | None, *, beside: bool, tex
             raise PlanError(f"{text}: expected pad= to name a field, found {pad.name!r}; there are {names}.")
 
 
+def _value(batch: Any, field: str) -> Any:
+    """A field of a batch, or one entry of it: "views.large"."""
+    column, dot, name = field.partition(".")
+    value = getattr(batch, column)
+    return value[name] if dot else value
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which fields of a batch are handed over: as a tuple, or as a dict when ``names`` renames them.
@@ -163,7 +172,8 @@ class Selection:
         if not (fields or renamed or columns):
             raise PlanError(f"select(): expected names of fields ({', '.join(BATCH_FIELDS)}), found none.")
         for name in (*fields, *renamed.values()):
-            if name not in BATCH_FIELDS:
+            column, dot, _ = name.partition(".")
+            if name not in BATCH_FIELDS and not (dot and column in NAMED_FIELDS):
                 raise PlanError(f"select(): expected one of {', '.join(BATCH_FIELDS)}, found {name!r}.")
         names = (*columns, *fields, *renamed)
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -173,7 +183,7 @@ class Selection:
 
     def take(self, batch: Any) -> tuple[Any, ...] | dict[str, Any]:
         """The chosen fields of a batch."""
-        values = tuple(field.of(batch) if isinstance(field, Column) else getattr(batch, field) for field in self.fields)
+        values = tuple(field.of(batch) if isinstance(field, Column) else _value(batch, field) for field in self.fields)
         return values if self.names is None else dict(zip(self.names, values, strict=True))
 
     def arguments(self) -> str:

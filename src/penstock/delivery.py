@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -16,6 +16,7 @@ from penstock.errors import EngineError, ItemError, TooManyFailuresError
 from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
 from penstock.ledger import Ledger
+from penstock.lookups import Fields, Keys
 from penstock.options import RunOptions
 from penstock.patches import PatchColumns, patch_columns
 from penstock.ragged import aligned_empty, padded, sizes_of
@@ -35,6 +36,7 @@ from penstock.types import (
     named,
     numpy_dtype,
 )
+from penstock.views import Views
 
 CLEAN, DAMAGED, FAILED = 0, 1, 2
 NOTE_BITS = {
@@ -57,80 +59,6 @@ def sentence(stage: StageName, key: str, message: str) -> str:
     return f"{stage} of {key!r}: {message.rstrip('.')}."
 
 
-class Keys(Sequence[str]):
-    """The keys of a batch, looked up in the source when somebody reads them; "" for a blank row."""
-
-    __slots__ = ("_index", "_source")
-
-    def __init__(self, source: Source, index: npt.NDArray[np.int64]) -> None:
-        self._source = source
-        self._index = index
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, position: Any) -> Any:
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        index = int(self._index[position])
-        return "" if index < 0 else self._source.key(index)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
-    def __reduce__(self) -> tuple[type[list[str]], tuple[list[str]]]:
-        # A batch on its way to another process takes its own keys along, not the whole source.
-        return list, (list(self),)
-
-
-class Fields(Mapping[str, Any]):
-    """What the source knows of each row beside bytes and label, by name: read when somebody asks; None where blank."""
-
-    __slots__ = ("_index", "_known", "_source")
-
-    def __init__(
-        self, source: Source, index: npt.NDArray[np.int64], known: Mapping[str, Sequence[Any]] | None = None
-    ) -> None:
-        self._source = source
-        self._index = index
-        self._known: dict[str, Sequence[Any]] = dict(known or {})  # read already, or made by a stage of the line
-
-    def __getitem__(self, name: str) -> Sequence[Any]:
-        if name not in self._known:
-            if name not in self._source.field_names:
-                raise KeyError(name)
-            filled = np.flatnonzero(self._index >= 0)
-            values: list[Any] = [None] * len(self._index)
-            found = self._source.field(name, self._index[filled])
-            for row, value in zip(filled.tolist(), found, strict=True):
-                values[row] = value
-            self._known[name] = values
-        return self._known[name]
-
-    def with_known(self, known: Mapping[str, Sequence[Any]]) -> Fields:
-        """The same rows with these fields as well, or in place of those of the same name."""
-        return Fields(self._source, self._index, {**self._known, **known})
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*self._source.field_names, *self._known)))
-
-    def __len__(self) -> int:
-        return len(set(self._source.field_names) | set(self._known))
-
-    def __repr__(self) -> str:
-        return f"<fields {', '.join(self) or 'none'}>"
-
-    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
-        # As with the keys: a batch takes its own fields along, not the whole source.
-        return dict, ({name: self[name] for name in self},)
-
-
 @dataclass(slots=True)
 class Columns:
     """What an engine hands over for one batch, before any policy."""
@@ -147,6 +75,8 @@ class Columns:
     companions: dict[str, list[npt.NDArray[Any] | None]] = field(default_factory=dict)  # by name, one a row
     targets: dict[str, list[Any]] = field(default_factory=dict)  # by kind, one a row, in source pixels
     changes: dict[int, Changes] = field(default_factory=dict)  # what maps on items changed, by row
+    views: dict[str, Any] = field(default_factory=dict)  # by name; `images` is the first one
+    view_geometry: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)  # [rows, copies, 2, 3]
 
     @classmethod
     def from_native(
@@ -155,14 +85,26 @@ class Columns:
         pillow_notes: Mapping[int, tuple[str, ...]],
         dtype: DtypeName,
         changes: dict[int, Changes] | None = None,
+        views: Views | None = None,
     ) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         notes = dict(pillow_notes)
         for row in np.flatnonzero(results["notes"]).tolist():
             notes[row] = names_of_notes(int(results["notes"][row]))
         problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
+        several: dict[str, Any] = {}
+        view_geometry: dict[str, npt.NDArray[np.float64]] = {}
+        for view, made, matrices in zip(
+            () if views is None else views.views,
+            results.get("views", ()),
+            results.get("view_geometry", ()),
+            strict=True,
+        ):
+            array = named(made, view.recipe.spec().dtype)
+            several[view.name] = array[:, 0] if view.copies is None else array
+            view_geometry[view.name] = matrices
         return cls(
-            named(results["images"], dtype),
+            next(iter(several.values())) if several else named(results["images"], dtype),
             results["outcome"],
             results["geometry"],
             results["stored"],
@@ -172,7 +114,17 @@ class Columns:
             problems,
             list(results["damages"]),
             changes=changes or {},
+            views=several,
+            view_geometry=view_geometry,
         )
+
+    def blank(self, row: int) -> None:
+        """Makes a row one without an image."""
+        for images in self.views.values() or (self.images,):
+            if isinstance(images, list):
+                images[row] = None
+            else:
+                images[row] = 0
 
 
 def names_of_notes(bits: int) -> tuple[str, ...]:
@@ -216,6 +168,7 @@ class Delivery:
     unknown: str = ""  # the stage after which nobody knows where pixels went
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
+    viewing: Views | None = None
     ledger: Ledger | None = None
     failures: Failures = field(init=False)
     damaged: Damages = field(default_factory=Damages)
@@ -271,7 +224,9 @@ class Delivery:
             images += [None] * (len(index) - len(images))
         if failures and self.options.on_failure == "skip":
             keep = np.flatnonzero(valid | (index < 0))
-            images = _compact(images, keep)
+            columns.views = {name: _compact(view, keep) for name, view in columns.views.items()}
+            columns.view_geometry = {name: matrices[keep] for name, matrices in columns.view_geometry.items()}
+            images = next(iter(columns.views.values())) if columns.views else _compact(images, keep)
             valid, damaged, index, labels = valid[keep], damaged[keep], index[keep], labels[keep]
             draws = None if draws is None else draws[keep]
             columns.geometry = columns.geometry[keep]
@@ -297,11 +252,12 @@ class Delivery:
             sizes = sizes_of(images, self.layout)
             if self.ragged != "list":
                 images = padded(images, self.layout, self.spec.channels, numpy_dtype(self.spec.dtype), size)
+        failed_in = self._failed_in(failures, np.where(valid, -1, index))
         geometry = Geometry(
             columns.geometry,
             columns.stored,
             columns.orientation,
-            self._failed_in(failures, np.where(valid, -1, index)),
+            failed_in,
             self._model_sizes(columns, images),
             self.unknown,
         )
@@ -326,10 +282,29 @@ class Delivery:
             patch=self.spec.patch,
             companions=self._companions(columns, valid),
             targets=self._moved(columns.targets, geometry, valid),
+            views=columns.views,
+            view_geometry=self._view_geometry(columns, failed_in, valid),
             replaced_by=replaced_by,
             _blank=self._blank() if isinstance(images, list) else None,
             _draws=draws,
         )
+
+    def _view_geometry(
+        self, columns: Columns, failed_in: dict[int, str], valid: npt.NDArray[np.bool_]
+    ) -> dict[str, Geometry | tuple[Geometry, ...]]:
+        """Where the pixels of each copy came from, by view."""
+        made: dict[str, Geometry | tuple[Geometry, ...]] = {}
+        for view in () if self.viewing is None else self.viewing.views:
+            spec = view.recipe.spec()
+            side = np.array([spec.height, spec.width], dtype=np.int32)
+            sizes = np.where(valid[:, None], side, np.int32(0))
+            matrices = columns.view_geometry[view.name]
+            copies = tuple(
+                Geometry(np.ascontiguousarray(matrices[:, copy]), columns.stored, columns.orientation, failed_in, sizes)
+                for copy in range(view.count)
+            )
+            made[view.name] = copies[0] if view.copies is None else copies
+        return made
 
     def _changed(
         self,
@@ -474,7 +449,7 @@ class Delivery:
             if self.options.on_damage == "fail":  # one outcome an item: it is a failure then, not damage as well
                 problems.append((row, "decode", "damaged", f"expected an undamaged image, found: {text}"))
                 columns.outcome[row] = FAILED
-                _blank(columns.images, row)
+                columns.blank(row)
                 continue
             key = self.source.key(at)
             self.damaged.add(Damage(key, at, sentence("decode", key, f"the codec recovered from damage: {text}")))
@@ -494,6 +469,8 @@ class Delivery:
         columns.stored[~made] = 0
         columns.orientation[~made] = 1
         columns.sizes[~made] = 0
+        for matrices in columns.view_geometry.values():
+            matrices[~made] = 0
         outcome = columns.outcome[index >= 0]
         self.outcomes.clean += int(np.count_nonzero(outcome == CLEAN))
         self.outcomes.damaged += int(np.count_nonzero(outcome == DAMAGED))
@@ -541,11 +518,4 @@ def fail(columns: Columns, row: int, stage: StageName, cause: str, message: str)
     columns.problems.append((row, stage, cause, message))
     columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
     columns.outcome[row] = FAILED
-    _blank(columns.images, row)
-
-
-def _blank(images: Any, row: int) -> None:
-    if isinstance(images, list):
-        images[row] = None
-    else:
-        images[row] = 0
+    columns.blank(row)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
 import os
 import sys
 import threading
@@ -32,7 +31,8 @@ from penstock.recipe import Part, Recipe
 from penstock.sources.source import Locations
 from penstock.transform.map_item import Changes, ItemOf
 from penstock.transform.normalize import NormalizationStats
-from penstock.types import LayoutName, Spec, numpy_dtype
+from penstock.types import LayoutName, Spec
+from penstock.views import Views
 from penstock.workers import Workers
 
 Answer = TypeVar("Answer")
@@ -86,25 +86,29 @@ def default_threads() -> int:
     return max(1, usable_cores() // max(1, local))
 
 
-def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC") -> _native.Plan:
+def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC", views: Views | None = None) -> _native.Plan:
     """The native plan of a recipe: its verbs as data, resolved for each image once its size is known.
 
-    Where it has maps, a plan for each part before, between and after them.
+    Where it has maps, a plan for each part before, between and after them; with ``views``, of which the recipe is the
+    first one's, a plan for each.
     """
     spec = recipe.spec()
     parts = recipe.parts()
+    if views is not None:
+        plans = [(compile_plan(view.recipe, layout), view.count) for view in views.views]
+        return _plan_of(recipe, parts[0].native(), spec, layout, recipe.statistics, views=plans)
     if len(parts) == 1:
         return _plan_of(recipe, parts[0].native(), spec, layout, recipe.statistics)
-    plans = []
+    made = []
     given: tuple[int, str] | None = None
     for number, part in enumerate(parts[:-1]):
         assert part.call is not None  # only the last has none
         in_slot = number == len(parts) - 2 and _stays(recipe, part, parts[-1], layout)
         size = part.spec if in_slot else part.spec.with_(height=None, width=None)
-        plans.append(_plan_of(recipe, part.native(), size, "NHWC", None, given=given, goes_on=True, in_slot=in_slot))
+        made.append(_plan_of(recipe, part.native(), size, "NHWC", None, given=given, goes_on=True, in_slot=in_slot))
         given = (part.call.spec.channels, part.call.spec.dtype)
-    plans.append(_plan_of(recipe, parts[-1].native(), spec, layout, recipe.statistics, given=given))
-    return _plan_of(recipe, [], spec, layout, recipe.statistics, parts=plans)
+    made.append(_plan_of(recipe, parts[-1].native(), spec, layout, recipe.statistics, given=given))
+    return _plan_of(recipe, [], spec, layout, recipe.statistics, parts=made)
 
 
 def _stays(recipe: Recipe, part: Part, last: Part, layout: LayoutName) -> bool:
@@ -127,6 +131,7 @@ def _plan_of(
     given: tuple[int, str] | None = None,
     goes_on: bool = False,
     in_slot: bool = False,
+    views: list[tuple[_native.Plan, int]] | None = None,
 ) -> _native.Plan:
     decode = recipe.decoding or Decode()
     return _native.make_plan(
@@ -149,6 +154,7 @@ def _plan_of(
         given=given,
         goes_on=goes_on,
         in_slot=in_slot,
+        views=views or [],
     )
 
 
@@ -281,7 +287,7 @@ class Engine:
         if not self._pool.submit(job, more):
             with self._lock:
                 self._asked.pop(id(job), None)
-            raise EngineError(self._refusal(recipe, capacity))
+            raise EngineError(self._refusal(recipe, capacity, job.batch_bytes))
         if len(parts) > 1:
             self._start_party()
         return Ticketed(job, located, notes, changes)
@@ -307,13 +313,12 @@ class Engine:
         """Whether a map's function is called in processes: then each of its images has a thread that waits for it."""
         return bool(self._workers)
 
-    def _refusal(self, recipe: Recipe, capacity: int) -> str:
+    def _refusal(self, recipe: Recipe, capacity: int, needed: int) -> str:
         """Why the pool did not take a batch: it is closed, or the memory of a full batch cannot be had."""
         text = f"The engine could not take a batch of {capacity} rows: expected"
         spec = recipe.spec()
         if self._closed or spec.ragged:
             return f"{text} an open pool and memory for it, found {'a closed pool' if self._closed else 'too little'}."
-        needed = capacity * math.prod(spec.shape()) * numpy_dtype(spec.dtype).itemsize
         return f"{text} {needed:,} bytes of memory for {spec} each, found too little; take smaller batches."
 
     def wait(self, ticketed: Ticketed) -> dict[str, Any]:
@@ -430,8 +435,7 @@ class Engine:
 
     def asked(self, referral: _native.Referral) -> Asked | None:
         """What belongs to the job of a referral; None where nobody waits for it any more."""
-        with self._lock:
-            return self._asked.get(id(referral.job))
+        return self._asked.get(id(referral.job))  # one lookup: it needs no lock
 
     def note(self, referral: _native.Referral, notes: tuple[str, ...]) -> None:
         """Keeps what Pillow noted about an item until its batch is delivered."""

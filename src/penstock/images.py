@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, Delivery, Fields, fail
+from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, Delivery, fail
 from penstock.errors import PlanError
 from penstock.geometry import Geometry
+from penstock.lookups import Fields
 from penstock.patches import patch_columns
 from penstock.stand_ins import Make
 from penstock.types import StageName
@@ -125,7 +126,7 @@ def deliver_step(
         assert isinstance(batch.fields, Fields)  # of this batch, just made
         batch.fields = batch.fields.with_known(known)
     if request.slots is not None:
-        stages = {row: stage for row, stage, _, _ in items.problems}
+        stages: dict[int, StageName] = {row: stage for row, stage, _, _ in items.problems}
         _put_pictures(batch, columns, request.slots, failed, kept, stages, delivery)
         batch._draws = draws  # noqa: SLF001 - of the pictures, which a device may still turn
     return batch

@@ -48,6 +48,7 @@ def pads_of(pad: Mapping[str, Any] | None, text: str) -> tuple[Pad, ...]:
 
 
 def _pad(name: str, value: Any, text: str) -> Pad:
+    length: Any
     length, dtype = value if isinstance(value, tuple) and len(value) == 2 else (value, "int64")
     try:
         number = None if isinstance(length, bool) else operator.index(length)

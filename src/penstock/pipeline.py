@@ -6,8 +6,9 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
+from penstock.accompanied import Accompanied
 from penstock.batch import Batching, Selection, expect_items
 from penstock.columns import expect_columns
 from penstock.companions import Companion, expect_followable
@@ -15,14 +16,13 @@ from penstock.decode import Decode
 from penstock.deliver.chain import Delivered
 from penstock.deliver.target import Target
 from penstock.errors import ItemError, PlanError
-from penstock.geometry import FrameName
 from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
 from penstock.padding import PadDtypeName, pads_of
 from penstock.recipe import Recipe, Stage, table, written_decode
-from penstock.signatures import checked
+from penstock.signatures import checked, expect_call
 from penstock.sources import (
     arrays_source,
     blobs_source,
@@ -39,6 +39,7 @@ from penstock.transform.chain import Chain
 from penstock.transform.map import Map
 from penstock.transform.verb import Verb, call
 from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
+from penstock.views import Viewed, Views
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -55,7 +56,7 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Ordered, Chain, Delivered):
+class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -81,6 +82,7 @@ class Pipeline(Ordered, Chain, Delivered):
     companions: tuple[Companion, ...] = ()
     targeting: Targets | None = None
     target: Target | None = None
+    viewing: Views | None = None  # the recipe is then the first view's
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -97,6 +99,7 @@ class Pipeline(Ordered, Chain, Delivered):
             if expects is not None:
                 expects(text, batching.spec(self._image_spec()), batching.images is not None)
             return replace(self, maps=(*self.maps, step))
+        self.expect_no_views(text)  # a view has its verbs in its own recipe
         if self.target is not None and self.batching is not None and self.selection is None:
             target = self.target.then(step, text, self.batching.spec(self._image_spec()))
             beside = "targets" if self.targeting is not None else "companion" if self.companions else ""
@@ -121,71 +124,6 @@ class Pipeline(Ordered, Chain, Delivered):
         for step in recipe.steps:
             line = line._then(step)
         return line
-
-    def companion(
-        self,
-        *,
-        mode: Literal["label", "image", "npz"] = "label",
-        frame: FrameName = "upright",
-        outside: float = 0,
-        dtype: str = "",
-        **patterns: str,
-    ) -> Self:
-        """A second file beside each picture that goes where the picture goes, in ``batch.companions`` by its name.
-
-        ``companion(mask="../mask/{stem}.png")``: a path relative to the picture's own folder with {stem}, {name},
-        {suffix}, {parent} or {key} in it, or the name of a field that holds bytes or an array. ``mode="label"``: a map
-        of numbers, palette indices kept, moved by nearest neighbour, [N, H, W] of ``dtype`` (uint8); "image": a picture
-        as the line decodes them, with the line's own filters, uint8 [N, H, W, C]; "npz": an array [H, W, ...] of any
-        dtype, by nearest neighbour. ``frame="stored"``: it lies as the picture is stored, before its EXIF orientation.
-        ``outside`` stands where the picture was padded. Verbs that change colours leave it alone. A companion that is
-        missing, broken or of another size than its picture is that item's failure. Raises PlanError.
-        """
-        text = ", ".join(f"{name}={pattern!r}" for name, pattern in patterns.items())
-        self._before_batch(f"companion({text})")
-        if not patterns:
-            raise PlanError("companion(): expected a name and a path, as in mask='../mask/{stem}.png', found none.")
-        made = tuple(Companion(name, pattern, mode, frame, outside, dtype) for name, pattern in patterns.items())
-        for companion in made:
-            if any(known.name == companion.name for known in self.companions):
-                raise PlanError(f"companion({text}): expected another name than one before, found {companion.name!r}.")
-            if companion.field and companion.pattern not in self.source.field_names:
-                fields = ", ".join(self.source.field_names) or "none"
-                raise PlanError(
-                    f"companion({text}): expected {{stem}} in the path, or one of the fields ({fields}), "
-                    f"found {companion.pattern!r}."
-                )
-        expect_followable(f"companion({text})", self.recipe, companions=True)
-        return replace(self, companions=(*self.companions, *made))
-
-    def targets(
-        self,
-        *,
-        boxes: str | None = None,
-        points: str | None = None,
-        polygons: str | None = None,
-        frame: FrameName = "upright",
-        box_format: Literal["xyxy", "xywh"] = "xyxy",
-        clip: bool = False,
-    ) -> Self:
-        """Boxes, points and polygons from these fields, moved to the model's pixels, in ``batch.targets`` by kind.
-
-        Each is a list with one entry a row: boxes float64 [K, 4], points [K, 2], polygons a list of [P, 2]; empty where
-        a row has no image. A field holds them in source pixels, in ``frame``: "upright", as viewers and annotation
-        tools show the picture, or "stored". A path such as ``json.bbox`` looks inside a field. ``box_format`` is what
-        comes in and goes out: "xyxy" or "xywh". ``clip`` cuts them at the model's picture. What is no box, point or
-        polygon is that item's failure. Raises PlanError.
-        """
-        targeting = Targets(boxes, points, polygons, frame, box_format, clip)
-        self._before_batch(f"targets({targeting.arguments()})")
-        if self.targeting is not None:
-            raise PlanError("targets(): expected one targets, found a second one; name all fields in one.")
-        for kind, name in targeting.named():
-            if name not in self.source.field_names and name.partition(".")[0] not in self.source.field_names:
-                fields = ", ".join(self.source.field_names) or "none"
-                raise PlanError(f"targets({kind}={name!r}): expected one of the fields ({fields}), found {name!r}.")
-        expect_followable(f"targets({targeting.arguments()})", self.recipe, companions=False)
-        return replace(self, targeting=targeting)
 
     @checked
     def batch(
@@ -220,6 +158,8 @@ class Pipeline(Ordered, Chain, Delivered):
         if self.batching is not None:
             raise PlanError(f"batch({n}): expected one batch, found a second one; leave it out.")
         batching.spec(self._image_spec())
+        if ragged is not None or images is not None:
+            self.expect_no_views(f"batch({n}, {'images' if ragged is None else 'ragged'}=)")
         if batching.images is not None and any(isinstance(v, Map) and v.on == "item" for v in self.recipe.verbs):
             raise PlanError(f"batch({n}, images=): expected no map on items, which may have several images, found one.")
         if ragged == "bucket":
@@ -242,6 +182,7 @@ class Pipeline(Ordered, Chain, Delivered):
         selection = Selection.of(fields, renamed, columns)
         if self.batching is None:
             raise PlanError("select(): expected a line with batches, found none; call .batch(n) before it.")
+        self._expect_named(*fields, *renamed.values())
         if columns is not None:
             expect_columns(columns, self.spec)
         if self.selection is not None:
@@ -250,7 +191,7 @@ class Pipeline(Ordered, Chain, Delivered):
 
     def _work(self) -> tuple[object, ...]:
         """What becomes of each item, wherever it comes from."""
-        return self.recipe, self.companions, self.targeting
+        return self.recipe, self.companions, self.targeting, self.viewing
 
     # -- what it is --------------------------------------------------------------------------------------------------
 
@@ -260,7 +201,21 @@ class Pipeline(Ordered, Chain, Delivered):
 
     def _image_spec(self) -> Spec:
         """What the recipe hands to the batch."""
-        return self.recipe.spec(self._input)
+        spec = self.recipe.spec(self._input)
+        return spec if self.viewing is None else spec.with_(copies=self.viewing.views[0].copies)
+
+    def _expect_named(self, *fields: str) -> None:
+        """Refuses to select what the line does not make, as ``views.huge``."""
+        known = {
+            "views": [] if self.viewing is None else [view.name for view in self.viewing.views],
+            "companions": [companion.name for companion in self.companions],
+            "targets": [] if self.targeting is None else [kind for kind, _ in self.targeting.named()],
+        }
+        for field_name in fields:
+            column, dot, name = field_name.partition(".")
+            if dot and name not in known.get(column, (name,)):
+                names = ", ".join(known[column]) or "none"
+                raise PlanError(f"select(): expected one of the line's {column} ({names}), found {field_name!r}.")
 
     def _before_batch(self, text: str) -> None:
         if self.batching is not None:
@@ -277,7 +232,7 @@ class Pipeline(Ordered, Chain, Delivered):
     @property
     def random(self) -> bool:
         """True when a pass depends on the seed and the epoch: a random order, or a random step."""
-        drawing = (*self.maps, *(() if self.target is None else (self.target,)))
+        drawing = (*self.maps, *(part for part in (self.target, self.viewing) if part is not None))
         return self.order.random or self.recipe.random or any(step.random for step in drawing)
 
     @property
@@ -307,6 +262,8 @@ class Pipeline(Ordered, Chain, Delivered):
         if self.target is not None and self.target.verbs:
             beside = (*beside, json.dumps(self.target.json_fields(), sort_keys=True))
         beside = (*beside, *(f"{verb.name} {sorted(verb.fingerprint_fields().items())}" for verb in self.maps))
+        if self.viewing is not None:
+            beside = (*beside, self.viewing.fingerprint())
         order = self.order.fingerprint()
         parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -315,7 +272,11 @@ class Pipeline(Ordered, Chain, Delivered):
         """One row a stage: word, arguments, what flows out of it."""
         rows = [Stage("source", self.source.describe(), self._input)]
         rows.extend(Stage(word, arguments, self._input) for word, arguments in self.order.rows(self._seeded))
-        rows.extend(self.recipe.stages(self._input))
+        if self.viewing is None:
+            rows.extend(self.recipe.stages(self._input))
+        else:
+            rows.extend(Recipe(self.recipe.decoding).stages(self._input))
+            rows.extend(self.viewing.stages(self._input))
         image = self._image_spec()
         rows.extend(Stage("companion", companion.arguments(), companion.spec(image)) for companion in self.companions)
         if self.targeting is not None:
@@ -332,7 +293,11 @@ class Pipeline(Ordered, Chain, Delivered):
     def fused(self) -> str:
         """Which stages run as one loop, and which of them hold a whole image; empty where there is nothing to fuse."""
         loops: list[list[str]] = [[]]
-        for stage in self.recipe.stages(self._input):
+        recipes = [self.recipe]
+        if self.viewing is not None:
+            loops = [["views"] if self.recipe.decoding is None else ["decode", "views"]]
+            recipes = [view.recipe for view in self.viewing.views]
+        for stage in self.recipe.stages(self._input) if self.viewing is None else ():
             if stage.word == "map":
                 loops.append([])
             else:
@@ -342,7 +307,7 @@ class Pipeline(Ordered, Chain, Delivered):
         loops = [words for words in loops if words]
         if sum(map(len, loops)) < 2:
             return ""
-        held = self.recipe.held()
+        held = list(dict.fromkeys(word for recipe in recipes for word in recipe.held()))
         whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
         native = ", then ".join(map(_listed, loops)) if len(loops) > 1 else _listed(loops[0])
         between = "; map runs Python between them" if len(loops) > 1 else ""
@@ -480,7 +445,8 @@ class Pipeline(Ordered, Chain, Delivered):
         """One pass with the default options; refused for a line with a random stage, whose passes differ."""
         if self.random:
             words = [step.word for step in self.order.steps if step.random]
-            words += [verb.name for verb in (*self.recipe.verbs, *self.maps) if verb.random]
+            own = [view.recipe for view in self.viewing.views] if self.viewing else [self.recipe]
+            words += [verb.name for verb in (*(v for one in own for v in one.verbs), *self.maps) if verb.random]
             words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
             raise PlanError(
                 f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
@@ -575,6 +541,8 @@ class Pipeline(Ordered, Chain, Delivered):
         if self._image_spec().kind == "encoded":
             raise PlanError(f"{text}: expected images, found encoded bytes; call .decode() before it.")
         expect_items(self.source, self.batching, beside=False, text=text)
+        if self.viewing is not None:
+            self._expect_batches(text)
 
     def _expect_batches(self, text: str) -> Batching:
         if self.batching is None:
@@ -588,14 +556,15 @@ def _listed(words: list[str]) -> str:
 
 def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:
     """A line without a stage yet, with the signature and the docstring of the function that lists the source."""
+    signature = inspect.signature(make)
 
     def line(*args: P.args, **kwargs: P.kwargs) -> Pipeline:
+        expect_call(name, signature, args, kwargs)
         return Pipeline(make(*args, **kwargs))
 
     line.__name__ = line.__qualname__ = name
     text = inspect.getdoc(make) or ""
     line.__doc__ = f"{text.split('>>>')[0].rstrip()}\n\nReturns a line with no stage yet.\n{example}"
-    signature = inspect.signature(make)
     shown = signature.replace(return_annotation="Pipeline")
     line.__dict__["__signature__"] = shown
     return line

@@ -40,6 +40,7 @@ from penstock.step import Request
 from penstock.transform.map_item import Changes, changed_item
 from penstock.transform.verb import StepError
 from penstock.types import Batch, Failure, Item, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
+from penstock.view_columns import columns_of
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -303,7 +304,7 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
     run = Run(line, options, start=start)
     request = run.request_at(step)
     layout = "NHWC" if line.batching is None else line.batching.layout
-    make = partial(_columns_of, line, compile_plan(line.recipe, layout), layout, options.epoch)
+    make = partial(_columns_of, line, layout, options.epoch)
     delivery = Delivery(
         source=line.source,
         options=options,
@@ -315,6 +316,7 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
         unknown=line.recipe.unknown,
         companions=line.companions,
         targeting=line.targeting,
+        viewing=line.viewing,
     )
     batch = deliver_step(
         delivery,
@@ -330,9 +332,19 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
     return mapped
 
 
-def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: int, request: Request) -> Columns:
+def _columns_of(line: Pipeline, layout: LayoutName, epoch: int, request: Request) -> Columns:
     """The columns of what was requested, item after item, by the native path."""
-    spec = line.recipe.spec()
+    make = partial(_columns_by, line, layout, epoch, request)
+    columns = columns_of(line.recipe, line.viewing, request.draws, make)
+    Escort(line, request, epoch, None).join(columns)
+    return columns
+
+
+def _columns_by(
+    line: Pipeline, layout: LayoutName, epoch: int, request: Request, recipe: Recipe, draws: npt.NDArray[Any]
+) -> Columns:
+    """The columns of what was requested by one recipe, each item with its draws."""
+    plan, spec = _plan_of(recipe, layout), recipe.spec()
     rows = request.rows
     outcome = np.full(rows, 4, dtype=np.uint8)
     geometry = np.zeros((rows, 2, 3))
@@ -345,11 +357,11 @@ def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: i
     changes: dict[int, Changes] = {}
     ragged: list[npt.NDArray[Any] | None] = [None] * rows
     images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
-    for row, (drawn, index) in enumerate(zip(request.draws.tolist(), request.items.tolist(), strict=True)):
+    for row, (drawn, index) in enumerate(zip(draws.tolist(), request.items.tolist(), strict=True)):
         try:
             item = partial(line.source.__getitem__, index)
             data = read_located(request.located, row)
-            made = _make(plan, line.recipe, data, line.order.seed, epoch, drawn, item=item)
+            made = _make(plan, recipe, data, line.order.seed, epoch, drawn, item=item)
         except ReadError as error:
             problems.append((row, "read", error.cause, error.message))
             outcome[row] = FAILED
@@ -366,9 +378,7 @@ def _columns_of(line: Pipeline, plan: _native.Plan, layout: LayoutName, epoch: i
         sizes[row] = made.size
         notes[row] = made.notes
         changes[row] = made.changes
-    columns = Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
-    Escort(line, request, epoch, None).join(columns)
-    return columns
+    return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
 
 
 @dataclass(frozen=True, slots=True)

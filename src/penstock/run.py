@@ -31,9 +31,11 @@ from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of
 from penstock.types import Batch, Item, LayoutName
+from penstock.view_columns import columns_of
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
+    from penstock.recipe import Recipe
 
 _ROWS_IN_FLIGHT_PER_THREAD = 4
 _CLOSE_TIMEOUT_S = 1.0
@@ -92,6 +94,7 @@ class Run:
             unknown=line.recipe.unknown,
             companions=line.companions,
             targeting=line.targeting,
+            viewing=line.viewing,
             ledger=_ledger_of(line, options),
         )
         self._capacity = self._grid.batch_size  # rows of memory of a full batch
@@ -100,7 +103,7 @@ class Run:
         for name, count in line.source.notes.items():
             self._delivery.notes.add(name, count)
         self._start = start
-        self._plan = compile_plan(line.recipe, self._layout)
+        self._plan = compile_plan(line.recipe, self._layout, line.viewing)
         self._engine = engine
         self._owns_engine = engine is None
         self._flight: deque[Flying] = deque()
@@ -417,17 +420,20 @@ class Run:
         return batch
 
     def _by_reference(self, request: Request) -> Columns:
-        columns = finish_batch(
-            self.line.recipe,
-            request.located,
-            request.draws,
-            plan=self._plan,
-            rows=request.rows,
-            seed=self.line.order.seed,
-            epoch=self.options.epoch,
-            layout=self._layout,
-            item=partial(self._item, request),
-        )
+        def make(recipe: Recipe, draws: npt.NDArray[np.int64]) -> Columns:
+            return finish_batch(
+                recipe,
+                request.located,
+                draws,
+                plan=self._plan,
+                rows=request.rows,
+                seed=self.line.order.seed,
+                epoch=self.options.epoch,
+                layout=self._layout,
+                item=partial(self._item, request),
+            )
+
+        columns = columns_of(self.line.recipe, self.line.viewing, request.draws, make)
         Escort(self.line, request, self.options.epoch, None).join(columns)
         return columns
 
@@ -446,7 +452,8 @@ class Run:
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes)
+        dtype, views = self.line.recipe.spec().dtype, self.line.viewing
+        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
         escort.join(columns)
         return request, columns
 
@@ -476,7 +483,8 @@ class Run:
         if self._closed:
             raise EngineError(_CLOSED)
         self._flight.popleft()
-        columns = Columns.from_native(results, ticketed.notes, self.line.recipe.spec().dtype, ticketed.changes)
+        dtype, views = self.line.recipe.spec().dtype, self.line.viewing
+        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views=views)
         escort.join(columns)
         return columns
 

@@ -15,6 +15,8 @@ R = TypeVar("R")
 ELSEWHERE = {
     "batch_size": "n",
     "drop_last": "last",
+    "image": "path",
+    "images": "path",
     "interpolation": "filter",
     "max_size": "max_side",
     "num_workers": "threads",

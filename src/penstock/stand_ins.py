@@ -61,6 +61,9 @@ def _take(columns: Columns, row: int, found: Columns, ticket: int) -> None:
     """Everything that is known of one finished image, into a row of the batch."""
     image: Any = found.images[ticket]
     columns.images[row] = image
+    for name, view in found.views.items():
+        columns.views[name][row] = view[ticket]
+        columns.view_geometry[name][row] = found.view_geometry[name][ticket]
     for name in ("outcome", "geometry", "stored", "orientation", "sizes"):
         getattr(columns, name)[row] = getattr(found, name)[ticket]
     columns.changes[row] = found.changes.get(ticket, {})

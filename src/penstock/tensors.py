@@ -44,7 +44,9 @@ def tensor_of(array: Any) -> Any:
     if isinstance(array, torch.Tensor):
         return array
     if not isinstance(array, np.ndarray):
-        return torch.utils.dlpack.from_dlpack(array)
+        from torch.utils.dlpack import from_dlpack
+
+        return from_dlpack(array)
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
     if array.dtype.name == "bfloat16":
@@ -67,17 +69,26 @@ def converted(batch: Any, convert: Callable[[Any], Any], **changes: Any) -> Any:
 
     ``changes`` are fields that are given otherwise.
     """
+    taken: dict[int, Any] = {}  # an array that two fields share, as a view and the images do, stays one
+
+    def once(array: Any) -> Any:
+        if id(array) not in taken:
+            taken[id(array)] = convert(array)
+        return taken[id(array)]
+
+    if "images" in changes:
+        taken[id(batch.images)] = changes["images"]
 
     def each(value: Any) -> Any:
         if isinstance(value, list):
-            return [None if entry is None else convert(entry) for entry in value]
-        return value if value is None else convert(value)
+            return [None if entry is None else once(entry) for entry in value]
+        return value if value is None else once(value)
 
     made = {name: each(getattr(batch, name)) for name in COLUMNS if name not in changes}
     for name in MAPPINGS:
         values = getattr(batch, name)
         if name not in changes and values:
-            made[name] = {key: nested(value, convert) for key, value in values.items()}
+            made[name] = {key: nested(value, once) for key, value in values.items()}
     return replace(batch, **made, **changes)
 
 

@@ -86,6 +86,7 @@ class Spec:
     # (patch, max_patches) that a resize(max_patches=) has fitted the sides to; gone once another verb changes them.
     budget: tuple[int, int] | None = None
     ragged_as: RaggedName | None = None  # how a batch holds images of different sizes
+    copies: int | None = None  # of a view that is made more than once of each image: an axis before the image's own
 
     @property
     def ragged(self) -> bool:
@@ -99,12 +100,13 @@ class Spec:
         return replace(self, **changes)
 
     def shape(self, layout: LayoutName | None = None) -> tuple[int, ...]:
-        """The shape of one image's array; sides that each image has its own are 0."""
+        """The shape of one image's array, with its view's copies; sides that each image has its own are 0."""
         if self.patch is not None:
             return self.max_patches or 0, self.patch * self.patch * self.channels
         height, width = self.height or 0, self.width or 0
         planar = (layout or self.layout) == "NCHW"
-        return (self.channels, height, width) if planar else (height, width, self.channels)
+        copies = () if self.copies is None else (self.copies,)
+        return (*copies, self.channels, height, width) if planar else (*copies, height, width, self.channels)
 
     def __str__(self) -> str:
         return self._text() if self.memory == "host" else f"{self._text()} on {self.memory}"
@@ -118,6 +120,8 @@ class Spec:
         height = "H" if self.height is None else str(self.height)
         width = "W" if self.width is None else str(self.width)
         sides = [height, width, str(self.channels)] if self.layout == "NHWC" else [str(self.channels), height, width]
+        if self.copies is not None:
+            sides.insert(0, str(self.copies))
         if self.kind == "batch" and self.ragged_as == "list":
             rows = "N" if self.count is None else str(self.count)
             return f"list of {rows} {self.dtype} [{', '.join(sides)}] {self.range}"
@@ -221,7 +225,9 @@ class Batch:
     one, -1 where a row is its own; label, fields, sizes and geometry are then the stand-in's, like the pixels. With
     ``batch(n, images=M)`` a row of ``images`` is a picture: ``image_row`` int64 [M] says which of the batch's items it
     belongs to (-1: none), ``image_count`` int64 [N] how many each item has.
-    ``companions``, ``targets`` and ``views`` hold by name what ``.companion()``, ``.targets()`` and ``.views()`` made.
+    ``companions``, ``targets`` and ``views`` hold by name what ``.companion()``, ``.targets()`` and ``.views()`` made:
+    a view is [N, copies, ...], or [N, ...] of a bare recipe, and ``images`` is the first view's array. By the same
+    names ``view_geometry`` holds a tuple of Geometry, one a copy; of a bare recipe the Geometry itself.
     """
 
     images: npt.NDArray[Any]
@@ -248,6 +254,7 @@ class Batch:
     companions: Mapping[str, Any] = field(default_factory=dict)
     targets: Mapping[str, Any] = field(default_factory=dict)
     views: Mapping[str, Any] = field(default_factory=dict)
+    view_geometry: Mapping[str, Geometry | tuple[Geometry, ...]] = field(default_factory=dict)
     _blank: npt.NDArray[Any] | None = None  # what a row has for an image where a list holds None
     _draws: npt.NDArray[np.int64] | None = None  # what keys the draws of each row, where a device still draws
 
@@ -410,4 +417,5 @@ BATCH_FIELDS: tuple[str, ...] = (
     "companions",
     "targets",
     "views",
+    "view_geometry",
 )

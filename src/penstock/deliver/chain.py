@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from penstock.recipe import Recipe
     from penstock.sources.source import Source
     from penstock.types import LayoutName, OnFailure, Spec
+    from penstock.views import Views
 
 __all__ = ["Delivered"]
 
@@ -26,10 +27,13 @@ class Delivered:
         batching: Batching | None
         selection: Selection | None
         target: Target | None
+        maps: tuple[Any, ...]
+        viewing: Views | None
 
         @property
         def spec(self) -> Spec:
             """What comes out of the last stage."""
+            raise NotImplementedError
 
     def to_torch(self, device: Any = None, channels_last: bool = False) -> Self:
         """Hands over torch tensors: a Batch whose images, labels (int64), index, valid and so on are tensors.
@@ -67,6 +71,8 @@ class Delivered:
             raise PlanError(f"{target.word}(): expected one target, found a second one after {self.target.word}().")
         if self.selection is not None:
             raise PlanError(f"{target.word}(): expected to come before select, found select before it.")
+        if self.viewing is not None and target.channels_last:
+            raise PlanError("to_torch(channels_last=True): expected a line without views, found views before it.")
         ordinal = sum(verb.random for verb in self.recipe.verbs)
         target = replace(target, first_ordinal=ordinal)
         target.stages(self.spec)
@@ -76,6 +82,8 @@ class Delivered:
         """The line as it runs: what is called after ``to_torch()`` on the CPU is part of the native loop, same bits."""
         target = self.target
         if target is None or target.memory != "torch cpu" or not target.verbs:
+            return self
+        if self.maps:  # on batches: they see the pixels of before
             return self
         recipe = self.recipe
         for verb in target.verbs:

@@ -180,6 +180,7 @@ def dataset_of(
             f"torch_dataset(): expected a line without batch, found batch({line.batching.size}); the DataLoader makes "
             f"the batches."
         )
+    line.expect_no_views("torch_dataset()")
     expect_items(line.source, None, beside=False, text="torch_dataset()")
     spec = line.spec
     if spec.kind == "encoded":

@@ -31,6 +31,8 @@ def device_of(name: str | None) -> Any:
     """
     torch = import_torch(f"to_torch({name!r})")
     device = torch.device(name or "cpu")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise PlanError(f"to_torch({name!r}): expected a CUDA device, found none.")
     if device.type != "cuda" or device.index is not None:
         return device
     local = os.environ.get("LOCAL_RANK", "")
@@ -56,8 +58,6 @@ class TorchFeed:
         self._seed = seed
         self.device = device_of(target.device)
         self._on_card = self.device.type == "cuda"
-        if self._on_card and not self._torch.cuda.is_available():
-            raise PlanError(f"to_torch({target.device!r}): expected a CUDA device, found none.")
         self.ahead = 1 if self._on_card else 0
         self._stream = self._torch.cuda.Stream(self.device) if self._on_card else None
         self._held: deque[tuple[Any, list[Any]]] = deque()  # (event of the copies, what they read)

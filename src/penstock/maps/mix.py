@@ -148,8 +148,9 @@ def _expect_spec(text: str, spec: Spec, several: bool) -> None:
 
 def _expect_pixels(batch: Batch, title: str) -> None:
     images: Any = batch.images
-    if isinstance(images, list) or images.ndim != 4 or batch.sizes is not None:
-        raise PenstockError(f"map {title}: expected images of one size, found {batch!r}.")
+    if isinstance(images, list) or images.ndim != 4 or batch.sizes is not None or batch.views:
+        views = " with views" if batch.views else ""
+        raise PenstockError(f"map {title}: expected images of one size, found {batch!r}{views}.")
 
 
 def _mixed(batch: Batch, title: str, classes: int, share: float, blend: Blend) -> Batch:

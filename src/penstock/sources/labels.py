@@ -20,6 +20,7 @@ Labels = npt.NDArray[np.signedinteger[Any]]
 
 _WIDTHS = "bhiq"  # typecodes of array: 1, 2, 4 and 8 bytes
 _CHUNK = 1 << 16  # labels looked at together
+_CLASSES_SHOWN = 8  # in a sentence
 
 
 class Codes:
@@ -80,7 +81,8 @@ class LabelCollector:
                 import difflib
 
                 nearest = difflib.get_close_matches(label, self.classes, n=1)
-                hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
+                few = ", ".join(map(repr, self.classes)) if len(self.classes) <= _CLASSES_SHOWN else ""
+                hint = f"; the nearest is {nearest[0]!r}" if nearest else f"; they are {few}" if few else ""
                 raise SourceError(
                     f"source of {self.where}: expected one of the {len(self.classes)} classes given, "
                     f"found {label!r} for {key!r}{hint}."

@@ -132,7 +132,13 @@ class TarSource(Source):
         self.without_image = len(bare)
         self._bare = [self._keys.key(int(row)) for row in bare[:_SHOWN]]
         kinds = [None if picture else kind_of(name) for name, picture in zip(self._extensions, pictures, strict=True)]
-        sidecars = [name for name, kind in zip(self._extensions, kinds, strict=True) if kind is not None]
+        # Where somebody has said which pictures are items, the others beside them are fields: a mask of each image.
+        beside = [wanted is not None and name.rpartition(".")[2] in IMAGE_EXTENSIONS for name in self._extensions]
+        sidecars = [
+            name
+            for name, kind, picture, second in zip(self._extensions, kinds, pictures, beside, strict=True)
+            if kind is not None or (second and not picture)
+        ]
         self._sidecars = sidecars[:_MOST_FIELDS]
         known = set(self._sidecars)
         members = np.bincount(self._extension, minlength=len(self._extensions)).tolist()
@@ -170,7 +176,7 @@ class TarSource(Source):
 
     @property
     def _places(self) -> dict[str, Column]:
-        places: dict[str, Column] = self.__dict__.setdefault("_place_of_sample", {})
+        places: dict[str, Column] = vars(self).setdefault("_place_of_sample", {})
         return places
 
     def __getstate__(self) -> dict[str, Any]:
@@ -220,7 +226,10 @@ class TarSource(Source):
 
     @property
     def field_names(self) -> tuple[str, ...]:
-        """``class`` where labels are words, and the extension of each kind of sidecar, in order of appearance."""
+        """``class`` where labels are words, and the extension of each kind of sidecar, in order of appearance.
+
+        With ``image=`` other pictures of a sample are such fields too, as bytes.
+        """
         return (*super().field_names, *(name for name in self._sidecars if name != "class"))
 
     def field(self, name: str, indices: npt.NDArray[np.int64]) -> Sequence[Any]:
@@ -267,11 +276,13 @@ class TarSource(Source):
 
     def _values(self, name: str, items: Column, contents: list[bytes | ValueError | None]) -> list[Any]:
         """What sidecars say; a Failure in the place of one that was not read or is not what it is called."""
-        kind = kind_of(name) or ""
+        kind = kind_of(name)
         values: list[Any] = []
         classes: dict[bytes, Any] = {}  # a class is said by many, and costs its reading once
         for item, content in zip(items.tolist(), contents, strict=True):
-            if kind != "cls" or not isinstance(content, bytes):
+            if kind is None:  # a second picture: its bytes
+                found = content
+            elif kind != "cls" or not isinstance(content, bytes):
                 found = value_of(kind, content) if isinstance(content, bytes) else content
             elif (found := classes.get(content)) is None:
                 found = classes[content] = value_of(kind, content)
@@ -379,8 +390,8 @@ def tar_source(
     the member with a picture's extension (what it really is, its bytes say); the sidecars .json, .cls, .txt, .npy and
     .npz beside it are fields under their extensions, read when somebody asks. Nothing is ever unpickled.
 
-    image: the extension, or several, of the pictures, such as ``"jpg"`` where masks lie beside them as ``seg.png``.
-    Of a sample that has several pictures each is an item, with the extension behind its key.
+    image: the extension, or several, of the pictures, such as ``"jpg"`` where masks lie beside them as ``seg.png``;
+    those others are fields then, bytes, which ``companion(mask="seg.png")`` moves with the picture. Of a sample that has several pictures each is an item, with the extension behind its key.
     labels: ``"cls"``: what the .cls members say, words or whole numbers; ``"json.label"``: a value inside the .json,
     all of which are read now; None: no labels. An item without one has the label -1. classes: the words in order.
     index: where to keep what was found in each shard: ``"beside"`` it (in the cache folder where that cannot be
