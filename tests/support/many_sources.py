@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import penstock as ps
@@ -110,10 +111,10 @@ def columns() -> dict[str, list[Any]]:
 def parquet(root: Path) -> ps.Pipeline:
     path = root / "rows.parquet"
     if not path.exists():
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-        pyarrow.parquet.write_table(pyarrow.table(columns()), path, row_group_size=4)
+        pq.write_table(pa.table(columns()), path, row_group_size=4)
     return ps.parquet(path, image="image", label="label", cache_bytes=1)
 
 
@@ -153,6 +154,13 @@ SOURCES: dict[str, Callable[[Path], ps.Pipeline]] = {
 
 BOXES = {"tar": "json.boxes", "jsonl": "boxes", "parquet": "boxes", "hf": "boxes", "concat": "json.boxes"}
 MASKS = {"tar": "npy", "parquet": "mask", "hf": "mask"}
+
+
+def needed(kind: str) -> None:
+    """Skips a test where the package that reads such a source is missing."""
+    packages = {"parquet": "pyarrow", "hf": "datasets"}
+    if kind in packages:
+        pytest.importorskip(packages[kind], reason=f"{packages[kind]} is not installed")
 
 
 def chance(draws: random.Random, share: float) -> bool:

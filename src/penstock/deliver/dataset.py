@@ -26,9 +26,10 @@ __all__ = ["Samples", "dataset_of"]
 
 # What a sample may have, and a default collator can put together; the rest is of the batch as a whole.
 SAMPLE_FIELDS = (
-    *("images", "labels", "keys", "index", "valid", "damaged", "epoch", "sizes", "positions", "patch_count", "grid"),
-    *("replaced_by", "companions", "targets"),
+    *("images", "labels", "keys", "index", "valid", "damaged", "epoch", "positions", "patch_count", "grid"),
+    *("companions", "targets"),
 )
+_OF_PATCHES = ("positions", "patch_count", "grid")
 
 
 class Samples:
@@ -204,6 +205,10 @@ def dataset_of(
     for field in names.values():
         if field not in SAMPLE_FIELDS:
             raise PlanError(f"torch_dataset(): expected one of {', '.join(SAMPLE_FIELDS)}, found {field!r}.")
+        if field in _OF_PATCHES and spec.patch is None:
+            raise PlanError(
+                f"torch_dataset(): expected patches for {field!r}, found images; call .patchify() before it."
+            )
     import_torch("torch_dataset()")
     made = __getattr__("TorchDataset")
     return made(line, Selection.of((), names), "NHWC" if spec.patch is not None else layout, on_failure)
