@@ -255,8 +255,8 @@ ORDERS: dict[str, Callable[[ps.Pipeline], ps.Pipeline]] = {
     "drawn by weight": lambda line: line.seed(5).sample_by([1 + number % 3 for number in range(COUNT)], n=27),
     "balanced": lambda line: line.seed(5).balance(),
     "a window of a concat": lambda line: ps.concat(line.seed(5).shuffle(), line.take(5)).shuffle(window=4),
-    "one mixed with itself": lambda line: (
-        ps.mix({"a": (line.seed(5).shuffle(), 2), "b": (line.balance(), 1)}, stop="longest")
+    "one mixed with itself": lambda line: ps.mix(
+        {"a": (line.seed(5).shuffle(), 2), "b": (line.balance(), 1)}, stop="longest"
     ),
 }
 """Orders over any of the kinds, some of which take items twice."""
