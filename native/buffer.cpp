@@ -72,7 +72,7 @@ std::shared_ptr<Buffer> BufferProvider::take(size_t bytes) {
   Buffer found;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    for (size_t i = 0; i < free_.size(); ++i) {
+    for (size_t i = free_.size(); i-- > 0;) {  // the newest first: it may still be in a cache
       if (free_[i].bytes == bytes) {
         found = free_[i];
         free_.erase(free_.begin() + static_cast<ptrdiff_t>(i));

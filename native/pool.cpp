@@ -14,7 +14,6 @@ namespace {
 using Milliseconds = std::chrono::milliseconds;
 
 constexpr size_t kGathered = 8;      // maps that one wake-up of a party is for
-constexpr Milliseconds kGather{5};   // how long a party that was woken for one map waits for more of them
 constexpr int kMostLeftBehind = 64;  // threads that may be stuck in reads that were given up
 constexpr int kLookMs = 100;         // between two looks for such reads
 
@@ -171,10 +170,11 @@ struct Pool::Shared {
         budget(*this, max_memory_bytes) {}
 
   void finish(Job& job) {
-    if (job.remaining.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      std::lock_guard<std::mutex> lock(mutex);  // so that a waiter cannot miss it between its check and its sleep
-      finished.notify_all();
-    }
+    const int left = job.remaining.fetch_sub(1) - 1;
+    if (left > 0 && left != job.asking.load()) return;
+    std::lock_guard<std::mutex> lock(mutex);  // so that a waiter cannot miss it between its check and its sleep
+    if (left == 0) finished.notify_all();
+    if (left > 0) referred.notify_one();
   }
 
   mutable std::mutex mutex;
@@ -183,11 +183,21 @@ struct Pool::Shared {
   std::condition_variable referred;  // a referral to take
   std::condition_variable admitted;  // room under the budget
   std::deque<std::shared_ptr<Job>> jobs;
-  // A map waits in `maps`; wakes a party for the first of a group, and when the group is full or nothing follows.
+  // A map waits in `maps`. A party is woken once for a group: when it is full, when a batch waits for nothing else, or
+  // when nothing follows.
   void ask_for_map(Referral&& referral) {
+    Job& job = *referral.job;
     maps.push_back(std::move(referral));
-    const size_t waiting = maps.size(), group = static_cast<size_t>(gathered);
-    if (waiting == 1 || waiting % group == 0 || nothing_follows()) referred.notify_one();
+    // Both this and finish() change their number before they look at the other's, so that one of them sees both.
+    const int asking = job.asking.fetch_add(1) + 1;
+    const bool full = maps.size() % static_cast<size_t>(gathered) == 0;
+    if (full || asking >= job.remaining.load() || nothing_follows()) referred.notify_one();
+  }
+  bool group_waits() const {
+    if (maps.empty()) return false;
+    if (maps.size() >= static_cast<size_t>(gathered) || nothing_follows()) return true;
+    return std::any_of(maps.begin(), maps.end(),
+                       [](const Referral& one) { return one.job->asking.load() >= one.job->remaining.load(); });
   }
   bool nothing_follows() const { return jobs.empty() || budget.short_of_memory(); }
 
@@ -361,6 +371,7 @@ void Pool::cancel(Job& job) {
         job.results[referral.row].outcome = Outcome::cancelled;
         unanswered.push_back(std::move(referral));
         ++untaken;
+        if (waiting == &shared_->maps) job.asking.fetch_sub(1);
       } else {
         others.push_back(std::move(referral));
       }
@@ -387,22 +398,20 @@ Pool::Wait Pool::take_referrals(std::vector<Referral>& taken, int most, int time
     taken.push_back(std::move(waiting.front()));
     waiting.pop_front();
   };
-  for (;;) {
-    auto any = [&] { return shared.closing || !shared.referrals.empty() || !shared.maps.empty(); };
-    if (!shared.referred.wait_for(lock, Milliseconds(timeout_ms), any)) return Wait::timeout;
-    auto enough = [&] {
-      return shared.closing || !shared.referrals.empty() || shared.maps.size() >= static_cast<size_t>(most) ||
-             shared.nothing_follows();
-    };
-    shared.referred.wait_for(lock, kGather, enough);
-    if (shared.closing) return Wait::closed;
-    if (!shared.referrals.empty()) {
-      take(shared.referrals);
-      return Wait::referral;
+  auto any = [&] { return shared.closing || !shared.referrals.empty() || shared.group_waits(); };
+  shared.referred.wait_for(lock, Milliseconds(timeout_ms), any);
+  if (shared.closing) return Wait::closed;
+  if (!shared.referrals.empty()) {
+    take(shared.referrals);
+  } else {
+    while (!shared.maps.empty() && taken.size() < static_cast<size_t>(std::max(1, most))) {
+      shared.maps.front().job->asking.fetch_sub(1);
+      take(shared.maps);
     }
-    while (!shared.maps.empty() && taken.size() < static_cast<size_t>(most)) take(shared.maps);
-    if (!taken.empty()) return Wait::referral;  // else another party took them
   }
+  // This party was woken for what it leaves as well, and may be long in coming back.
+  if (!taken.empty() && (!shared.referrals.empty() || shared.group_waits())) shared.referred.notify_one();
+  return taken.empty() ? Wait::timeout : Wait::referral;
 }
 
 bool Pool::goes_on(Job& job, size_t row) {
@@ -425,6 +434,7 @@ bool Pool::return_mapped(Referral& referral, const uint8_t* rows, Size size, con
   const std::shared_ptr<Buffer> given = std::move(result.own);  // alive while `rows` may lie in it
   result.own.reset();
   result.mapping = false;
+  if (rows == nullptr) rows = asking.in_slot ? static_cast<const uint8_t*>(job.slot(row)) : given->data;
   result.geometry = compose(result.geometry, moved);
   ++result.part;
   if (job.cancelled.load(std::memory_order_relaxed)) {
@@ -493,6 +503,8 @@ void Pool::return_failure(Referral& referral, Problem problem) {
   ItemResult& result = referral.job->results[referral.row];
   result.outcome = Outcome::failed;
   result.problem = std::move(problem);
+  result.mapping = false;
+  result.own.reset();  // what a map was given is not the plan's image, nor of its dtype
   referral.holding = Holding();
   shared_->finish(*referral.job);
 }
@@ -621,6 +633,7 @@ void Pool::work(std::shared_ptr<Shared> shared, Worker& state) {
       add(state.items, 1);
     }
     if (result.outcome == Outcome::referee && refer(*shared, job, row, scratch, holding)) {
+      job.reset();  // with the mutex free: it may be the last to hold the batch
       lock.lock();
       continue;
     }

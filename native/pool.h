@@ -30,6 +30,7 @@ class Job : public std::enable_shared_from_this<Job> {
   std::vector<ItemResult> results;  // outcome
   std::atomic<bool> cancelled{false};
   std::atomic<int> remaining{0};
+  std::atomic<int> asking{0};  // of those: images that wait for a map's function
 
   bool done() const { return remaining.load(std::memory_order_acquire) == 0; }
   void* slot(size_t row) const;
@@ -85,8 +86,8 @@ class Pool {
 
   // The other parties' side.
   void announce_parties(int count);
-  // One referral for Pillow or for matrices, or up to `most` that ask for maps: those are gathered for a few
-  // milliseconds while further ones are to come, because waking a party costs more than a short function.
+  // One referral for Pillow or for matrices, or up to `most` that ask for maps: those are gathered while a batch
+  // waits for others as well, because waking a party costs more than a short function.
   Wait take_referrals(std::vector<Referral>& taken, int most, int timeout_ms);
   // False: the ticket is still the caller's, because a map is asked for its image now.
   bool return_pixels(Referral& referral, const uint8_t* rows, Size upright, ptrdiff_t stride, Scratch& scratch);
@@ -94,7 +95,8 @@ class Pool {
   // calling thread. False: the ticket is still the caller's, because Pillow has to decode these bytes or a map is
   // asked.
   bool return_affines(Referral& referral, std::vector<Affine> affines, Scratch& scratch);
-  // What the function of a map answered: rows without gaps, the format of the next part; `moved` takes the pixels it
+  // What the function of a map answered: rows without gaps, the format of the next part, or nullptr for the image that
+  // it was given; `moved` takes the pixels it
   // was given to those; `affines` are of the next part's warps. Goes on natively. False: as above, for the next map.
   bool return_mapped(Referral& referral, const uint8_t* rows, Size size, const Affine& moved,
                      std::vector<Affine> affines, Scratch& scratch);

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <new>
 #include <string_view>
+#include <system_error>
 #include <thread>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "io.h"
 #include "tar_header.h"
@@ -149,10 +151,9 @@ class Walk {
 
   // Zero blocks end a tar; where something follows them, tars were joined or a part was overwritten.
   int64_t after_zeros(int64_t at) {
-    int64_t end = at;
+    int64_t end = at + kTarBlock;  // on from there in any case, even where the file is being written to
     while (size_ - end >= kTarBlock) {
-      const int64_t data = bytes_.next_data(end);
-      end += (std::min(data, size_) - end) / kTarBlock * kTarBlock;
+      end = behind_hole(end);
       if (size_ - end < kTarBlock) break;
       const uint8_t* blocks = far_.view(end, kTarBlock);
       if (blocks == nullptr) return refused(end, far_.error());
@@ -218,7 +219,6 @@ class Walk {
   // before `trusted` is looked for, and zeros may lie between it and that.
   int64_t find_header(int64_t from, int64_t trusted, bool before = false) {
     const bool any = trusted >= size_ && !before;
-    std::unordered_set<int64_t> seen;
     int64_t at = from + kMagicAt;
     while (size_ - at >= kTarBlock - kMagicAt && (!before || at < trusted + kMagicAt)) {
       at = std::max(at, bytes_.next_data(at) - static_cast<int64_t>(kMagic.size()));
@@ -237,7 +237,7 @@ class Walk {
       if (block == nullptr) return refused(found, near_.error());
       TarHeader header;
       if (tar_has_magic(block) && parse_tar_header(block, header) &&
-          (any || found >= trusted || leads_beyond(found, trusted, before, seen))) {
+          (any || found >= trusted || leads_beyond(found, trusted, before))) {
         return found;
       }
       at = found + kMagicAt + 1;
@@ -245,24 +245,40 @@ class Walk {
     return kStop;
   }
 
-  // Whether the headers from `at` on, and zeros where they may, lead to `goal` or beyond. `seen`: from where that is
-  // known not to be so.
-  bool leads_beyond(int64_t at, int64_t goal, bool zeros, std::unordered_set<int64_t>& seen) {
-    while (at < goal) {
-      if (size_ - at < kTarBlock || !seen.insert(at).second) return false;
-      const uint8_t* block = near_.view(at, kTarBlock);
-      TarHeader header;
-      if (block == nullptr) return false;
-      if (zeros && tar_is_zero(block)) {
-        at += kTarBlock;
-        continue;
+  // Whether the headers from `at` on, and zeros where they may, lead to `goal` or beyond. Where they do not, it is kept
+  // how far they lead: no header is followed twice, however many sizes reach it.
+  bool leads_beyond(int64_t at, int64_t goal, bool zeros) {
+    std::unordered_map<int64_t, int64_t>& ends = ends_[zeros ? 1 : 0];
+    std::vector<int64_t> passed;
+    int64_t end = kStop;
+    while (end == kStop) {
+      if (at >= goal) return true;
+      const auto known = ends.find(at);
+      if (known != ends.end()) {
+        end = known->second;
+        break;
       }
-      if (tar_is_zero(block) || !parse_tar_header(block, header)) return false;
-      const int64_t data = at + kTarBlock;
-      if (header.has_data() && header.size > size_ - data) return true;
-      at = data + (header.has_data() ? tar_padded(header.size) : 0);
+      passed.push_back(at);
+      const uint8_t* block = size_ - at < kTarBlock ? nullptr : near_.view(at, kTarBlock);
+      TarHeader header;
+      if (block != nullptr && zeros && tar_is_zero(block)) {
+        at = behind_hole(at + kTarBlock);
+      } else if (block == nullptr || tar_is_zero(block) || !parse_tar_header(block, header)) {
+        end = at;
+      } else {
+        const int64_t data = at + kTarBlock;
+        if (header.has_data() && header.size > size_ - data) return true;
+        at = data + (header.has_data() ? tar_padded(header.size) : 0);
+      }
     }
-    return true;
+    for (const int64_t each : passed) ends[each] = end;
+    return end >= goal;
+  }
+
+  // `at`, or as many blocks after it as nothing but a hole lies between.
+  int64_t behind_hole(int64_t at) {
+    if (at >= size_) return at;
+    return at + std::max<int64_t>(std::min(bytes_.next_data(at), size_) - at, 0) / kTarBlock * kTarBlock;
   }
 
   // Keeps the text of a .cls; false: the system refused to read it.
@@ -311,6 +327,7 @@ class Walk {
   int64_t last_member_ = -1;  // the member that they are, -1 where they are none's
   int64_t zero_blocks_ = 0;   // right before where the walk is
   bool ended_ = false;
+  std::unordered_map<int64_t, int64_t> ends_[2];  // see leads_beyond: without zeros, and with
 };
 
 class TarFile final : public TarBytes {
@@ -341,13 +358,22 @@ std::vector<TarIndex> index_tars(const std::vector<std::string>& paths, int thre
   std::atomic<size_t> next{0};
   auto work = [&] {
     for (size_t i; (i = next.fetch_add(1)) < paths.size();) {
-      TarFile file;
-      if (file.open(paths[i].c_str(), indices[i])) index_tar(file, indices[i]);
+      try {
+        TarFile file;
+        if (file.open(paths[i].c_str(), indices[i])) index_tar(file, indices[i]);
+      } catch (const std::bad_alloc&) {  // a thread that throws would end the process
+        indices[i] = TarIndex();
+        indices[i].problem = {Stage::read, "out of memory", "expected memory for the index, found none"};
+      }
     }
   };
+  const size_t wanted = std::min(paths.size(), static_cast<size_t>(std::max(threads, 1)));
   std::vector<std::thread> workers;
-  for (size_t i = 1; i < std::min(paths.size(), static_cast<size_t>(std::max(threads, 1))); ++i) {
-    workers.emplace_back(work);
+  workers.reserve(wanted);
+  try {
+    while (workers.size() + 1 < wanted) workers.emplace_back(work);
+  } catch (const std::system_error&) {
+    // The system has no thread left to give: those that run do the work.
   }
   work();
   for (std::thread& worker : workers) worker.join();

@@ -204,6 +204,8 @@ def test_nearest_is_pillows(box: Any, size: tuple[int, int]) -> None:
         ({"mask": "{stem}", "mode": "labels"}, "expected mode= one of 'label', 'image', 'npz', found 'labels'."),
         ({"mask": "{stem}", "frame": "left"}, "expected frame= 'upright' or 'stored', found 'left'."),
         ({"mask": "{stem}", "dtype": "int3"}, "expected dtype= one of uint8, uint16, int32, int64, float32, found"),
+        ({"mask": "{stem}", "outside": -100}, "expected outside= a number that uint8 holds, found -100."),
+        ({"mask": "{stem}", "outside": 0.5, "dtype": "int32"}, "expected outside= a number that int32 holds, found"),
     ],
 )
 def test_a_wrong_companion_is_refused(arguments: dict[str, Any], sentence: str) -> None:
@@ -242,3 +244,50 @@ def test_the_label_decoder_refuses_what_is_no_label_map() -> None:
     np.save(file, np.array([[object()]]), allow_pickle=True)
     with pytest.raises(DecodeError, match="expected an array"):
         decode_npz(file.getvalue())
+
+
+def test_depth_keeps_its_holes_and_is_rounded_to_float32(tmp_path: Path) -> None:
+    depth = np.full((4, 6), 1 / 3)
+    depth[0, 0] = np.nan
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    np.savez(tmp_path / "a.npz", depth)
+    line = ps.files([tmp_path / "a.png"]).companion(depth="{stem}.npz", mode="npz", dtype="float32").decode()
+    with line.resize(4, 6).batch(1).run() as run:
+        found = next(run).companions["depth"]
+    assert found.dtype == np.float32 and np.array_equal(found[0], depth.astype(np.float32), equal_nan=True)
+
+
+def test_values_that_cannot_hold_what_is_outside_fail_their_item(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    np.savez(tmp_path / "a.npz", np.zeros((4, 6), np.uint8))
+    line = ps.files([tmp_path / "a.png"]).companion(classes="{stem}.npz", mode="npz", outside=-1).decode()
+    with line.pad(1, 1, 1, 1).batch(1, ragged="list").run(on_failure="blank") as run:
+        (failure,) = next(run).failures
+    assert "expected values that hold outside=-1 as well, found uint8" in failure.message
+
+
+def same(image: np.ndarray) -> np.ndarray:
+    return image
+
+
+def moved(image: np.ndarray) -> Any:
+    return image[:, ::-1], [[-1, 0, image.shape[1]], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_labels_follow_behind_a_map_as_well(pairs: Path, engine: Any) -> None:
+    line = ps.files(sorted((pairs / "photo").iterdir())).companion(mask="../mask/{stem}.png").decode()
+    line = line.random_horizontal_flip().map(same, geometry="keep").random_vertical_flip().map(same, geometry="keep")
+    with line.resize(30, 40, filter="nearest").batch(4).run(engine=engine) as run:
+        for batch in run:
+            assert np.array_equal(batch.companions["mask"] * LEVELS, batch.images[..., 0])
+
+
+@pytest.mark.parametrize("how", [{}, {"geometry": "returned"}, {"geometry": "keep", "out": (30, 30)}])
+def test_a_map_that_moves_pixels_is_refused_beside_a_companion(how: dict[str, Any]) -> None:
+    line = ps.files(["a.jpg"]).decode()
+    sentence = "expected maps that leave pixels where they are .* found map moved with"
+    with pytest.raises(ps.PlanError, match=sentence):
+        line.companion(mask="{stem}.png").map(moved, **how)
+    with pytest.raises(ps.PlanError, match=sentence):
+        line.map(moved, **how).companion(mask="{stem}.png")

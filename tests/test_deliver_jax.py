@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import penstock as ps
 from penstock.errors import ItemError, PlanError
@@ -171,3 +173,15 @@ def test_the_rows_of_two_processes_are_one_array(tmp_path: Path) -> None:
         assert int(mine[0]) == batch.labels.sum() and float(mine[1]) == pytest.approx(float(batch.images.sum()), 1e-4)
         assert [int(i) for i in mine[2:]] == batch.index[0::2].tolist()
         assert [int(i) for i in other[2:]] == batch.index[1::2].tolist()
+
+
+def test_a_device_normalises_the_pictures_of_items_that_have_several(tmp_path: Path) -> None:
+    for number in range(6):
+        Image.new("RGB", (6, 4), (40 * number,) * 3).save(tmp_path / f"{number}.png")
+    rows = [{"images": ["0.png", "1.png"]}, {"images": ["2.png"]}, {"images": ["3.png", "4.png", "5.png"]}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    line = ps.jsonl(tmp_path / "rows.jsonl").decode().resize(4, 6)
+    with line.batch(2, images=4).to_jax().normalize(ps.UNIT).run() as run:
+        made = [np.asarray(batch.images) for batch in run]
+    with line.normalize(ps.UNIT).batch(2, images=4).run() as run:
+        assert all(np.array_equal(batch.images, one) for batch, one in zip(run, made, strict=True))

@@ -45,6 +45,7 @@ ROWS = [
             "patches",
             "ragged",
             "stand_ins",
+            "lookups",
             "delivery",
             "view_columns",
             "images",

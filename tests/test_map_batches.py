@@ -119,3 +119,15 @@ def test_print_and_fingerprint_tell_mixes_apart(line: ps.Pipeline):
     assert "map      mixup(0.2, 3), on batches" in str(line.batch(4).map(ps.mixup(0.2, 3), on="batch"))
     prints = {line.batch(4).map(mix, on="batch").fingerprint for mix in (ps.mixup(0.2, 3), ps.mixup(0.3, 3))}
     assert len(prints | {line.batch(4).fingerprint}) == 3
+
+
+def test_a_batch_that_a_map_refused_is_the_next_of_a_state(line: ps.Pipeline):
+    with line.batch(4).map(boom, on="batch").loader(on_failure="blank") as loader:
+        with pytest.raises(ps.PenstockError, match="found ValueError: no"):
+            next(iter(loader))
+        assert loader.state_dict()["position"] == 0
+
+
+def test_a_loader_refuses_a_map_that_no_state_can_tell(line: ps.Pipeline):
+    with pytest.raises(ps.PlanError, match="expected a function of a module, or version="):
+        line.batch(4).map(lambda batch: batch, on="batch").loader()

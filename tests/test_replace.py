@@ -198,3 +198,20 @@ def test_a_companion_is_that_of_the_stand_in(tmp_path: Path, engine: Any) -> Non
         assert ((batch.replaced_by >= 0) == (batch.index % 4 == 0)).all() and (shown % 4 > 0).all()
         assert (batch.images[:, 0, 0, 0] == 10 * shown).all() and (batch.labels == shown).all()
         assert (np.asarray(batch.companions["mask"])[:, 0, 0] == shown).all()
+
+
+def mark(item: Any) -> None:
+    item.label = 1000 + item.index
+    item.fields["mark"] = item.index
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_what_a_map_says_of_a_stand_in_is_delivered(engine: Any) -> None:
+    given = ps.blobs(blobs()).decode().map(mark, on="item", geometry="keep").resize(8, 8).batch(7)
+    replaced = 0
+    for batch in everything(given, engine=engine):
+        assert batch.replaced_by is not None
+        shown = np.where(batch.replaced_by >= 0, batch.replaced_by, batch.index)
+        assert batch.labels.tolist() == (1000 + shown).tolist() and list(batch.fields["mark"]) == shown.tolist()
+        replaced += int((batch.replaced_by >= 0).sum())
+    assert replaced == len(BROKEN)

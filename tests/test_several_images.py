@@ -14,6 +14,7 @@ from PIL import Image
 import penstock as ps
 from penstock.errors import ItemError, PlanError
 from penstock.images import slots_of
+from penstock.padding import Pad, read_pads
 from penstock.sources import NameTable
 from penstock.sources.source import Locations, Source
 from penstock.testing import check_source
@@ -306,3 +307,48 @@ def test_other_peoples_sources_are_held_to_the_contract():
 
     with pytest.raises(AssertionError, match="expected the 5 images that image_counts says, found 3"):
         check_source(Wrong([[b"a", b"b"], [b"c"]]))
+
+
+def shorten(item):
+    item.fields["ids"] = [*item.fields["ids"][:3], item.index]
+    item.fields["y"] = "seen"
+
+
+def test_padded_fields_are_those_that_a_map_has_left(tmp_path):
+    rows = [{"path": f"{i}.png", "ids": list(range(10 * i, 11 * i)), "y": "new"} for i in range(6)]
+    for row in rows:
+        Image.new("RGB", (6, 4)).save(tmp_path / row["path"])
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    line = ps.jsonl(tmp_path / "rows.jsonl", images="path").decode()
+    line = line.map(shorten, on="item", geometry="keep").resize(4, 6).batch(6, pad={"ids": 4})
+    for engine in ENGINES:
+        with line.run(engine=engine) as run:
+            batch = next(run)
+        assert batch.fields["ids"].tolist()[2:] == [
+            [20, 21, 2, 0],
+            [30, 31, 32, 3],
+            [40, 41, 42, 4],
+            [50, 51, 52, 5],  # too long before the map
+        ]
+        assert batch.fields["ids_length"].tolist() == [1, 2, 3, 4, 4, 4] and list(batch.fields["y"]) == ["seen"] * 6
+    long = ps.jsonl(tmp_path / "rows.jsonl", images="path").decode()
+    long = long.map(shorten, on="item", geometry="keep").resize(4, 6).batch(6, pad={"ids": 3})
+    with long.run(on_failure="skip") as run:
+        assert next(run).index.tolist() == [0, 1, 2]
+    assert run.failures.by_cause() == {"batch: too long": 3}
+
+
+def test_numbers_that_int64_does_not_hold_are_refused():
+    columns, refused = read_pads(Numbers([[2**63, 2**63 + 1], [1]]), np.arange(2), 2, (Pad("n", 2),))
+    assert columns["n"].tolist() == [[0, 0], [1, 0]]
+    assert refused == {0: ("not numbers", f"expected numbers that int64 holds in 'n', found {2**63 + 1}")}
+
+
+class Numbers:
+    """Nothing but a field."""
+
+    def __init__(self, lists):
+        self.lists = lists
+
+    def field(self, name, indices):
+        return [self.lists[index] for index in indices]

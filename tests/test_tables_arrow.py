@@ -302,3 +302,25 @@ def test_what_is_no_dataset_is_refused(dataset):
         hf_source([1])
     with pytest.raises(PlanError, match=r"expected a column as image=, found no 'pi'; the nearest is 'pic'"):
         hf_source(dataset, image="pi")
+
+
+def test_a_column_that_cannot_be_read_fails_its_own_rows(tmp_path):
+    """A row group of which one column is damaged, under every way in which a line reads fields."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "png")
+    rows = {"image": [file.getvalue()] * 12, "ids": [[n] * 200 for n in range(12)], "bbox": [[0.0, 0.0, 4.0, 4.0]] * 12}
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table(rows), path, row_group_size=4)
+    group = pq.ParquetFile(path).metadata.row_group(1)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    data = bytearray(path.read_bytes())
+    for column in columns[1:]:
+        start = column.dictionary_page_offset or column.data_page_offset
+        data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(data)
+    line = ps.parquet(path, image="image").decode()
+    sound = [[True] * 4, [False] * 4, [True] * 4]
+    for made in (line.batch(4, pad={"ids": 200}, ragged="list"), line.targets(boxes="bbox").batch(4, ragged="list")):
+        with made.run(on_failure="blank") as run:
+            assert [batch.valid.tolist() for batch in run] == sound
+        assert all("expected a readable row group" in failure.message for failure in run.failures)

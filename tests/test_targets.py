@@ -159,3 +159,14 @@ def test_selected_targets_are_tensors_too() -> None:
     assert sample["boxes"].shape == (1, 4) and sample["caption"] == "a"
     with pytest.raises(ps.PlanError, match=r"^torch_dataset\(\): expected a column .* it is 'fields.caption'"):
         line.torch_dataset("caption")
+
+
+def first_box(item: Any) -> None:
+    item.fields["bbox"] = item.fields["bbox"][:1]
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_targets_are_of_the_fields_that_a_map_has_left(engine: Any) -> None:
+    line = line_of([picture(80, 60)] * 3, bbox=[BOX * 2] * 3).decode().map(first_box, on="item", geometry="keep")
+    with line.targets(boxes="bbox").resize(80, 60).batch(3).run(engine=engine) as run:
+        assert [boxes.tolist() for boxes in next(run).targets["boxes"]] == [BOX] * 3

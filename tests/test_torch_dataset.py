@@ -148,3 +148,8 @@ def test_maps_run_in_their_place() -> None:
     after = mapped.batch(22).to_torch().normalize(ps.UNIT)
     [device], [host] = after.run(), mapped.normalize(ps.UNIT).batch(22).run()
     assert np.array_equal(device.images.numpy(), host.images)
+
+
+def test_a_field_that_the_samples_lack_is_refused() -> None:
+    with pytest.raises(PlanError, match="expected a field that this line's samples have, found none as 'sizes'"):
+        line().torch_dataset("images", "sizes")[0]

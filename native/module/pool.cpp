@@ -67,16 +67,18 @@ nb::object referral_image(const Referral& referral) {
   if (!result.mapping) throw nb::value_error("no map is asked for");
   const Job& job = *referral.job;
   const Plan& part = job.part(referral.row);
-  if (!part.in_slot) return array_over(result.own, part, result.size, -1);
-  return array_at(static_cast<uint8_t*>(job.slot(referral.row)), job.buffer, part, result.size, -1);
+  const size_t bytes = part.image_bytes(result.size);
+  if (!part.in_slot) return picture_array({result.own, result.own->data, bytes}, part, result.size);
+  return picture_array({job.buffer, static_cast<uint8_t*>(job.slot(referral.row)), bytes}, part, result.size);
 }
 
-// Answers of maps, (referral, pixels, matrix or None, matrices of the warps that follow), each goes on natively; the
-// referrals that ask for another map now.
+// Answers of maps, (referral, pixels, matrix or None, matrices of the warps that follow), each goes on natively; pixels
+// None: the image that the map was given. The referrals that ask for another map now.
 nb::list referrals_mapped(Pool& pool, const nb::list& answers) {
   struct Answer {
     Referral* referral;
-    AnyPixels pixels;
+    AnyPixels pixels;  // none: the image that was given
+    Size size;
     Affine moved;
     std::vector<Affine> affines;
     bool done = false;
@@ -85,11 +87,16 @@ nb::list referrals_mapped(Pool& pool, const nb::list& answers) {
   given.reserve(answers.size());
   for (nb::handle entry : answers) {
     const nb::tuple answer = nb::cast<nb::tuple>(entry);
-    Answer one{nb::cast<Referral*>(answer[0]), nb::cast<AnyPixels>(answer[1], false), {}, {}};
+    Answer one{nb::cast<Referral*>(answer[0]), {}, {}, {}, {}};
     const Job& job = *one.referral->job;
     const ItemResult& result = result_of(*one.referral);
     if (!result.mapping) throw nb::value_error("no map is asked for");
-    check_pixels(*job.plan->parts[static_cast<size_t>(result.part) + 1], one.pixels);
+    one.size = result.size;
+    if (!answer[1].is_none()) {
+      one.pixels = nb::cast<AnyPixels>(answer[1], false);
+      check_pixels(*job.plan->parts[static_cast<size_t>(result.part) + 1], one.pixels);
+      one.size = {static_cast<int>(one.pixels.shape(0)), static_cast<int>(one.pixels.shape(1))};
+    }
     if (!answer[2].is_none()) one.moved = affines_from({nb::cast<std::vector<double>>(answer[2])})[0];
     if (!answer[3].is_none()) one.affines = affines_from(nb::cast<Matrices>(answer[3]));
     given.push_back(std::move(one));
@@ -98,9 +105,8 @@ nb::list referrals_mapped(Pool& pool, const nb::list& answers) {
     nb::gil_scoped_release released;
     static thread_local Scratch scratch;
     for (Answer& one : given) {
-      const Size size{static_cast<int>(one.pixels.shape(0)), static_cast<int>(one.pixels.shape(1))};
-      one.done = pool.return_mapped(*one.referral, static_cast<const uint8_t*>(one.pixels.data()), size, one.moved,
-                                    std::move(one.affines), scratch);
+      const auto* rows = one.pixels.is_valid() ? static_cast<const uint8_t*>(one.pixels.data()) : nullptr;
+      one.done = pool.return_mapped(*one.referral, rows, one.size, one.moved, std::move(one.affines), scratch);
     }
   }
   nb::list open;
@@ -164,6 +170,7 @@ nb::list pool_close(Pool& pool, int timeout_ms) {
 }  // namespace
 
 void bind_pool(nb::module_& m) {
+  bind_pictures(m);
   nb::class_<Referral>(m, "Referral")
       .def_prop_ro("row", [](const Referral& r) { return r.row; })
       .def_prop_ro("job", [](const Referral& r) { return r.job; })

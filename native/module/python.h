@@ -27,6 +27,7 @@ void bind_files(nb::module_& m);
 void bind_tars(nb::module_& m);
 void bind_measurement(nb::module_& m);
 void bind_order(nb::module_& m);
+void bind_pictures(nb::module_& m);
 
 template <typename Value>
 Value word(const char* what, const std::string& found, std::initializer_list<std::pair<const char*, Value>> known) {
@@ -50,6 +51,14 @@ nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, S
 // The same where the image begins at `data` inside the buffer; `copies` (not -1) makes a second axis.
 nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows,
                     int copies = -1);
+// pictures.cpp: an image in memory that `held` keeps alive, as a function of a map gets it: what array_at makes, for a
+// fraction of its time.
+struct Picture {
+  std::shared_ptr<Buffer> held;
+  uint8_t* data;
+  size_t bytes;
+};
+nb::object picture_array(Picture picture, const Plan& plan, Size size);
 nb::tuple problem_tuple(const Problem& problem);
 
 template <typename Element>

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <string>
 
 #include "../tar.h"
@@ -14,7 +15,7 @@ using namespace penstock;
 
 namespace {
 
-class InMemory final : public TarBytes {
+class InMemory : public TarBytes {
  public:
   explicit InMemory(const std::string& text) : bytes_(text.begin(), text.end()) {}
   int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
@@ -32,6 +33,16 @@ class InMemory final : public TarBytes {
 
  private:
   std::vector<uint8_t> bytes_;
+};
+
+class Counted final : public InMemory {
+ public:
+  using InMemory::InMemory;
+  bool read(int64_t offset, size_t count, uint8_t* into, int& error) override {
+    ++reads;
+    return InMemory::read(offset, count, into, error);
+  }
+  int reads = 0;
 };
 
 std::string with_sum(std::string block) {
@@ -142,6 +153,86 @@ void takes_no_absurd_size_at_its_word() {
   CHECK(record.offset.size() == 1 && record.damage.size() == 1);
 }
 
+// Nothing but a hole, apart from what is put into it.
+class Hollow final : public TarBytes {
+ public:
+  explicit Hollow(int64_t size) : size_(size) {}
+  void put(int64_t at, const std::string& text) { parts_[at] = text; }
+  int64_t size() const override { return size_; }
+  bool read(int64_t offset, size_t count, uint8_t* into, int& /*error*/) override {
+    ++reads;
+    std::memset(into, 0, count);
+    for (const auto& [at, text] : parts_) {
+      for (size_t i = 0; i < text.size(); ++i) {
+        const int64_t place = at + static_cast<int64_t>(i) - offset;
+        if (place >= 0 && place < static_cast<int64_t>(count)) into[place] = static_cast<uint8_t>(text[i]);
+      }
+    }
+    return true;
+  }
+  int64_t next_data(int64_t from) override {
+    int64_t next = size_;
+    for (const auto& [at, text] : parts_) {
+      if (at + static_cast<int64_t>(text.size()) > from) next = std::min(next, std::max(at, from));
+    }
+    return next;
+  }
+  int reads = 0;
+
+ private:
+  std::map<int64_t, std::string> parts_;
+  int64_t size_;
+};
+
+void passes_over_holes_of_any_size() {
+  const int64_t member_bytes = int64_t{1} << 32;
+  Hollow bytes(member_bytes + 4 * kTarBlock);
+  // A member that holds something, then a header that seems to be swallowed, then nothing.
+  bytes.put(0, header("a.jpg", member_bytes) + std::string(kTarBlock, 'x') + header("b.jpg", 0));
+  TarIndex index;
+  index_tar(bytes, index);
+  CHECK(index.offset.size() == 2 && index.size[0] == member_bytes && key(index, 1) == "b");
+  CHECK(bytes.reads < 100);
+}
+
+// Many headers that lead to one long row of them, which leads nowhere, each followed by one that leads on.
+void follows_no_header_twice() {
+  const int64_t pairs = 3000, row = 60000, start = 2 * kTarBlock + pairs * 2 * kTarBlock;
+  const int64_t end = start + (row + 1) * kTarBlock;  // behind a block that is no header
+  std::string text = header("all.jpg", end - kTarBlock) + std::string(kTarBlock, 'x');
+  for (int64_t i = 0; i < pairs; ++i) {
+    const int64_t at = 2 * kTarBlock + i * 2 * kTarBlock;
+    text += header("f.jpg", start - at - kTarBlock) + header("s.jpg", end - at - 2 * kTarBlock);
+  }
+  const std::string empty = header("t.jpg", 0);
+  for (int64_t i = 0; i < row; ++i) text += empty;
+  text += std::string(2 * kTarBlock, 'x');
+  Counted bytes(text);
+  TarIndex index;
+  index_tar(bytes, index);
+  CHECK(index.offset.size() >= static_cast<size_t>(pairs));
+  CHECK(bytes.reads < 100'000);
+}
+
+// A file that is written to meanwhile: zeros for the first look, something else from then on.
+class Changing final : public TarBytes {
+ public:
+  int64_t size() const override { return 8 * kTarBlock; }
+  bool read(int64_t /*offset*/, size_t count, uint8_t* into, int& /*error*/) override {
+    std::memset(into, reads++ == 0 ? 0 : 'x', count);
+    return true;
+  }
+  int64_t next_data(int64_t from) override { return from; }
+  int reads = 0;
+};
+
+void ends_where_the_file_changes_meanwhile() {
+  Changing bytes;
+  TarIndex index;
+  index_tar(bytes, index);
+  CHECK(index.offset.empty() && !index.damage.empty() && bytes.reads < 10);
+}
+
 void says_where_reading_ended() {
   InMemory bytes(member("a.jpg", std::string(9000, 'a')) + member("b.jpg", "b") + kEnd);
   bytes.refused_from = 5000;
@@ -182,6 +273,9 @@ int main() {
   reads_names_of_every_kind();
   goes_on_behind_damage();
   takes_no_absurd_size_at_its_word();
+  passes_over_holes_of_any_size();
+  follows_no_header_twice();
+  ends_where_the_file_changes_meanwhile();
   says_where_reading_ended();
   reads_files_on_threads();
   return penstock_test::report("test_tar");

@@ -18,7 +18,7 @@ from penstock.recipe import Part, Recipe
 from penstock.transform.map_call import Mapped
 from penstock.transform.map_item import Changes, ItemOf, changed_item, merged
 from penstock.transform.verb import StepError
-from penstock.types import StageName
+from penstock.types import Item, StageName
 from penstock.workers import Workers
 
 if TYPE_CHECKING:
@@ -51,25 +51,24 @@ class Asked:
         """The matrices of a part's warps for one row's image as that part meets it; raises StepError."""
         return self.parts[part].matrices(height, width, self.seed, self.epoch, int(self.index[row]))
 
-    def mapped(self, referral: _native.Referral, number: int) -> Mapped:
+    def mapped(self, row: int, image: npt.NDArray[Any], number: int) -> Mapped:
         """What map ``number`` makes of a row's image; raises StepError."""
         call = self.parts[number].call
         assert call is not None  # the last part asks for nothing
-        row = referral.row
         index = int(self.index[row])
         of = self.item
-        item = None
+        item: Callable[[], Item] | None = None
         if of is not None and call.verb.on == "item":
-            before = self.changes.get(row, {})
-
-            def item() -> Any:
-                return changed_item(of(row), before)
-
+            item = partial(_item_so_far, of, row, self.changes.get(row, {}))
         caller = self.workers.get(number, call) if self.workers else call
-        mapped = caller(referral.image, seed=self.seed, epoch=self.epoch, index=index, item=item)
+        mapped = caller(image, seed=self.seed, epoch=self.epoch, index=index, item=item)
         if mapped.changes:
             self.changes[row] = merged(self.changes.get(row, {}), mapped.changes)
         return mapped
+
+
+def _item_so_far(of: ItemOf, row: int, before: Changes) -> Item:
+    return changed_item(of(row), before)
 
 
 def answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine]) -> None:
@@ -126,8 +125,12 @@ def _mapped(referral: _native.Referral, engine: Engine | None) -> tuple[Any, ...
     asked = None if engine is None else engine.asked(referral)
     if asked is None or number is None:
         raise StepError("given up", "expected a run, found it closed")  # nobody waits for it any more
-    pixels, matrix, _ = asked.mapped(referral, number)
-    return referral, pixels, matrix, asked.matrices(referral.row, pixels.shape[0], pixels.shape[1], number + 1) or None
+    row, image = referral.row, referral.image
+    pixels, matrix, _ = asked.mapped(row, image, number)
+    matrices = None
+    if asked.parts[number + 1].verbs:
+        matrices = asked.matrices(row, pixels.shape[0], pixels.shape[1], number + 1) or None
+    return referral, None if pixels is image else pixels, matrix, matrices
 
 
 def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | None) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from penstock.recipe import Recipe
     from penstock.sources.source import Source
 
-__all__ = ["Companion", "CompanionError", "Loaded", "companion_of", "load", "stacked"]
+__all__ = ["Companion", "CompanionError", "Loaded", "companion_of", "expect_followable", "load", "stacked"]
 
 ModeOfCompanion = Literal["label", "image", "npz"]
 MODES = ("label", "image", "npz")
@@ -75,6 +75,9 @@ class Companion:
             raise PlanError(f"{text}: expected no dtype= for a picture, which is uint8, found {self.dtype!r}.")
         if not self.dtype and self.mode == "label":
             object.__setattr__(self, "dtype", "uint8")
+        held = "uint8" if self.mode == "image" else self.dtype or "float64"
+        if not _holds(held, self.outside):
+            raise PlanError(f"{text}: expected outside= a number that {held} holds, found {self.outside!r}.")
         if not self.pattern or type(self.pattern) is not str:
             raise PlanError(f"{text}: expected a path with {{stem}} in it or a field's name, found {self.pattern!r}.")
         try:
@@ -177,13 +180,30 @@ def _as_dtype(values: npt.NDArray[Any], dtype: str, where: str) -> npt.NDArray[A
         raise DecodeError("not a map", f"expected an array [H, W] in {where}, found shape {list(values.shape)}")
     if not dtype or values.dtype == dtype:
         return values
-    cast = values.astype(dtype)
-    changed = cast != values
+    with np.errstate(invalid="ignore", over="ignore"):  # what that leaves behind is found below
+        cast = values.astype(dtype)
+    if values.dtype.kind == "f" and cast.dtype.kind == "f":  # rounded as numbers are; "no depth here" stays what it is
+        changed = np.isfinite(values) & ~np.isfinite(cast)
+    else:
+        changed = cast != values
     if changed.any():
         raise DecodeError(
             "too large", f"expected values that {dtype} holds (dtype=), found {values[changed].flat[0]} in {where}"
         )
     return cast
+
+
+def _holds(dtype: npt.DTypeLike, value: object) -> bool:
+    """Whether a number is the same as ``dtype``; of floats, whether it is a number."""
+    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return False
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return True
+    if kind.kind == "b":
+        return value in (0, 1)
+    bounds = np.iinfo(kind)
+    return bool(bounds.min <= value <= bounds.max and value == int(value))
 
 
 def _kind(value: object) -> str:
@@ -233,6 +253,13 @@ def companion_of(
         raise CompanionError("transform", error.cause, error.message) from None
     if companion.mode == "image":
         return follow_picture(values, steps)
+    if not _holds(values.dtype, companion.outside):
+        raise CompanionError(
+            "transform",
+            "outside",
+            f"companion {companion.name}: expected values that hold outside={companion.outside!r} as well, found "
+            f"{values.dtype} in {loaded.source}",
+        )
     return follow_labels(values, steps, companion.outside)
 
 

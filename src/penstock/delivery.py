@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.companions import Companion, stacked
-from penstock.errors import EngineError, ItemError, TooManyFailuresError
+from penstock.errors import EngineError, ItemError, SourceError, TooManyFailuresError
 from penstock.failures import Damages, Failures, Notes
 from penstock.geometry import Geometry
 from penstock.ledger import Ledger
+from penstock.lookups import Fields, Keys
 from penstock.options import RunOptions
 from penstock.patches import PatchColumns, patch_columns
 from penstock.ragged import aligned_empty, padded, sizes_of
@@ -56,76 +57,6 @@ def sentence(stage: StageName, key: str, message: str) -> str:
     "read of 'a.jpg': expected a regular file, found a directory."
     """
     return f"{stage} of {key!r}: {message.rstrip('.')}."
-
-
-class Keys(Sequence[str]):
-    """The keys of a batch, looked up in the source when somebody reads them; "" for a blank row."""
-
-    __slots__ = ("_index", "_source")
-
-    def __init__(self, source: Source, index: npt.NDArray[np.int64]) -> None:
-        self._source = source
-        self._index = index
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, position: Any) -> Any:
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        index = int(self._index[position])
-        return "" if index < 0 else self._source.key(index)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
-    def __reduce__(self) -> tuple[type[list[str]], tuple[list[str]]]:
-        # A batch on its way to another process takes its own keys along, not the whole source.
-        return list, (list(self),)
-
-
-class Fields(Mapping[str, Any]):
-    """What the source knows of each row beside bytes and label, by name: read when somebody asks; None where blank."""
-
-    __slots__ = ("_index", "_known", "_source")
-
-    def __init__(
-        self, source: Source, index: npt.NDArray[np.int64], known: Mapping[str, Sequence[Any]] | None = None
-    ) -> None:
-        self._source = source
-        self._index = index
-        self._known: dict[str, Sequence[Any]] = dict(known or {})  # read already, or made by a stage of the line
-
-    def __getitem__(self, name: str) -> Sequence[Any]:
-        if name not in self._known:
-            if name not in self._source.field_names:
-                raise KeyError(name)
-            filled = np.flatnonzero(self._index >= 0)
-            values: list[Any] = [None] * len(self._index)
-            found = self._source.field(name, self._index[filled])
-            for row, value in zip(filled.tolist(), found, strict=True):
-                values[row] = value
-            self._known[name] = values
-        return self._known[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*self._source.field_names, *self._known)))
-
-    def __len__(self) -> int:
-        return len(set(self._source.field_names) | set(self._known))
-
-    def __repr__(self) -> str:
-        return f"<fields {', '.join(self) or 'none'}>"
-
-    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
-        # As with the keys: a batch takes its own fields along, not the whole source.
-        return dict, ({name: self[name] for name in self},)
 
 
 @dataclass(slots=True)
@@ -387,7 +318,7 @@ class Delivery:
         if not changes:
             return labels, {}
         labels = labels.copy()
-        fields = Fields(self.source, index)
+        fields = Fields(self.source, np.where(valid, index, -1))  # what cannot be read has failed its rows
         known: dict[str, Sequence[Any]] = {}
         for row, change in changes.items():
             labels[row] = change.get("label", labels[row])
@@ -413,12 +344,15 @@ class Delivery:
         """Boxes, points and polygons as numbers; a row whose field holds something else fails."""
         if self.targeting is None:
             return
-        fields = Fields(self.source, index)
+        fields = Fields(self.source, index, self._changed(columns.changes, index, index, columns.outcome <= DAMAGED)[1])
         for kind, name in self.targeting.named():
             rows: list[Any] = [None] * len(columns.outcome)
             for row in np.flatnonzero(columns.outcome <= DAMAGED).tolist():
                 try:
-                    rows[row] = self.targeting.read(kind, name, looked_up(fields, name, row))
+                    rows[row] = self.targeting.read(kind, name, self._target(fields, name, index, row))
+                    continue
+                except SourceError as error:
+                    fail(columns, row, "read", "read error", str(error))
                     continue
                 except TargetError as error:
                     problem = str(error)
@@ -426,6 +360,13 @@ class Delivery:
                     problem = f"targets: expected {kind} in the field {name!r}, found none ({error!r})"
                 fail(columns, row, "deliver", "no target", problem)
             columns.targets[kind] = rows
+
+    def _target(self, fields: Fields, name: str, index: npt.NDArray[np.int64], row: int) -> Any:
+        """What a row's field holds; where a piece of a table cannot be read, that is the matter of its own rows."""
+        try:
+            return looked_up(fields, name, row)
+        except SourceError:
+            return looked_up(Fields(self.source, index[row : row + 1]), name, 0)
 
     def _moved(
         self, targets: dict[str, list[Any]], geometry: Geometry, valid: npt.NDArray[np.bool_]

@@ -435,8 +435,7 @@ class Engine:
 
     def asked(self, referral: _native.Referral) -> Asked | None:
         """What belongs to the job of a referral; None where nobody waits for it any more."""
-        with self._lock:
-            return self._asked.get(id(referral.job))
+        return self._asked.get(id(referral.job))  # one lookup: it needs no lock
 
     def note(self, referral: _native.Referral, notes: tuple[str, ...]) -> None:
         """Keeps what Pillow noted about an item until its batch is delivered."""

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, Delivery, Fields, fail
+from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, Delivery, fail
 from penstock.errors import PlanError
 from penstock.geometry import Geometry
+from penstock.lookups import Fields
+from penstock.padding import pad_again
 from penstock.patches import patch_columns
 from penstock.stand_ins import Make
 from penstock.types import StageName
@@ -100,7 +102,8 @@ def deliver_step(
     The arguments are those of ``Delivery.deliver``; ``draws`` is one for each row of memory.
     """
     items = columns if request.slots is None else _columns_of_items(columns, request.slots, request.index)
-    for row, (cause, message) in request.refused.items():
+    refused = _refused_after_maps(request, items, delivery)
+    for row, (cause, message) in refused.items():
         items.problems = [problem for problem in items.problems if problem[0] != row]
         fail(items, row, "batch", cause, message)
     batch = delivery.deliver(
@@ -122,12 +125,30 @@ def deliver_step(
         known: dict[str, Any] = {
             name: np.where(_along(failed, column), 0, column)[kept] for name, column in request.known.items()
         }
-        batch.fields = Fields(delivery.source, batch.index, known)
+        assert isinstance(batch.fields, Fields)  # of this batch, just made
+        batch.fields = batch.fields.with_known(known)
     if request.slots is not None:
-        stages = {row: stage for row, stage, _, _ in items.problems}
+        stages: dict[int, StageName] = {row: stage for row, stage, _, _ in items.problems}
         _put_pictures(batch, columns, request.slots, failed, kept, stages, delivery)
         batch._draws = draws  # noqa: SLF001 - of the pictures, which a device may still turn
     return batch
+
+
+def _refused_after_maps(request: Request, columns: Columns, delivery: Delivery) -> dict[int, tuple[str, str]]:
+    """Which items' padded fields are refused, once those that a map on items has changed are padded anew."""
+    refused = dict(request.refused)
+    names = {pad.name for pad in request.pads}
+    for row, change in columns.changes.items():
+        changed = change.get("fields", {})
+        if names.isdisjoint(changed):
+            continue
+        here = request.index[row : row + 1]
+        read = {name: delivery.source.field(name, here)[0] for name in names - changed.keys()}
+        problem = pad_again(request.known, row, {**read, **changed}, request.pads)
+        refused.pop(row, None)
+        if problem is not None:
+            refused[row] = problem
+    return refused
 
 
 def _along(failed: npt.NDArray[np.bool_], column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -33,7 +33,7 @@ class Loader:
             raise PlanError("loader(): expected a line with .batch(n), found none; add .batch(n) before .loader().")
         expect_policy(line.batching, options)
         # A state holds the recipe's fingerprint: what has none is refused now, not when the first state is asked for.
-        _ = line.recipe.fingerprint
+        _ = line.recipe.fingerprint, [verb.fingerprint_fields() for verb in line.maps]
         self.line = line
         self.options = options
         self.epoch = options.epoch

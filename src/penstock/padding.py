@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import PlanError
+from penstock.errors import PlanError, SourceError
 
 if TYPE_CHECKING:
     from penstock.sources.source import Source
 
-__all__ = ["Pad", "pads_of", "read_pads"]
+__all__ = ["Pad", "pad_again", "pads_of", "read_pads"]
 
 PadDtypeName = Literal["int64", "float32", "float64"]
 DTYPES = ("int64", "float32", "float64")
 MOST = 1 << 24
+MOST_INT64 = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def pads_of(pad: Mapping[str, Any] | None, text: str) -> tuple[Pad, ...]:
 
 
 def _pad(name: str, value: Any, text: str) -> Pad:
+    length: Any
     length, dtype = value if isinstance(value, tuple) and len(value) == 2 else (value, "int64")
     try:
         number = None if isinstance(length, bool) else operator.index(length)
@@ -71,13 +73,53 @@ def read_pads(
     for pad in pads:
         made = columns[pad.name] = np.zeros((rows, pad.length), dtype=pad.dtype)
         lengths = columns[f"{pad.name}_length"] = np.zeros(rows, dtype=np.int64)
-        for row, value in enumerate(source.field(pad.name, items)):
-            problem = _fill(made[row], value, pad)
+        for row, value in enumerate(_values(source, pad.name, items)):
+            problem = ("read error", value.message) if isinstance(value, _Unread) else _fill(made[row], value, pad)
             if isinstance(problem, int):
                 lengths[row] = problem
             else:
                 refused.setdefault(row, problem)
     return columns, refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """What stands for a value that could not be read."""
+
+    message: str
+
+
+def _values(source: Source, name: str, items: npt.NDArray[np.int64]) -> Sequence[Any]:
+    """The field of these items; where a piece of a table cannot be read, that is the matter of its own items."""
+    try:
+        return source.field(name, items)
+    except SourceError:
+        return [_value(source, name, items[row : row + 1]) for row in range(len(items))]
+
+
+def _value(source: Source, name: str, item: npt.NDArray[np.int64]) -> Any:
+    try:
+        return source.field(name, item)[0]
+    except SourceError as error:
+        return _Unread(str(error).rstrip("."))
+
+
+def pad_again(
+    columns: Mapping[str, npt.NDArray[Any]], row: int, values: Mapping[str, Any], pads: tuple[Pad, ...]
+) -> tuple[str, str] | None:
+    """Puts one row's ``values``, by field, into the columns anew; what is wrong with them, if anything.
+
+    For an item whose fields a map has changed since they were read.
+    """
+    refused = None
+    for pad in pads:
+        made = columns[pad.name][row]
+        made[:] = 0
+        problem = _fill(made, values[pad.name], pad)
+        columns[f"{pad.name}_length"][row] = problem if isinstance(problem, int) else 0
+        if not isinstance(problem, int):
+            refused = refused or problem
+    return refused
 
 
 def _fill(row: npt.NDArray[Any], value: Any, pad: Pad) -> int | tuple[str, str]:
@@ -91,6 +133,8 @@ def _fill(row: npt.NDArray[Any], value: Any, pad: Pad) -> int | tuple[str, str]:
         words = "whole numbers" if pad.dtype == "int64" else "numbers"
         hint = f"; pad={{{pad.name!r}: ({pad.length}, 'float32')}} holds these" if numbers.dtype.kind == "f" else ""
         return "not numbers", f"expected a list of {words} in {pad.name!r}, found {_shown(value)}{hint}"
+    if numbers.dtype == np.uint64 and pad.dtype == "int64" and numbers.size and int(numbers.max()) > MOST_INT64:
+        return "not numbers", f"expected numbers that int64 holds in {pad.name!r}, found {int(numbers.max())}"
     if len(numbers) > pad.length:
         return "too long", f"expected at most {pad.length} numbers in {pad.name!r}, found {len(numbers)}"
     row[: len(numbers)] = numbers

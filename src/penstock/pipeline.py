@@ -91,10 +91,13 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
     def _then(self, step: Decode | Verb) -> Self:
         text = call(step) if isinstance(step, Verb) else written_decode(step)
         if isinstance(step, Map) and step.on == "batch":
-            self._expect_batches(text)
+            batching = self._expect_batches(text)
             found = "select" if self.selection is not None else None if self.target is None else self.target.word
             if found is not None:
                 raise PlanError(f"{text}: expected to come before {found}, found {found} before it.")
+            expects = getattr(step.fn, "map_expects", None)  # of mixup and cutmix
+            if expects is not None:
+                expects(text, batching.spec(self._image_spec()), batching.images is not None)
             return replace(self, maps=(*self.maps, step))
         self.expect_no_views(text)  # a view has its verbs in its own recipe
         if self.target is not None and self.batching is not None and self.selection is None:

@@ -75,9 +75,11 @@ def finish(
         stored = (data.shape[0], data.shape[1])
     matrix = orientation_matrix(stored[0], stored[1], orientation)
     changes: Changes = {}
+    size = stored
     for part in recipe.parts():
         try:
             resolved = part.resolve(pixels.shape[0], pixels.shape[1], seed, epoch, index)
+            size = resolved.height, resolved.width
             for step in resolved.steps:
                 pixels = step.apply(pixels)
             matrix = compose(matrix, resolved.matrix)
@@ -100,7 +102,7 @@ def finish(
     spec = recipe.spec()
     if spec.patch is not None and spec.max_patches is not None:
         image = cut(image, spec.patch, spec.max_patches)
-    return Finished(image, matrix, stored, orientation, (resolved.height, resolved.width), notes, changes)
+    return Finished(image, matrix, stored, orientation, size, notes, changes)
 
 
 def call_map(

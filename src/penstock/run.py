@@ -316,8 +316,13 @@ class Run:
         if self.line.target is not None:
             return self._next_sent()
         batch = self._made()
-        self._handed_out = self._next_step
-        return self._hand_out(batch)
+        try:
+            handed_out = self._hand_out(batch)
+        except BaseException:
+            self._end()
+            raise
+        self._handed_out = self._next_step  # not before: a batch that a map refused is the next one of a state
+        return handed_out
 
     def _next_sent(self) -> Any:
         """The next batch on the device; those behind it that are made already are sent after it."""
@@ -484,7 +489,7 @@ class Run:
             raise EngineError(_CLOSED)
         self._flight.popleft()
         dtype, views = self.line.recipe.spec().dtype, self.line.viewing
-        columns = Columns.from_native(results, ticketed.notes, dtype, views=views)
+        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views=views)
         escort.join(columns)
         return columns
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.images import DRAW_SHIFT, Slots, slots_of
-from penstock.padding import read_pads
+from penstock.padding import Pad, read_pads
 from penstock.sources.source import Locations
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Request:
     slots: Slots | None = None
     known: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     refused: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    pads: tuple[Pad, ...] = ()  # how ``known`` was made
 
     @property
     def rows(self) -> int:
@@ -70,20 +71,21 @@ def request_of(
     ``draws`` keys the random draws of each: the items themselves where each comes once a pass.
     """
     keyed = items if draws is None else draws
+    pads = () if batching is None else batching.pads
     index = np.full(rows, -1, dtype=np.int64)
     index[: len(items)] = items
     labels = np.full(rows, -1, dtype=np.int64)
     known: dict[str, npt.NDArray[Any]] = {}
     refused: dict[int, tuple[str, str]] = {}
-    if batching is not None and batching.pads:
-        known, refused = read_pads(source, items, rows, batching.pads)
+    if pads:
+        known, refused = read_pads(source, items, rows, pads)
     if batching is None or batching.images is None:
         located = source.locate(items)
         labels[: len(items)] = located.labels
-        return Request(index, labels, located, keyed, None, known, refused)
+        return Request(index, labels, located, keyed, None, known, refused, pads)
     slots = slots_of(source.image_counts(items), batching.images)
     fitting = np.array([row not in slots.refused for row in range(len(items))], dtype=bool)
     located = source.locate_images(items[fitting])
     labels[: len(items)] = source.labels(items)
     pictures = keyed[slots.row] + (slots.number << DRAW_SHIFT)
-    return Request(index, labels, located, pictures, slots, known, refused)
+    return Request(index, labels, located, pictures, slots, known, refused, pads)

@@ -44,7 +44,9 @@ def tensor_of(array: Any) -> Any:
     if isinstance(array, torch.Tensor):
         return array
     if not isinstance(array, np.ndarray):
-        return torch.utils.dlpack.from_dlpack(array)
+        from torch.utils.dlpack import from_dlpack
+
+        return from_dlpack(array)
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
     if array.dtype.name == "bfloat16":

@@ -90,15 +90,15 @@ class Workers:
                 self._changed.wait()
             if self._closed:
                 raise StepError("given up", f"{self._title}: expected a run, found it closed")
-        worker = None
+        started: _Worker | None = None
         try:
-            worker = _Worker(self._payload)
+            worker = started = _Worker(self._payload)
         except Exception as error:
             raise StepError(
                 "no process", f"{self._title}: expected a process to call it in, found {type(error).__name__}: {error}"
             ) from error
         finally:
-            closed = self._started(worker)
+            closed = self._started(started)
         if closed:
             worker.process.kill()
             raise StepError("given up", f"{self._title}: expected a run, found it closed")

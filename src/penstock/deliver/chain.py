@@ -33,6 +33,7 @@ class Delivered:
         @property
         def spec(self) -> Spec:
             """What comes out of the last stage."""
+            raise NotImplementedError
 
     def to_torch(self, device: Any = None, channels_last: bool = False) -> Self:
         """Hands over torch tensors: a Batch whose images, labels (int64), index, valid and so on are tensors.

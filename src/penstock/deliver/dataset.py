@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penstock.batch import Selection
+from penstock.batch import Selection, expect_items
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, compile_plan, default_threads, usable_cores
 from penstock.errors import PlanError
@@ -70,6 +70,11 @@ class Samples:
         batch = self._batch(np.array([self._inside(position) for position in positions], dtype=np.int64))
         values = self.selection.take(batch)
         assert isinstance(values, dict)  # dataset_of gave every field a name
+        for name, value in values.items():
+            if value is None:
+                raise PlanError(
+                    f"torch_dataset: expected a field that this line's samples have, found none as {name!r}."
+                )
         columns = {name: self._column(value, len(batch)) for name, value in values.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(batch))]
 
@@ -138,6 +143,7 @@ class Samples:
             layout=self.layout,
             statistics=line.recipe.statistics,
             spec=line.recipe.spec(),
+            unknown=line.recipe.unknown,
             companions=line.companions,
             targeting=line.targeting,
         )
@@ -181,6 +187,7 @@ def dataset_of(
             f"the batches."
         )
     line.expect_no_views("torch_dataset()")
+    expect_items(line.source, None, beside=False, text="torch_dataset()")
     spec = line.spec
     if spec.kind == "encoded":
         raise PlanError("torch_dataset(): expected images, found encoded bytes; call .decode() before it.")

@@ -30,6 +30,7 @@ class Feed(Protocol):
 
     def send(self, batch: Batch) -> Sent:
         """Begins the hand-over of one batch."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Waits for what is on its way, so that the memory it comes from may go."""

@@ -102,7 +102,9 @@ class JaxFeed:
         flips = [self._put(rows) for _, rows in leaving.flips]
         full = np.float32(FULL_SCALE[str(images.dtype)])
         mean, std = self._statistics(images.shape[3 if layout == "NHWC" else 1])
-        return self._compiled[layout](array, flips, self._put(leaving.batch.valid), full, mean, std)
+        filled = np.ones(len(images), dtype=np.bool_)  # by picture: an item may have several
+        filled[leaving.blank] = False
+        return self._compiled[layout](array, flips, self._put(filled), full, mean, std)
 
     def _statistics(self, channels: int) -> tuple[Any, Any]:
         statistics = self._target.statistics(channels)
@@ -115,7 +117,7 @@ class JaxFeed:
         channels_last: bool,
         x: Any,
         flips: list[Any],
-        valid: Any,
+        filled: Any,
         full: Any,
         mean: Any,
         std: Any,
@@ -136,5 +138,5 @@ class JaxFeed:
             )
             scaled = jax.lax.optimization_barrier(x.astype(jnp.float32) / divisor)
             x = (jax.lax.optimization_barrier(scaled - mean.reshape(shape)) / deviation).astype(verb.dtype)
-            x = jnp.where(valid[:, None, None, None], x, jnp.zeros((), x.dtype))
+            x = jnp.where(filled[:, None, None, None], x, jnp.zeros((), x.dtype))
         return x

@@ -18,6 +18,8 @@ from penstock.types import Batch
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+    from penstock.types import Spec
+
 __all__ = ["CutMix", "MixUp", "cutmix", "mixup"]
 
 Blend = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]]
@@ -36,6 +38,10 @@ class MixUp:
         return f"mixup({self.alpha:g}, {self.classes})"
 
     map_fingerprint = map_name
+
+    def map_expects(self, text: str, spec: Spec, several: bool) -> None:
+        """Refuses batches that have no image of one size for each label; PlanError."""
+        _expect_spec(text, spec, several)
 
     def __call__(self, batch: Batch, rng: Generator) -> Batch:
         """The batch with its images mixed in place, and labels float32 [N, classes]."""
@@ -61,6 +67,10 @@ class CutMix:
         return f"cutmix({self.alpha:g}, {self.classes})"
 
     map_fingerprint = map_name
+
+    def map_expects(self, text: str, spec: Spec, several: bool) -> None:
+        """Refuses batches that have no image of one size for each label; PlanError."""
+        _expect_spec(text, spec, several)
 
     def __call__(self, batch: Batch, rng: Generator) -> Batch:
         """The batch with a box of each image from another one, in place, and labels float32 [N, classes]."""
@@ -126,6 +136,14 @@ def _span(size: int, part: float, rng: Generator) -> tuple[int, int]:
     """Where a box of that part of a side begins and ends, around a centre anywhere; cut off at the edges."""
     centre, length = int(rng.integers(size)), int(size * part)
     return max(0, centre - length // 2), min(size, centre + length // 2)
+
+
+def _expect_spec(text: str, spec: Spec, several: bool) -> None:
+    if several:
+        raise PlanError(f"{text}: expected one image for each label, found batches with images=.")
+    if spec.ragged or spec.patch is not None:
+        found = "patches" if spec.patch is not None else "images that have each their own"
+        raise PlanError(f"{text}: expected images of one size, found {found}.")
 
 
 def _expect_pixels(batch: Batch, title: str) -> None:

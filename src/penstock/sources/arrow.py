@@ -179,12 +179,11 @@ class LabelColumn:
 
     def add(self, array: Any) -> None:
         """One more Arrow array of the column; SourceError for values that are no labels."""
-        import pyarrow.compute as pc
         import pyarrow.types as types
 
         kind = array.type.value_type if types.is_dictionary(array.type) else array.type
         if types.is_string(kind) or types.is_large_string(kind):
-            encoded = array if types.is_dictionary(array.type) else pc.dictionary_encode(array)
+            encoded = array if types.is_dictionary(array.type) else array.dictionary_encode()
             self._add(encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1))
         elif types.is_integer(kind) or types.is_boolean(kind):
             plain = array.dictionary_decode() if types.is_dictionary(array.type) else array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,12 +58,10 @@ class HFSource(ArrowSource):
     def _read_keys_and_labels(self, classes: Iterable[str] | None, features: Mapping[str, Any]) -> None:
         if self._label is None and classes is not None:
             raise PlanError(f"source of {self.where}: expected label= beside classes, found none.")
-        names = getattr(features[self._label], "names", None) if self._label is not None else None
+        names = None if self._label is None else getattr(features[self._label], "names", None)
         labels, keys = LabelColumn(self.where, classes, names), NameTableBuilder()
         columns = [name for name in (self._label, self._key) if name is not None]
-        chosen: Any = self._dataset.select_columns(columns) if columns else None
-        for first in range(0, 0 if chosen is None else len(self), _PIECE):
-            table: Any = chosen[first : first + _PIECE]
+        for table in self._pieces(columns):
             if self._label is not None:
                 for chunk in table.column(self._label).chunks:
                     labels.add(chunk)
@@ -73,6 +71,13 @@ class HFSource(ArrowSource):
         self._keys: NameTable | None = None if self._key is None else keys.build()
         if self._label is not None:
             self._labels, self.classes = labels.finish()
+
+    def _pieces(self, columns: list[str]) -> Iterator[Any]:
+        """These columns of all rows, as Arrow tables of some rows each; none where there is no column."""
+        if columns:
+            chosen = self._dataset.select_columns(columns)
+            for first in range(0, len(self), _PIECE):
+                yield chosen[first : first + _PIECE]
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -150,11 +155,8 @@ def _described(features: Mapping[str, Any]) -> dict[str, Any]:
     def described(feature: Any) -> Any:
         if isinstance(feature, (list, tuple)) and len(feature) == 1:
             return [described(feature[0])]
-        return (
-            {"_type": type(feature).__name__, "feature": described(feature.feature)}
-            if hasattr(feature, "feature")
-            else {"_type": type(feature).__name__}
-        )
+        kind, inner = type(feature).__name__, getattr(feature, "feature", None)
+        return {"_type": kind} if inner is None else {"_type": kind, "feature": described(inner)}
 
     return {name: described(feature) for name, feature in features.items()}
 

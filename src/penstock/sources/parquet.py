@@ -182,7 +182,7 @@ class ParquetSource(ArrowSource):
         return {name: value for name, value in self.__dict__.items() if name != "_readers"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _readers=_Readers())
+        vars(self).update(state, _readers=_Readers())
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -176,7 +176,7 @@ class TarSource(Source):
 
     @property
     def _places(self) -> dict[str, Column]:
-        places: dict[str, Column] = self.__dict__.setdefault("_place_of_sample", {})
+        places: dict[str, Column] = vars(self).setdefault("_place_of_sample", {})
         return places
 
     def __getstate__(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +36,12 @@ class MapCall:
     ordinal: int
     spec: Spec  # what flows out
     random: bool = field(init=False)
+    keeps: bool = field(init=False)  # it may answer the array it was given
     dtype: np.dtype[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.random = self.verb.random
+        self.keeps = self.verb.out is None and self.verb.channels is None
         self.dtype = np.dtype(self.spec.dtype)
 
     def __call__(
@@ -75,11 +77,13 @@ class MapCall:
         matrix: list[float] | None = None
         if self.verb.geometry == "returned":
             answer, matrix = self._split(shape, answer)
-        return Mapped(self._checked(shape, answer), matrix, changes)
+        return Mapped(self._checked(shape, image, answer), matrix, changes)
 
-    def _checked(self, shape: tuple[int, ...], answer: Any) -> npt.NDArray[Any]:
+    def _checked(self, shape: tuple[int, ...], given: npt.NDArray[Any], answer: Any) -> npt.NDArray[Any]:
         if not isinstance(answer, np.ndarray):
             self._refuse(shape, _kind(answer))
+        if answer is given and self.keeps and answer.shape == shape and answer.dtype == self.dtype:
+            return given
         out = self.verb.out
         size = shape[:2] if out is None else answer.shape[:2] if out == "any" else out
         if answer.ndim != 3 or answer.shape != (*size, self.spec.channels) or answer.dtype != self.dtype:
@@ -106,7 +110,7 @@ class MapCall:
             raise StepError("wrong answer", f"{self.verb.title}: expected a whole number for a label, found {label!r}")
         return changes
 
-    def _refuse(self, shape: tuple[int, ...], found: str) -> Any:
+    def _refuse(self, shape: tuple[int, ...], found: str) -> NoReturn:
         raise StepError("wrong answer", f"{self._expected(shape)}, found {found}")
 
     def _expected(self, shape: tuple[int, ...]) -> str:
