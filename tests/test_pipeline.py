@@ -143,7 +143,7 @@ def test_apply_adds_the_steps() -> None:
             (
                 "select(): expected one of images, labels, keys, index, valid, damaged, geometry, fields, failures, "
                 "step, epoch, sizes, positions, patch_count, grid, replaced_by, image_row, image_count, companions, "
-                "targets, views, view_geometry, found 'image'."
+                "targets, views, view_geometry, found 'image'; the nearest is 'images'."
             ),
         ),
         (

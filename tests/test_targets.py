@@ -132,6 +132,35 @@ def test_targets_are_part_of_the_line() -> None:
     assert "targets  boxes=bbox upright" in str(line.targets(boxes="bbox"))
 
 
+def test_one_field_or_target_is_selected_by_its_name() -> None:
+    line = line_of([picture(80, 100)] * 2, bbox=[BOX, []], caption=["a", "b"]).targets(boxes="bbox").decode()
+    batched = line.resize(8, 8).batch(2)
+    with batched.select("fields.caption", boxes="targets.boxes").run() as run:
+        chosen = next(run)
+    assert chosen["fields.caption"] == ["a", "b"] and chosen["boxes"][0].shape == (1, 4)
+    for name, said in [
+        ("caption", "select(): expected a column of the batch, found 'caption'; it is 'fields.caption'."),
+        ("targets.points", "select(): expected one of the line's targets (boxes), found 'targets.points'."),
+        ("fields.text", "select(): expected one of the line's fields (bbox, caption), found 'fields.text'."),
+    ]:
+        with pytest.raises(ps.PlanError) as caught:
+            batched.select(name)
+        assert str(caught.value) == said
+
+
+def test_selected_targets_are_tensors_too() -> None:
+    torch = pytest.importorskip("torch")
+    line = line_of([picture(80, 100)] * 2, bbox=[BOX, []], caption=["a", "b"]).targets(boxes="bbox").decode()
+    line = line.resize(8, 8)
+    with line.batch(2).to_torch().select("images", "targets.boxes", "fields.caption").run() as run:
+        images, boxes, captions = next(run)
+    assert isinstance(images, torch.Tensor) and isinstance(boxes[1], torch.Tensor) and captions == ["a", "b"]
+    sample = line.torch_dataset("images", boxes="targets.boxes", caption="fields.caption")[0]
+    assert sample["boxes"].shape == (1, 4) and sample["caption"] == "a"
+    with pytest.raises(ps.PlanError, match=r"^torch_dataset\(\): expected a column .* it is 'fields.caption'"):
+        line.torch_dataset("caption")
+
+
 def first_box(item: Any) -> None:
     item.fields["bbox"] = item.fields["bbox"][:1]
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Batching", "Selection", "expect_items"]
 
 MAX_ROWS = 1 << 20
-NAMED_FIELDS = ("companions", "targets", "views")
-"""Fields that hold arrays by name; ``views.large`` selects one of them."""
+NAMED_FIELDS = ("companions", "fields", "targets", "views")
+"""Columns that hold others by name; ``views.large`` selects one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,11 @@ class Selection:
         for name in (*fields, *renamed.values()):
             column, dot, _ = name.partition(".")
             if name not in BATCH_FIELDS and not (dot and column in NAMED_FIELDS):
-                raise PlanError(f"select(): expected one of {', '.join(BATCH_FIELDS)}, found {name!r}.")
+                import difflib  # only where somebody has mistyped
+
+                nearest = difflib.get_close_matches(name, BATCH_FIELDS, 1)
+                hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
+                raise PlanError(f"select(): expected one of {', '.join(BATCH_FIELDS)}, found {name!r}{hint}.")
         names = (*columns, *fields, *renamed)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
@@ -38,7 +38,7 @@ from penstock.targets import Targets
 from penstock.transform.chain import Chain
 from penstock.transform.map import Map
 from penstock.transform.verb import Verb, call
-from penstock.types import EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
+from penstock.types import BATCH_FIELDS, EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
 from penstock.views import Viewed, Views
 
 if TYPE_CHECKING:
@@ -171,7 +171,8 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
         """Hands over a tuple of these batch fields, or a dict when they are renamed, in place of the Batch.
 
         ``.select("images", "labels")`` gives ``(images, labels)``; ``.select(pixel_values="images")`` gives
-        ``{"pixel_values": images}``. ``hf=`` takes what ``from_hf`` takes, or its recipe, and gives a dict under that
+        ``{"pixel_values": images}``, ``.select("images", "fields.caption", "companions.mask")`` one field and one
+        companion by their names. ``hf=`` takes what ``from_hf`` takes, or its recipe, and gives a dict under that
         processor's own names. Raises PlanError for a field that no batch has.
         """
         columns = None
@@ -179,10 +180,10 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
             from penstock.presets.outputs import hf_columns
 
             columns = hf_columns(hf)
+        self._expect_named("select()", (*fields, *renamed.values()))
         selection = Selection.of(fields, renamed, columns)
         if self.batching is None:
             raise PlanError("select(): expected a line with batches, found none; call .batch(n) before it.")
-        self._expect_named(*fields, *renamed.values())
         if columns is not None:
             expect_columns(columns, self.spec)
         if self.selection is not None:
@@ -204,18 +205,28 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
         spec = self.recipe.spec(self._input)
         return spec if self.viewing is None else spec.with_(copies=self.viewing.views[0].copies)
 
-    def _expect_named(self, *fields: str) -> None:
-        """Refuses to select what the line does not make, as ``views.huge``."""
-        known = {
+    def _expect_named(self, text: str, fields: Iterable[str]) -> None:
+        """Refuses to hand over what the line does not make, as ``views.huge``, and ``mask`` for ``companions.mask``."""
+        known: dict[str, list[str]] = {
             "views": [] if self.viewing is None else [view.name for view in self.viewing.views],
             "companions": [companion.name for companion in self.companions],
             "targets": [] if self.targeting is None else [kind for kind, _ in self.targeting.named()],
+            "fields": [*self.source.field_names, *self._padded_lengths()],
         }
+        made_by_maps = any(isinstance(verb, Map) and verb.on == "item" for verb in self.recipe.verbs)
         for field_name in fields:
             column, dot, name = field_name.partition(".")
-            if dot and name not in known.get(column, (name,)):
+            if dot and name not in known.get(column, (name,)) and not (column == "fields" and made_by_maps):
                 names = ", ".join(known[column]) or "none"
-                raise PlanError(f"select(): expected one of the line's {column} ({names}), found {field_name!r}.")
+                raise PlanError(f"{text}: expected one of the line's {column} ({names}), found {field_name!r}.")
+            holder = next((word for word, names in known.items() if field_name in names), "")
+            if holder and field_name not in BATCH_FIELDS:
+                raise PlanError(
+                    f"{text}: expected a column of the batch, found {field_name!r}; it is {f'{holder}.{field_name}'!r}."
+                )
+
+    def _padded_lengths(self) -> list[str]:
+        return [] if self.batching is None else [f"{pad.name}_length" for pad in self.batching.pads]
 
     def _before_batch(self, text: str) -> None:
         if self.batching is not None:

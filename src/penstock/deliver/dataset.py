@@ -105,6 +105,8 @@ class Samples:
         if isinstance(value, dict):  # companions or targets: a dict for each row
             rows = {name: nested(entry, tensor_of) for name, entry in value.items()}
             return [{name: entry[row] for name, entry in rows.items()} for row in range(count)]
+        if isinstance(value, list):  # of targets.boxes or a field
+            return nested(value, tensor_of)
         if not isinstance(value, np.ndarray):
             return value
         return tensor_of(value) if value.ndim > 1 else value.tolist()
@@ -202,8 +204,9 @@ def dataset_of(
             f"for this very sample."
         )
     names = {**{name: name for name in fields}, **renamed} or {"images": "images", "labels": "labels"}
+    line._expect_named("torch_dataset()", names.values())  # noqa: SLF001 - the line's own word on what it makes
     for field in names.values():
-        if field not in SAMPLE_FIELDS:
+        if field not in SAMPLE_FIELDS and not field.startswith(("companions.", "fields.", "targets.")):
             raise PlanError(f"torch_dataset(): expected one of {', '.join(SAMPLE_FIELDS)}, found {field!r}.")
         if field in _OF_PATCHES and spec.patch is None:
             raise PlanError(

@@ -65,6 +65,8 @@ class JaxFeed:
             return self._images(leaving)
         if isinstance(value, dict):
             return {name: nested(entry, self._put) for name, entry in value.items()}
+        if isinstance(value, list):  # of targets.boxes or a field: an array for each row
+            return nested(value, self._put)
         return self._put(value) if isinstance(value, np.ndarray) and value.dtype.kind not in "OSUMm" else value
 
     def _put(self, array: Any) -> Any:

@@ -113,6 +113,8 @@ class TorchFeed:
             return self._images(leaving)
         if isinstance(value, dict):  # companions, targets, views
             return {name: nested(entry, self._moved) for name, entry in value.items()}
+        if isinstance(value, list):  # of targets.boxes or a field: an array for each row
+            return nested(value, self._moved)
         return self._moved(value) if isinstance(value, np.ndarray) else value
 
     def _moved(self, array: Any) -> Any:
