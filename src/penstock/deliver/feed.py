@@ -68,9 +68,7 @@ def handed(target: Target, batch: Batch, *, seed: int) -> Handed:
     draws = batch.index if batch._draws is None else batch._draws  # noqa: SLF001 - meant for the hand-over
     drawn = target.mirrored(draws, seed=seed, epoch=batch.epoch)
     verbs = [verb for verb in target.verbs if isinstance(verb, (RandomHorizontalFlip, RandomVerticalFlip))]
-    flips = [
-        (isinstance(verb, RandomHorizontalFlip), rows & filled) for verb, rows in zip(verbs, drawn, strict=True)
-    ]
+    flips = [(isinstance(verb, RandomHorizontalFlip), rows & filled) for verb, rows in zip(verbs, drawn, strict=True)]
     statistics = batch.statistics
     if target.normalization is not None:
         channels = batch.images.shape[1 if batch.layout == "NCHW" else 3]
