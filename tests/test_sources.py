@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import socket
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from penstock.errors import PlanError, SourceError
 from penstock.read import ReadError, read_file, read_item
 from penstock.sources import NameTable, arrays_source, blobs_source, files_source, folder_source
+from penstock.sources.names import NameTableBuilder
 from penstock.testing import check_source
 
 
@@ -304,3 +306,17 @@ def test_read_refuses_what_is_no_regular_file(tmp_path):
     assert (caught.value.cause, caught.value.message) == ("too large", "expected at most 1 byte, found 7 bytes")
     with pytest.raises(ReadError, match="found a device"):
         read_file(b"/dev/zero")
+
+
+def test_a_name_table_takes_eight_bytes_an_offset_once_four_are_too_few(monkeypatch):
+    class Far(io.BytesIO):
+        def tell(self) -> int:
+            return super().tell() + (1 << 32) - 3
+
+    builder = NameTableBuilder()
+    builder._names = Far()
+    builder.append(b"ab")
+    assert builder._ends.itemsize == 4
+    builder.append(b"cd")
+    assert list(builder._ends) == [0, (1 << 32) - 1, (1 << 32) + 1]
+    assert builder.build().offsets.dtype == np.int64
