@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 import data
 import imports
 from figure import ANEW, LIMIT, NATIVE, PILLOW, PILLOW_THREADS, Figure, Setup, Table, entrant, repeated, table
+from figures_of_maps import maps
 from figures_of_order import order
 from figures_of_shards import tar
+from figures_of_tables import names
 from figures_of_training import steps
 from figures_of_verbs import augment, clip, crop_flip, formats, patches, roundtrip, views
 
@@ -233,11 +235,13 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Figure | Table]]] = {
     "patches": patches,
     "augment": augment,
     "clip": clip,
+    "maps": maps,
     "tar": tar,
     "spin": spin,
     "steps": steps,
     "memory": memory,
     "item": item,
     "order": order,
+    "names": names,
     "import": importing,
 }

@@ -178,6 +178,28 @@ def window_shuffled(task: Task) -> Lap:
     return held(_ordinary(ps.files(task.paths).shuffle(window=64), task), task)
 
 
+def mapped(task: Task) -> Lap:
+    """The ordinary task with a function that changes nothing between resize and normalize."""
+    line = ps.files(task.paths).decode().resize(task.height, task.width).map(_identity, geometry="keep", version="1")
+    return held(line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW"), task)
+
+
+def pixels(task: Task) -> Lap:
+    """Resized uint8 pictures as they are."""
+    line = ps.files(task.paths).decode().resize(task.height, task.width)
+    return held(line.batch(task.batch), task, np.uint8, (task.height, task.width, 3))
+
+
+def pixels_mapped(task: Task) -> Lap:
+    """The same with a function that changes nothing at the end."""
+    line = ps.files(task.paths).decode().resize(task.height, task.width).map(_identity, geometry="keep", version="1")
+    return held(line.batch(task.batch), task, np.uint8, (task.height, task.width, 3))
+
+
+def _identity(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return image
+
+
 def _ordinary(line: ps.Pipeline, task: Task) -> ps.Pipeline:
     return line.decode().resize(task.height, task.width).normalize(ps.IMAGENET).batch(task.batch, layout="NCHW")
 

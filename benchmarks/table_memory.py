@@ -5,6 +5,7 @@ python benchmarks/table_memory.py [COUNT] [CLASSES]     with labels of so many c
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -44,24 +45,29 @@ class Peak:
         self._thread.join()
 
 
-def main() -> int:
-    """Exit code 1 when the figure is missed, else 0."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
-    classes = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+def measure(count: int, classes: int) -> dict[str, float]:
+    """Bytes of the names, and what is held and was the most beyond them; seconds of listing."""
     files_source(["a.jpg"]).locate(np.arange(1))
     before = resident()
     with Peak() as peak:
         begun = time.perf_counter()
         labels = (i % classes for i in range(count)) if classes else None
         source = files_source((f"{i:07d}.jpg" for i in range(count)), labels)
-        print(f"{count:,} files listed in {time.perf_counter() - begun:.0f} s")
+        listed_s = time.perf_counter() - begun
         source.digest()
         source.find(source.key(count - 1))
         source.locate(np.arange(64))
     names = sum(len(source.key(row)) for row in (0, count - 1)) // 2 * count
-    held, most = (resident() - before - names) / 1e6, (peak.most - before - names) / 1e6
-    print(f"names {names / 1e6:,.0f} MB; beyond them {held:.1f} MB held, {most:.1f} MB at the peak; at most 100 MB")
-    return 0 if most <= 100 else 1
+    held, most = resident() - before - names, peak.most - before - names
+    return {"names": names, "held": held, "most": max(held, most), "listed_s": listed_s}
+
+
+def main() -> int:
+    """Prints what was measured as JSON."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    classes = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    print(json.dumps(measure(count, classes)))
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import socket
@@ -17,6 +18,7 @@ import penstock as ps
 from penstock.errors import PlanError, SourceError
 from penstock.read import ReadError, read_file, read_item
 from penstock.sources import NameTable, arrays_source, blobs_source, files_source, folder_source
+from penstock.sources.names import NameTableBuilder
 from penstock.testing import check_source
 
 
@@ -317,3 +319,17 @@ def test_a_source_called_with_a_word_it_does_not_know_names_the_nearest() -> Non
 def test_a_class_that_is_not_among_a_few_is_refused_with_them() -> None:
     with pytest.raises(ps.SourceError, match=r"expected one of the 2 classes given, .*; they are 'cat', 'dog'\."):
         ps.blobs({"a": b""}, labels=["zebra"], classes=("cat", "dog"))
+
+
+def test_a_name_table_takes_eight_bytes_an_offset_once_four_are_too_few(monkeypatch):
+    class Far(io.BytesIO):
+        def tell(self) -> int:
+            return super().tell() + (1 << 32) - 3
+
+    builder = NameTableBuilder()
+    builder._names = Far()
+    builder.append(b"ab")
+    assert builder._ends.itemsize == 4
+    builder.append(b"cd")
+    assert list(builder._ends) == [0, (1 << 32) - 1, (1 << 32) + 1]
+    assert builder.build().offsets.dtype == np.int64

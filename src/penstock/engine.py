@@ -174,7 +174,11 @@ def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -
     if located.paths is not None:
         names, offsets, table_rows, prefix = located.paths
         starts, sizes = located.ranges or (none, none)
-        job.fill_paths(tickets, names, offsets, table_rows, prefix, starts, sizes)
+        ends: npt.NDArray[Any] = offsets
+        if ends.dtype != np.int64:  # of a table in four bytes each: these rows' own are widened, never all
+            pairs = np.stack([ends[table_rows], ends[table_rows + 1]], axis=1)
+            ends, table_rows = pairs.astype(np.int64).ravel(), np.arange(0, pairs.size, 2, dtype=np.int64)
+        job.fill_paths(tickets, names, ends, table_rows, prefix, starts, sizes)
     elif located.blobs is not None:
         job.fill_bytes(tickets, located.blobs)
     elif located.arrays is not None:

@@ -46,6 +46,11 @@ class Result:
         """A counted quantity (``"wall"``, ``"decode_s"``) an image, the median lap's."""
         return statistics.median(lap[name] / lap["images"] for lap in self.laps)
 
+    def added(self, name: str, other: Result) -> float:
+        """How much more of a counted quantity an image takes than the other's: the median over neighbouring laps."""
+        pairs = zip(self.laps, other.laps, strict=True)
+        return statistics.median(a[name] / a["images"] - b[name] / b["images"] for a, b in pairs)
+
     def ratio(self, other: Result) -> float:
         """How many times the other's rate: the median of the rounds' own ratios, each of two neighbouring laps."""
         pairs = zip(self.laps, other.laps, strict=True)

@@ -7,6 +7,7 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +15,26 @@ import numpy.typing as npt
 __all__ = ["NameTable", "NameTableBuilder"]
 
 _CHUNK = 1 << 16  # rows looked at together
+_ENDS, _WIDE_ENDS = "I", "q"  # typecodes of array: 4 bytes while they suffice, then 8
 
 
 class NameTableBuilder:
-    """Collects names one at a time at the cost of their bytes plus eight each."""
+    """Collects names one at a time at the cost of their bytes plus four each, eight from 4 GB on."""
 
     def __init__(self) -> None:
         # Hands its bytes over without a second copy of them, which is what a bytearray would need.
         self._names = io.BytesIO()
-        self._ends = array("q", [0])
+        self._ends = array(_ENDS, [0])
 
     def append(self, name: bytes) -> None:
         """Add one name at the end."""
         self._names.write(name)
-        self._ends.append(self._names.tell())
+        end = self._names.tell()
+        try:
+            self._ends.append(end)
+        except OverflowError:
+            self._ends = array(_WIDE_ENDS, self._ends)
+            self._ends.append(end)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -39,9 +46,9 @@ class NameTableBuilder:
 
     def build(self) -> NameTable:
         """The finished table; the builder is empty afterwards."""
-        offsets = np.frombuffer(self._ends, dtype=np.int64)
+        offsets = np.frombuffer(self._ends, dtype=np.dtype(self._ends.typecode))
         table = NameTable(self._names.getvalue(), offsets)
-        self._names, self._ends = io.BytesIO(), array("q", [0])
+        self._names, self._ends = io.BytesIO(), array(_ENDS, [0])
         return table
 
 
@@ -49,11 +56,11 @@ class NameTableBuilder:
 class NameTable:
     """Names packed end to end: name ``i`` is ``names[offsets[i]:offsets[i + 1]]``.
 
-    ``offsets`` is int64 [n + 1], rises, and ends at ``len(names)``.
+    ``offsets`` is uint32 or int64 [n + 1], rises, and ends at ``len(names)``.
     """
 
     names: bytes
-    offsets: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.integer[Any]]
 
     @classmethod
     def from_names(cls, names: Iterable[bytes]) -> NameTable:

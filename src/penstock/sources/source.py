@@ -25,11 +25,11 @@ _CHUNK = 1 << 16  # items hashed together
 class PathTable(NamedTuple):
     """Paths as rows of a packed table: path ``i`` is ``prefix + names[offsets[rows[i]]:offsets[rows[i] + 1]]``.
 
-    ``offsets`` is int64 [n_table + 1], ``rows`` int64 [k]. The table is the source's own, never a copy.
+    ``offsets`` is uint32 or int64 [n_table + 1], ``rows`` int64 [k]. The table is the source's own, never a copy.
     """
 
     names: bytes
-    offsets: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.integer[Any]]
     rows: npt.NDArray[np.int64]
     prefix: bytes
 

@@ -79,11 +79,12 @@ class MapCall:
             answer, matrix = self._split(shape, answer)
         return Mapped(self._checked(shape, image, answer), matrix, changes)
 
-    def _checked(self, shape: tuple[int, ...], given: npt.NDArray[Any], answer: Any) -> npt.NDArray[Any]:
+    def _checked(self, shape: tuple[int, ...], image: npt.NDArray[Any], answer: Any) -> npt.NDArray[Any]:
+        same = answer is image
+        if same and self.keeps and image.shape == shape and image.dtype == self.dtype:
+            return image
         if not isinstance(answer, np.ndarray):
             self._refuse(shape, _kind(answer))
-        if answer is given and self.keeps and answer.shape == shape and answer.dtype == self.dtype:
-            return given
         out = self.verb.out
         size = shape[:2] if out is None else answer.shape[:2] if out == "any" else out
         if answer.ndim != 3 or answer.shape != (*size, self.spec.channels) or answer.dtype != self.dtype:
