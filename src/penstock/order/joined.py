@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.order.algebra import Order
-from penstock.order.cipher import Indices, hash_position, permute
+from penstock.order.cipher import Indices, hash_position
 from penstock.order.step import OrderStep
 
 __all__ = ["Child", "Concat", "Mix"]
@@ -100,8 +100,8 @@ class Concat(OrderStep):
 class Mix(OrderStep):
     """Lines interleaved by weight, block after block of slots; ``n`` items in all.
 
-    Line ``k`` has ``slots[k]`` slots of each block. Which ones is a permutation drawn by ``seed``, turned by a number
-    drawn anew for each block, so that no rank and no batch size ever meets one line alone.
+    Line ``k`` has ``slots[k]`` slots of each block. Which ones is drawn by ``seed``, one in each equal part of the block,
+    and turned by a number drawn anew for each block, so that no rank and no batch size ever meets one line alone.
     """
 
     names: tuple[str, ...]
@@ -199,7 +199,12 @@ def slots_of(weights: tuple[float, ...]) -> tuple[int, ...]:
 def _pattern(slots: tuple[int, ...], seed: int) -> tuple[Indices, npt.NDArray[np.int64]]:
     """The line of each slot of a block (int64 [B]), and how many slots of each line come before it ([B + 1, lines])."""
     block = sum(slots)
-    of = np.repeat(np.arange(len(slots)), slots)[permute(np.arange(block), block, seed, 0)]
+    of = np.repeat(np.arange(len(slots)), slots)
+    # The j-th slot of a line falls somewhere in the j-th of as many equal parts of the block: near its share from the
+    # first items on, and in no rhythm that a rank or a batch size could meet.
+    turn = np.concatenate([np.arange(count, dtype=np.int64) for count in slots])
+    drawn = hash_position(seed, 0, of, turn) / float(1 << 63)
+    of = of[np.argsort((turn + drawn) / np.array(slots)[of], kind="stable")]
     before = np.zeros((block + 1, len(slots)), dtype=np.int64)
     np.cumsum(of[:, None] == np.arange(len(slots)), axis=0, out=before[1:])
     return of, before
