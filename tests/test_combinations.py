@@ -21,7 +21,7 @@ from penstock.errors import PlanError
 CASES = 60
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - it is no error of the line's
     """A combination that is refused, with its sentence."""
 
 
@@ -303,7 +303,7 @@ def test_a_companion_follows_the_steps_behind_a_map_that_keeps(root: Path, engin
 REFUSED: dict[str, tuple[Any, str]] = {
     "a companion behind a map of unknown geometry": (
         lambda line: follow(line.map(fns.invert)),
-        r"^companion\(mask=.*\): expected to know where the pixels went, found the stage map invert, which does not say",
+        r"^companion\(mask=.*\): expected to know where the pixels went, found the stage map invert, which does not",
     ),
     "a map of unknown geometry behind a companion": (
         lambda line: follow(line).map(fns.invert),

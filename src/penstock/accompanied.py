@@ -30,7 +30,8 @@ class Accompanied:
 
     if TYPE_CHECKING:
 
-        def expect_no_views(self, text: str, *, beside: bool = False) -> None: ...
+        def expect_no_views(self, text: str, *, beside: bool = False) -> None:
+            """Refuses what several views of a picture would each need their own of."""
 
     def companion(
         self,

@@ -110,10 +110,10 @@ def columns() -> dict[str, list[Any]]:
 def parquet(root: Path) -> ps.Pipeline:
     path = root / "rows.parquet"
     if not path.exists():
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-        pyarrow.parquet.write_table(pyarrow.table(columns()), path, row_group_size=4)
+        pq.write_table(pa.table(columns()), path, row_group_size=4)
     return ps.parquet(path, image="image", label="label", cache_bytes=1)
 
 

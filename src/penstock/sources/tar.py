@@ -391,7 +391,8 @@ def tar_source(
     .npz beside it are fields under their extensions, read when somebody asks. Nothing is ever unpickled.
 
     image: the extension, or several, of the pictures, such as ``"jpg"`` where masks lie beside them as ``seg.png``;
-    those others are fields then, bytes, which ``companion(mask="seg.png")`` moves with the picture. Of a sample that has several pictures each is an item, with the extension behind its key.
+    those others are fields then, bytes, which ``companion(mask="seg.png")`` moves with the picture. Of a sample
+    that has several pictures each is an item, with the extension behind its key.
     labels: ``"cls"``: what the .cls members say, words or whole numbers; ``"json.label"``: a value inside the .json,
     all of which are read now; None: no labels. An item without one has the label -1. classes: the words in order.
     index: where to keep what was found in each shard: ``"beside"`` it (in the cache folder where that cannot be
