@@ -111,7 +111,6 @@ ENDED_BY_SIGINT = (-signal.SIGINT, 130, 1)
 def test_interrupt_while_a_batch_is_awaited(line: str) -> None:
     code, out, err = interrupted(f"""
 line = {line}
-say("started")
 begun = None
 def interrupt(*arguments):
     global begun
@@ -120,6 +119,7 @@ def interrupt(*arguments):
 signal.signal(signal.SIGINT, interrupt)
 try:
     with line.run(threads=2) as run:
+        say("started")
         for batch in run:
             pass
 except KeyboardInterrupt:

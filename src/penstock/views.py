@@ -150,6 +150,7 @@ class Viewed:
         @property
         def _input(self) -> Spec:
             """What the source gives."""
+            raise NotImplementedError
 
         def _before_batch(self, text: str) -> None:
             """Refuses what comes after batch."""
