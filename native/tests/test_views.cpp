@@ -172,11 +172,12 @@ void a_view_that_cannot_be_fails_the_row() {
   auto plan = std::make_shared<Plan>(*any);
   plan->views = {{any, 1}, {large, 1}};
   Pool pool(2, uint64_t{1} << 30, 2);
-  std::shared_ptr<Job> job = job_of(plan, {penstock_test::make_jpeg(63, 200), penstock_test::make_jpeg(64, 64)});
+  const std::vector<Bytes> images = {penstock_test::make_jpeg(63, 200), penstock_test::make_jpeg(64, 64)};
+  std::shared_ptr<Job> job = job_of(plan, images);
   CHECK(pool.submit(job, false));
   CHECK(wait_long(pool, *job) == Pool::Wait::done);
   CHECK(job->results[0].outcome == Outcome::failed && job->results[0].problem.stage == Stage::transform);
-  check_row(*job, 1, penstock_test::make_jpeg(64, 64), decode_alone);
+  check_row(*job, 1, images[1], decode_alone);
 }
 
 Step crop_of(int top, int left, int height, int width) {
