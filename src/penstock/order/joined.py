@@ -100,8 +100,8 @@ class Concat(OrderStep):
 class Mix(OrderStep):
     """Lines interleaved by weight, block after block of slots; ``n`` items in all.
 
-    Line ``k`` has ``slots[k]`` slots of each block. Which ones is drawn by ``seed``, one in each of as many parts of the
-    block, and turned by a number drawn anew for each block, so that no rank and no batch size ever meets one line alone.
+    Line ``k`` has ``slots[k]`` slots of each block, one in each of as many equal parts of it. Where in a part is drawn by
+    ``seed``, and the block is turned by a number of its own, so that no rank and no batch size meets one line alone.
     """
 
     names: tuple[str, ...]
