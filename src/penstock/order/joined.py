@@ -100,8 +100,8 @@ class Concat(OrderStep):
 class Mix(OrderStep):
     """Lines interleaved by weight, block after block of slots; ``n`` items in all.
 
-    Line ``k`` has ``slots[k]`` slots of each block, one in each of as many equal parts of it. Where in a part is drawn by
-    ``seed``, and the block is turned by a number of its own, so that no rank and no batch size meets one line alone.
+    Line ``k`` has ``slots[k]`` slots of each block, one in each of as many equal parts of it. Where in a part is drawn
+    by ``seed``, and a block is turned by a number of its own: no rank and no batch size meets one line alone.
     """
 
     names: tuple[str, ...]
