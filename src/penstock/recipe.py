@@ -239,6 +239,18 @@ class Recipe(Chain):
             ordinal += verb.random
         return [*parts, Part(tuple(verbs), spec, None)]
 
+    def _first(self) -> Part:
+        """The part up to the first map, for its steps alone: what flows between the verbs is not looked at."""
+        verbs: list[tuple[Spatial, int]] = []
+        ordinal = 0
+        for verb in self.verbs:
+            if isinstance(verb, Map):
+                break
+            if isinstance(verb, Spatial):
+                verbs.append((verb, ordinal if verb.random else 0))
+            ordinal += verb.random
+        return Part(tuple(verbs), self.input, None)
+
     @property
     def unknown(self) -> str:
         """The first map after which nobody knows where pixels went, as "map blur"; "" where it is known."""
@@ -246,11 +258,11 @@ class Recipe(Chain):
 
     def native(self) -> list[dict[str, Any]]:
         """The spatial verbs, up to the first map, as native/plan.h's Verb: a dict each."""
-        return self.parts()[0].native()
+        return self._first().native()
 
     def resolve(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> Resolved:
         """The steps for one upright image of height x width, up to the first map; raises StepError."""
-        return self.parts()[0].resolve(height, width, seed, epoch, index)
+        return self._first().resolve(height, width, seed, epoch, index)
 
     def moves(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> list[Step]:
         """All steps for one upright image, those behind maps as well, which leave each pixel where it is; StepError."""
@@ -263,7 +275,7 @@ class Recipe(Chain):
 
     def matrices(self, height: int, width: int, *, seed: int = 0, epoch: int = 0, index: int = 0) -> list[list[float]]:
         """The matrices of the warps for one upright image, up to the first map, in order; raises StepError."""
-        return self.parts()[0].matrices(height, width, seed, epoch, index)
+        return self._first().matrices(height, width, seed, epoch, index)
 
     def plan(self, height: int, width: int) -> Plan:
         """The size that an upright image of height x width gets, and how many patches it is cut into: arithmetic only.

@@ -55,7 +55,7 @@ def mix(
     >>> from penstock import blobs
     >>> a, b = blobs({str(i): b"..." for i in range(9)}), blobs({"x": b"..."})
     >>> len(mix({"a": (a, 0.9), "b": (b, 0.1)}, stop="longest"))
-    13
+    10
     """
     given = _weighted(lines)
     made = {name: line for name, (line, _) in given.items()}
