@@ -202,7 +202,7 @@ def _holds(dtype: npt.DTypeLike, value: object) -> bool:
         return True
     if kind.kind == "b":
         return value in (0, 1)
-    bounds = np.iinfo(kind)
+    bounds = np.iinfo(kind.name)
     return bool(bounds.min <= value <= bounds.max and value == int(value))
 
 

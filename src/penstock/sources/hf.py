@@ -142,9 +142,10 @@ class HFSource(ArrowSource):
 
 def _lengths(array: Any) -> Iterator[Any]:
     """The lengths of the bytes, paths and lists in an Arrow array, -1 for null: Arrow's offsets, none of the data."""
-    import pyarrow.compute as pc
+    import pyarrow.compute
     import pyarrow.types as types
 
+    pc: Any = pyarrow.compute  # whose functions are made when it is imported
     kind = array.type
     if types.is_struct(kind):
         for place in range(kind.num_fields):
