@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +292,27 @@ def test_a_map_that_moves_pixels_is_refused_beside_a_companion(how: dict[str, An
         line.companion(mask="{stem}.png").map(moved, **how)
     with pytest.raises(ps.PlanError, match=sentence):
         line.map(moved, **how).companion(mask="{stem}.png")
+
+
+def test_work_beside_a_pool_that_closes_is_never_waited_for() -> None:
+    from concurrent.futures import CancelledError
+
+    from penstock.engine import Beside
+
+    beside, held, began = Beside(1), threading.Event(), threading.Event()
+
+    def hold() -> int:
+        began.set()
+        held.wait(10)
+        return 3
+
+    first = beside.begin(hold)
+    assert began.wait(10)
+    second = beside.begin(int)
+    beside.close()
+    late = beside.begin(int)
+    for future in (second, late):
+        with pytest.raises(CancelledError):
+            future.result(timeout=10)
+    held.set()
+    assert first.result(timeout=10) == 3

@@ -91,6 +91,19 @@ def test_a_mix_has_its_shares_and_says_who_is_who(lines):
             assert batch.fields["mix"] == ["noisy" if index >= 30 else "clean" for index in batch.index]
 
 
+@pytest.mark.parametrize("weights", [(3, 1), (1, 1, 1), (0.9, 0.05, 0.05)])
+def test_a_mix_is_near_its_shares_from_the_first_items_on(weights):
+    parts = {str(number): (numbered(2000), weight) for number, weight in enumerate(weights)}
+    line = ps.mix(parts, stop=1000)
+    of = np.array(order_of(line)) // 2000
+    for number, weight in enumerate(weights):
+        expected = weight / sum(weights) * np.arange(1, 1001)
+        assert np.abs(np.cumsum(of == number) - expected).max() <= 5
+    for ranks in (2, 3, 4):  # and in no rhythm with them
+        shares = [(of[rank::ranks] == 0).mean() for rank in range(ranks)]
+        assert max(shares) - min(shares) < 0.15
+
+
 def test_a_mix_stops_as_it_was_told(lines):
     first, second, _ = lines
     pair = {"a": (first, 1), "b": (second, 1)}

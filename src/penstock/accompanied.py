@@ -25,10 +25,9 @@ class Accompanied:
     companions: tuple[Companion, ...]
     targeting: Targets | None
 
-    def _before_batch(self, text: str) -> None:
-        raise NotImplementedError
-
     if TYPE_CHECKING:
+
+        def _before_batch(self, text: str) -> None: ...
 
         def expect_no_views(self, text: str, *, beside: bool = False) -> None:
             """Refuses what does not go with several views."""

@@ -13,10 +13,11 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from queue import SimpleQueue
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -193,38 +194,50 @@ class Beside:
     """Python threads for work beside the pool: they end with the engine, and never keep the process from ending."""
 
     def __init__(self, threads: int) -> None:
-        self._waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=_work_beside, args=(self._waiting,), name=f"penstock-beside-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        for number in range(threads):
+            threading.Thread(target=self._work, name=f"penstock-beside-{number}", daemon=True).start()
 
     def begin(self, work: Callable[..., Answer], *args: Any, **options: Any) -> Future[Answer]:
-        """A call that one of the threads makes; the future holds its answer or what it raised."""
+        """A call that one of the threads makes; the future holds its answer or what it raised.
+
+        Once these threads are closed the future is cancelled: nobody waits for what nobody will do.
+        """
         future: Future[Answer] = Future()
-
-        def call() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(work(*args, **options))
-            except BaseException as error:  # whoever waits for the answer gets it
-                future.set_exception(error)
-
-        self._waiting.put(call)
+        with self._changed:
+            if self._closed:
+                future.cancel()
+            else:
+                self._waiting.append((future, partial(work, *args, **options)))
+                self._changed.notify()
         return future
 
     def close(self) -> None:
-        """Lets the threads end after the call they are in."""
-        for _ in self._threads:
-            self._waiting.put(None)
+        """Lets the threads end after the call they are in; those that nobody has begun are cancelled."""
+        with self._changed:
+            self._closed = True
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify_all()
+        for future, _ in waiting:
+            future.cancel()
 
-
-def _work_beside(waiting: SimpleQueue[Callable[[], None] | None]) -> None:
-    while (call := waiting.get()) is not None:
-        call()
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._waiting or self._closed):
+                    self._changed.wait()
+                if self._closed:
+                    return
+                future, call = self._waiting.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(call())
+            except BaseException as error:  # whoever waits for the answer gets it
+                future.set_exception(error)
 
 
 class Engine:
@@ -364,6 +377,13 @@ class Engine:
         if self._beside is None:
             self._beside = Beside(self.threads)
         return self._beside.begin(work, *args, **options)
+
+    def answers(self, begun: Sequence[Future[Answer]]) -> list[Answer]:
+        """What the calls of ``beside`` answered, in order; EngineError where the engine was closed meanwhile."""
+        try:
+            return [future.result() for future in begun]
+        except CancelledError:
+            raise EngineError("The engine was closed while companions were awaited; start a new run.") from None
 
     def times(self) -> tuple[int, int, int, int, int, int, int]:
         """Nanoseconds of read, decode, transform, batch, starved, blocked; items: totals since the engine began."""

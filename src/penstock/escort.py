@@ -45,8 +45,8 @@ class Escort:
         if self._engine is None:
             answers = {row: self._moved(row, columns) for row in rows}
         else:
-            moving = {row: self._engine.beside(self._moved, row, columns) for row in rows}
-            answers = {row: future.result() for row, future in moving.items()}
+            moving = [self._engine.beside(self._moved, row, columns) for row in rows]
+            answers = dict(zip(rows, self._engine.answers(moving), strict=True))
         held: dict[str, list[npt.NDArray[Any] | None]] = {
             companion.name: [None] * len(columns.outcome) for companion in self._line.companions
         }

@@ -457,10 +457,7 @@ class Run:
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        dtype, views = self.line.recipe.spec().dtype, self.line.viewing
-        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
-        escort.join(columns)
-        return request, columns
+        return request, self._columns(results, ticketed, escort)
 
     def _submit(self, engine: Engine) -> None:
         """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
@@ -488,8 +485,12 @@ class Run:
         if self._closed:
             raise EngineError(_CLOSED)
         self._flight.popleft()
+        return self._columns(results, ticketed, escort)
+
+    def _columns(self, results: dict[str, Any], ticketed: Ticketed, escort: Escort) -> Columns:
+        """What the pool made of a step, with its companions."""
         dtype, views = self.line.recipe.spec().dtype, self.line.viewing
-        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views=views)
+        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
         escort.join(columns)
         return columns
 

@@ -88,7 +88,7 @@ class Delivered:
         recipe = self.recipe
         for verb in target.verbs:
             recipe = recipe._then(verb)
-        return replace(self, recipe=recipe, target=replace(target, verbs=()))  # type: ignore[type-var]
+        return replace(self, recipe=recipe, target=replace(target, verbs=()))  # type: ignore[type-var]  # as above
 
     def torch_dataset(
         self, *fields: str, layout: LayoutName = "NCHW", on_failure: OnFailure = "raise", **renamed: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -17,6 +18,7 @@ __all__ = ["Child", "Concat", "Mix"]
 
 MOST_SLOTS = 1024
 LEAST_SLOTS = 512
+WINDOW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,14 @@ class Child:
         return f"{self.items} {self.order.fingerprint()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Concat(OrderStep):
-    """All of the first line, then all of the second, and so on, each in its own order."""
+class _Joined(OrderStep):
+    """What concat and mix share: each line's order draws by its own seed, wherever its items come."""
 
     children: tuple[Child, ...]
 
-    word: ClassVar[str] = "concat"
+    @abc.abstractmethod
+    def _places(self, positions: Indices, epoch: int) -> tuple[Indices, Indices]:
+        """Indices among all items, and laps, at the positions of a pass."""
 
     @property
     def random(self) -> bool:
@@ -61,6 +64,27 @@ class Concat(OrderStep):
     def repeats(self) -> bool:
         """Where one of the orders does."""
         return any(child.order.repeats for child in self.children)
+
+    def origins(self, positions: Indices, n: int, *, seed: int, epoch: int) -> Indices:
+        """Where each line's own order has them."""
+        return self._places(positions, epoch)[0]
+
+    def laps(self, positions: Indices, n: int, *, seed: int, epoch: int) -> Indices | None:
+        """How often each line's order, or the line itself, has been through."""
+        return self._places(positions, epoch)[1] if self.repeats else None
+
+    def anew(self, seed: int) -> str:
+        """Nothing: each line draws by its own seed."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Concat(_Joined):
+    """All of the first line, then all of the second, and so on, each in its own order."""
+
+    children: tuple[Child, ...]
+
+    word: ClassVar[str] = "concat"
 
     def count(self, n: int) -> int:
         """All of them."""
@@ -75,18 +99,6 @@ class Concat(OrderStep):
             indices[at], laps[at] = self.children[number].places(positions[at] - firsts[number], 0, epoch)
         return indices, laps
 
-    def origins(self, positions: Indices, n: int, *, seed: int, epoch: int) -> Indices:
-        """Where each line's own order, with its own seed, has them."""
-        return self._places(positions, epoch)[0]
-
-    def laps(self, positions: Indices, n: int, *, seed: int, epoch: int) -> Indices | None:
-        """Each line's own."""
-        return self._places(positions, epoch)[1] if self.repeats else None
-
-    def anew(self, seed: int) -> str:
-        """Nothing: each line draws by its own seed."""
-        return ""
-
     def arguments(self) -> str:
         """How many of each."""
         return " + ".join(_told(child) for child in self.children)
@@ -97,11 +109,11 @@ class Concat(OrderStep):
 
 
 @dataclass(frozen=True, slots=True)
-class Mix(OrderStep):
+class Mix(_Joined):
     """Lines interleaved by weight, block after block of slots; ``n`` items in all.
 
-    Line ``k`` has ``slots[k]`` slots of each block, one in each of as many equal parts of it. Where in a part is drawn
-    by ``seed``, and a block is turned by a number of its own: no rank and no batch size meets one line alone.
+    Line ``k`` has ``slots[k]`` slots of each block, spread over it and shuffled by ``seed`` within windows of 16. A block
+    is turned by a number of its own: no rank and no batch size meets one line alone.
     """
 
     names: tuple[str, ...]
@@ -114,14 +126,9 @@ class Mix(OrderStep):
     word: ClassVar[str] = "mix"
 
     @property
-    def random(self) -> bool:
-        """Where one of the orders is."""
-        return any(child.order.random for child in self.children)
-
-    @property
     def repeats(self) -> bool:
         """Where one of the lines is gone through again, or repeats items itself."""
-        if any(child.order.repeats for child in self.children):
+        if any(child.order.repeats for child in self.children):  # super() does not know a class with slots
             return True
         return any(ends < self.n for ends in self._ends())
 
@@ -147,18 +154,6 @@ class Mix(OrderStep):
                 indices[at], inner = child.places(place[at], one, epoch)
                 laps[at] = inner if one == 0 else hash_position(2, 0, inner, one) >> 1
         return indices, laps
-
-    def origins(self, positions: Indices, n: int, *, seed: int, epoch: int) -> Indices:
-        """Where each line's own order, with its own seed, has them; a line that is through begins again."""
-        return self._places(positions, epoch)[0]
-
-    def laps(self, positions: Indices, n: int, *, seed: int, epoch: int) -> Indices | None:
-        """How often the line has been through."""
-        return self._places(positions, epoch)[1] if self.repeats else None
-
-    def anew(self, seed: int) -> str:
-        """Nothing: each line draws by its own seed."""
-        return ""
 
     def arguments(self) -> str:
         """Each line with its weight, and how many items in all."""
@@ -200,11 +195,12 @@ def _pattern(slots: tuple[int, ...], seed: int) -> tuple[Indices, npt.NDArray[np
     """The line of each slot of a block (int64 [B]), and how many slots of each line come before it ([B + 1, lines])."""
     block = sum(slots)
     of = np.repeat(np.arange(len(slots)), slots)
-    # The j-th slot of a line falls somewhere in the j-th of as many equal parts of the block: near its share from the
-    # first items on, and in no rhythm that a rank or a batch size could meet.
+    # Evenly spread first, then shuffled within windows: near the shares from the first items on, and each slot of a
+    # window as likely to be a line's as any other, so that there is no rhythm for a rank or a batch size to meet.
     turn = np.concatenate([np.arange(count, dtype=np.int64) for count in slots])
-    drawn = hash_position(seed, 0, of, turn) / float(1 << 63)
-    of = of[np.argsort((turn + drawn) / np.array(slots)[of], kind="stable")]
+    spread = of[np.argsort((turn + 0.5) / np.array(slots)[of], kind="stable")]
+    slot = np.arange(block, dtype=np.int64)
+    of = spread[np.lexsort((hash_position(seed, 0, slot), slot // WINDOW))]
     before = np.zeros((block + 1, len(slots)), dtype=np.int64)
     np.cumsum(of[:, None] == np.arange(len(slots)), axis=0, out=before[1:])
     return of, before
