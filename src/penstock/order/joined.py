@@ -112,8 +112,8 @@ class Concat(_Joined):
 class Mix(_Joined):
     """Lines interleaved by weight, block after block of slots; ``n`` items in all.
 
-    Line ``k`` has ``slots[k]`` slots of each block, spread over it and shuffled by ``seed`` within windows of 16. A block
-    is turned by a number of its own: no rank and no batch size meets one line alone.
+    Line ``k`` has ``slots[k]`` slots of each block, spread over it and shuffled by ``seed`` within windows of 16.
+    A block is turned by a number of its own: no rank and no batch size meets one line alone.
     """
 
     names: tuple[str, ...]
