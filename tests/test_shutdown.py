@@ -270,6 +270,26 @@ time.sleep(0.7)
     assert (code, out) == (0, "leaving\n")
 
 
+def test_a_native_call_that_outlives_the_interpreter() -> None:
+    child = Child("""
+import tempfile
+from penstock import _native
+class Slow:  # keeps the interpreter ending until the call below has come back
+    def __del__(self, sleep=time.sleep):
+        sleep(2.5)
+slow = Slow()
+slow.itself = slow
+with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+    file.write(encoded(600, 800))
+    file.flush()
+    each = _native.bare_decode([file.name] * 10, 1) / 10
+    threading.Thread(target=_native.bare_decode, args=([file.name] * int(1 / each), 1), daemon=True).start()
+    time.sleep(0.3)
+say("left")
+""")
+    assert child.end() == (0, "left\n", "")
+
+
 def test_threads_are_gone_when_a_run_is_closed() -> None:
     child = Child("""
 def tasks():

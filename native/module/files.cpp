@@ -51,7 +51,7 @@ nb::object inspect_paths(const std::vector<nb::bytes>& paths, int threads) {
   for (const nb::bytes& path : paths) names.emplace_back(path.c_str(), path.size());
   std::vector<Size> sizes;
   {
-    nb::gil_scoped_release released;
+    Released released;
     sizes = upright_sizes(names, threads);
   }
   std::vector<int64_t> values;

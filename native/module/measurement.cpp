@@ -27,14 +27,14 @@ void pad_images(const nb::list& images, BatchBytes out) {
     }
     blocks.push_back(block);
   }
-  nb::gil_scoped_release released;
+  Released released;
   pad_blocks(blocks, slot, out.data());
 }
 
 Size size_of(const ImageBytes& rgb) { return {static_cast<int>(rgb.shape(0)), static_cast<int>(rgb.shape(1))}; }
 
 auto measure_decode(const std::vector<std::string>& paths, int threads) {
-  nb::gil_scoped_release released;
+  Released released;
   return bare_decode(paths, threads);
 }
 
@@ -49,7 +49,7 @@ double measure_roundtrip(const std::vector<ImageBytes>& pictures, int quality, i
     }
     pixels.push_back(picture.data());
   }
-  nb::gil_scoped_release released;
+  Released released;
   return bare_roundtrip(pixels, size, quality, threads);
 }
 
@@ -57,7 +57,7 @@ auto roundtrip_in_place(nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::devi
   const Size size = {static_cast<int>(rgb.shape(0)), static_cast<int>(rgb.shape(1))};
   const ptrdiff_t stride = static_cast<ptrdiff_t>(size.width) * kChannels;
   std::vector<uint8_t> encoded;
-  nb::gil_scoped_release released;
+  Released released;
   return jpeg_roundtrip(rgb.data(), stride, size, quality, rgb.data(), stride, encoded);
 }
 

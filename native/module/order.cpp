@@ -15,7 +15,7 @@ void permute_in_place(nb::ndarray<int64_t, nb::ndim<1>, nb::c_contig, nb::device
   const size_t count = values.shape(0);
   const PermuteColumn size = column_of(sizes, count), state = column_of(states, count);
   if (!permutable(values.data(), count, size)) throw nb::value_error("permute: values from 0 to size - 1 are needed");
-  nb::gil_scoped_release released;
+  Released released;
   permute(values.data(), count, size, state, inverse);
 }
 

@@ -91,7 +91,7 @@ nb::dict run_input(const Plan& plan, const Input& input, uint64_t seed, uint64_t
   auto provider = std::make_shared<BufferProvider>(0);
   ItemResult result;
   {
-    nb::gil_scoped_release released;
+    Released released;
     Scratch scratch;
     std::atomic<bool> cancel{false};
     Holding unlimited;
@@ -121,7 +121,7 @@ nb::dict run_pixels(const Plan& plan, AnyPixels pixels, nb::tuple stored, int or
   Size size{static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
   const std::vector<Affine> affines = affines_from(matrices);
   {
-    nb::gil_scoped_release released;
+    Released released;
     Scratch scratch;
     const std::atomic<bool> never{false};
     process_pixels(single, static_cast<const uint8_t*>(pixels.data()), size, row_stride(plan, pixels), affines,

@@ -17,7 +17,7 @@ const char* pool_wait(Pool& pool, const Job& job) {
   for (;;) {
     Pool::Wait result;
     {
-      nb::gil_scoped_release released;
+      Released released;
       result = pool.wait(job, kSignalCheckMs);
     }
     if (result != Pool::Wait::timeout) return wait_name(result);
@@ -30,7 +30,7 @@ nb::object pool_take_referrals(Pool& pool, int most, int timeout_ms) {
   std::vector<Referral> taken;
   Pool::Wait result;
   {
-    nb::gil_scoped_release released;
+    Released released;
     result = pool.take_referrals(taken, most, timeout_ms);
   }
   if (result == Pool::Wait::closed) return nb::none();
@@ -102,7 +102,7 @@ nb::list referrals_mapped(Pool& pool, const nb::list& answers) {
     given.push_back(std::move(one));
   }
   {
-    nb::gil_scoped_release released;
+    Released released;
     static thread_local Scratch scratch;
     for (Answer& one : given) {
       const auto* rows = one.pixels.is_valid() ? static_cast<const uint8_t*>(one.pixels.data()) : nullptr;
@@ -127,14 +127,14 @@ bool referral_pixels(Pool& pool, Referral& referral, AnyPixels pixels, nb::tuple
   referral.job->inputs[referral.row].affines = affines_from(matrices);
   Size size{static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
   const ptrdiff_t stride = row_stride(plan, pixels);
-  nb::gil_scoped_release released;
+  Released released;
   static thread_local Scratch scratch;
   return pool.return_pixels(referral, static_cast<const uint8_t*>(pixels.data()), size, stride, scratch);
 }
 
 bool referral_matrices(Pool& pool, Referral& referral, const Matrices& matrices) {
   std::vector<Affine> affines = affines_from(matrices);
-  nb::gil_scoped_release released;
+  Released released;
   static thread_local Scratch scratch;
   return pool.return_affines(referral, std::move(affines), scratch);
 }
@@ -145,8 +145,13 @@ void referral_failure(Pool& pool, Referral& referral, const std::string& stage, 
   pool.return_failure(referral, Problem{at, cause, message});
 }
 
+void pool_cancel(Pool& pool, Job& job) {
+  Released released;
+  pool.cancel(job);
+}
+
 const char* pool_wait_briefly(Pool& pool, const Job& job, int timeout_ms) {
-  nb::gil_scoped_release released;
+  Released released;
   return wait_name(pool.wait(job, timeout_ms));
 }
 
@@ -159,7 +164,7 @@ nb::tuple pool_times(const Pool& pool) {
 nb::list pool_close(Pool& pool, int timeout_ms) {
   std::vector<std::string> stuck;
   {
-    nb::gil_scoped_release released;
+    Released released;
     stuck = pool.close(timeout_ms);
   }
   nb::list paths;
@@ -187,7 +192,7 @@ void bind_pool(nb::module_& m) {
       .def("submit", &Pool::submit, "job"_a, "more"_a)
       .def("wait", &pool_wait, "job"_a)
       .def("wait_briefly", &pool_wait_briefly, "job"_a, "timeout_ms"_a)
-      .def("cancel", &Pool::cancel, "job"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("cancel", &pool_cancel, "job"_a)
       .def("announce_parties", &Pool::announce_parties, "count"_a)
       .def("take_referrals", &pool_take_referrals, "most"_a, "timeout_ms"_a)
       .def("return_pixels", &referral_pixels, "referral"_a, "pixels"_a, "stored"_a, "orientation"_a,
@@ -197,6 +202,7 @@ void bind_pool(nb::module_& m) {
       .def("return_failure", &referral_failure, "referral"_a, "stage"_a, "cause"_a, "message"_a)
       .def("times", &pool_times)
       .def("close", &pool_close, "timeout_ms"_a);
+  m.def("leave", &leave_interpreter, "timeout_ms"_a);
 }
 
 }  // namespace penstock

@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "pool.h"
+#include "released.h"
 
 namespace penstock {
 

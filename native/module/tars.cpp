@@ -44,7 +44,7 @@ nb::list index_paths(const std::vector<nb::bytes>& paths, int threads) {
   for (const nb::bytes& path : paths) names.emplace_back(path.c_str(), path.size());
   std::vector<TarIndex> indices;
   {
-    nb::gil_scoped_release released;
+    Released released;
     indices = index_tars(names, threads);
   }
   nb::list out;

@@ -42,6 +42,7 @@ logger = logging.getLogger("penstock")
 
 _CLOSE_TIMEOUT_MS = 1000
 _WAKE_UP_MS = 250
+_LEAVE_TIMEOUT_MS = 300
 _DEFAULT_MAX_MEMORY = 2 << 30
 
 # Engines that still have threads, so that leaving the interpreter with a run open ends them first.
@@ -472,3 +473,4 @@ class Engine:
 def _close_living() -> None:
     for engine in list(_living):
         engine.close()
+    _native.leave(_LEAVE_TIMEOUT_MS)  # consumers in threads of the user's come back with the news, or stay away

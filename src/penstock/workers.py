@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import pickle
+import secrets
 import signal
 import threading
 import time
@@ -181,7 +183,8 @@ class _Worker:
     def _room(self, nbytes: int) -> SharedMemory:
         if self._memory is None or self._memory.size < nbytes:
             self._let_memory_go()
-            self._memory = SharedMemory(create=True, size=-(-nbytes // _SLOT_BYTES) * _SLOT_BYTES)
+            name = f"penstock-{os.getpid()}-{secrets.token_hex(4)}"  # whose it is; macOS allows 30 characters
+            self._memory = SharedMemory(name, create=True, size=-(-nbytes // _SLOT_BYTES) * _SLOT_BYTES)
         return self._memory
 
     def _let_memory_go(self) -> None:
