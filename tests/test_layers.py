@@ -15,7 +15,7 @@ PACKAGE = Path(penstock.__file__).parent
 
 # Top row first. Within a row a module may import what stands left of it, never what stands right.
 ROWS = [
-    ["_version", "errors", "signatures", "restore", "geometry", "tensors", "sheet", "types", "columns"],
+    ["_version", "byte_counts", "errors", "signatures", "restore", "geometry", "tensors", "sheet", "types", "columns"],
     ["_native", "_reference"],
     [
         *(
@@ -57,8 +57,8 @@ ROWS = [
         *("step", "escort"),
     ],
     ["deliver", "predict"],
-    ["headers", "buckets", "run", "loader", "replay", "functions", "pipeline"],
-    ["__init__", "compat", "testing", "bench", "cli", "__main__"],
+    ["headers", "buckets", "cache_estimate", "progress", "run", "loader", "replay", "functions", "preload", "pipeline"],
+    ["__init__", "compat", "testing", "bench", "cli_cache", "cli", "__main__"],
 ]
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
 

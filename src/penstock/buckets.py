@@ -201,12 +201,12 @@ def final_sizes(source: Source, recipe: Recipe) -> Column:
     if recipe not in known:
         upright = _upright_sizes(source)
         kinds, kind = _kinds(upright)
-        planned = [_planned(recipe, height, width) for height, width in kinds.tolist()]
+        planned = [planned_size(recipe, height, width) for height, width in kinds.tolist()]
         known[recipe] = np.array(planned, dtype=np.int64).reshape(-1, 2)[kind]
     return known[recipe]
 
 
-def _planned(recipe: Recipe, height: int, width: int) -> tuple[int, int]:
+def planned_size(recipe: Recipe, height: int, width: int) -> tuple[int, int]:
     if height < 1 or width < 1:
         return 0, 0
     try:
@@ -223,11 +223,11 @@ def _upright_sizes(source: Source) -> Column:
     for first in range(0, len(source), CHUNK):
         located = source.locate(np.arange(first, min(first + CHUNK, len(source)), dtype=np.int64))
         part = sizes[first : first + CHUNK]
-        _sizes_into(part, located, threads)
+        sizes_into(part, located, threads)
     return sizes
 
 
-def _sizes_into(part: Column, located: Locations, threads: int) -> None:
+def sizes_into(part: Column, located: Locations, threads: int) -> None:
     """(height, width) of each upright image of what was ``located``, into int64 [k, 2]."""
     if located.arrays is not None:
         part[:] = [array.shape[:2] for array in located.arrays]
@@ -242,7 +242,7 @@ def _sizes_into(part: Column, located: Locations, threads: int) -> None:
             part[i] = _size_of(paths[i], path=True)
     for rows, within in located.parts or ():
         inner = np.zeros((len(rows), 2), dtype=np.int64)
-        _sizes_into(inner, within, threads)
+        sizes_into(inner, within, threads)
         part[rows] = inner
     for row in located.problems:
         part[row] = 0

@@ -1,8 +1,8 @@
-"""The command line: ``penstock run``, ``bench``, ``verify``, ``--version`` and ``--versions``.
+"""The command line: ``penstock run``, ``bench``, ``verify``, ``cache``, ``--version`` and ``--versions``.
 
 Progress and errors go to standard error, results to standard output. Exit codes: 0; 1 when Penstock raised (one
 sentence, no traceback), when ``run --on-failure raise`` met a failed item or ``--max-failures`` was exceeded, and when
-``verify`` found a difference; 2 for a command that cannot be understood; 130 after Ctrl-C.
+``verify`` or ``cache verify`` found something wrong; 2 for a command that cannot be understood; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from penstock.cli_cache import cache
 from penstock.errors import PenstockError
+from penstock.progress import bar_of
 from penstock.types import FilterName, FitName, LastName, LayoutName, ModeName, OnDamage, OnFailure, RaggedName
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from penstock.bench.verify import Verdict
     from penstock.pipeline import Pipeline
 
@@ -180,7 +180,7 @@ def run(folder: str, **options: Any) -> None:
         ledger=options["ledger"],
     )
     try:
-        with _progress() as progress, passing:
+        with bar_of() as progress, passing:
             bar = progress.add_task("images", total=line.items)
             for _ in passing:
                 progress.update(bar, completed=passing.reached)
@@ -206,32 +206,6 @@ def _line(folder: str, options: dict[str, Any]) -> Pipeline:
     if normalize is not None or dtype not in (None, "uint8"):
         line = line.normalize(getattr(ps, (normalize or "unit").upper()), dtype=dtype or "float32")
     return line.batch(options["batch"], last=options["last"], layout=options["layout"], ragged=options["ragged"])
-
-
-def _progress(unit: str = "images/s") -> Progress:
-    """A bar on standard error: done of all, rate, time left; only where somebody watches."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Items a second, as of the last ones."""
-
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f} {unit}")
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 @penstock.command()
@@ -280,7 +254,7 @@ def bench(
         entrant("Penstock, reference", "penstock_runs:reference", 1),
         entrant("Penstock", "penstock_runs:native"),
     ]
-    with _progress("laps/s") as progress:
+    with bar_of("laps/s") as progress:
         bar = progress.add_task("laps", total=len(contestants) * (rounds + 1))
         results = interleave(contestants, rounds, on_lap=lambda name: progress.update(bar, description=name, advance=1))
     click.echo(f"{chosen}, to H={size[0]} W={size[1]} {filter}; medians of {rounds} rounds")
@@ -306,7 +280,7 @@ def verify(folder: str, size: tuple[int, int], filter: FilterName, mode: ModeNam
     line = ps.folder(folder, label=None)
     counts: Counter[str] = Counter()
     wrong: list[Verdict] = []
-    with _progress() as progress:
+    with bar_of() as progress:
         bar = progress.add_task("images", total=len(line))
         for verdict in verdicts(line, folder, *size, filter, mode):
             counts[verdict.answer] += 1
@@ -324,6 +298,9 @@ def verify(folder: str, size: tuple[int, int], filter: FilterName, mode: ModeNam
     )
     if wrong:
         raise click.exceptions.Exit(1)
+
+
+penstock.add_command(cache)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,127 @@
+"""``penstock cache info | verify | clear DIR``: what lies in a cache's folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from penstock.byte_counts import spoken
+from penstock.errors import PenstockError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["cache"]
+
+MARK = "penstock-cache.json"
+"""The file that makes a folder a cache."""
+
+_SEGMENT = ".pixels"
+_SHOWN = 20
+_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=str))
+
+
+@click.group()
+def cache() -> None:
+    """Look into the folder of a cache, check it, empty it."""
+
+
+@cache.command()
+@_FOLDER
+def info(folder: str) -> None:
+    """Say what is in the cache in DIR: recipes, entries, bytes, segments, the oldest and the newest of them."""
+    found = _asked("info", folder, _store().summary)
+    click.echo(f"{folder}: {_counted(found)}")
+    rows = [(_name(entry), f"{entry['entries']:,}", spoken(entry["bytes"])) for entry in found["recipes"]]
+    for name, entries, size in rows:
+        click.echo(f"  recipe {name}  {entries:>12} entries  {size:>10}")
+    begun = sorted(_begun_s(name) for name in _segments(folder))
+    if begun:
+        click.echo(f"oldest segment: {_when(begun[0])}; newest: {_when(begun[-1])}")
+
+
+@cache.command()
+@_FOLDER
+def verify(folder: str) -> None:
+    """Read every entry of the cache in DIR and compare it with its checksum.
+
+    Exit code 1 where one is wrong, with a sentence for each.
+    """
+    found = _asked("verify", folder, _store().verify)
+    problems = list(found["problems"])
+    for problem in problems[:_SHOWN]:
+        click.echo(problem)
+    if len(problems) > _SHOWN:
+        click.echo(f"... and {len(problems) - _SHOWN:,} more")
+    click.echo(f"{folder}: {_counted(found)}; {found['corrupt']:,} wrong")
+    if found["torn"]:
+        click.echo(f"{found['torn']:,} of the segments end in an entry that was never finished; nobody reads those.")
+    if problems:
+        click.echo("Entries that are wrong are never handed out: they are made again, and indexes from their segments.")
+        raise click.exceptions.Exit(1)
+
+
+@cache.command()
+@_FOLDER
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear(folder: str, yes: bool) -> None:
+    """Remove every entry of the cache in DIR; the segments that a running process writes stay."""
+    found = _asked("clear", folder, _store().summary)
+    what = _counted(found)
+    if not yes:
+        click.confirm(f"Remove {what} from {folder}?", abort=True, err=True)
+    freed = _asked("clear", folder, _store().clear)
+    left = len(_segments(folder))
+    kept = f"; {left:,} of its segments are being written, and stay" if left else ""
+    click.echo(f"{folder}: removed {spoken(freed)} of {what}{kept}")
+
+
+def _store() -> Any:
+    from penstock._native import CacheStore
+
+    return CacheStore
+
+
+def _asked(word: str, folder: str, ask: Callable[[str], Any]) -> Any:
+    """What the store says about a folder; PenstockError where that is no cache, or cannot be read."""
+    text = f"cache {word} {folder}"
+    if not os.path.isdir(folder):
+        found = "a file" if os.path.exists(folder) else "nothing at that path"
+        raise PenstockError(f"{text}: expected the folder of a cache, found {found}.")
+    if not os.path.isfile(os.path.join(folder, MARK)):
+        raise PenstockError(f"{text}: expected the folder of a cache, found one without {MARK}; nothing was touched.")
+    try:
+        return ask(folder)
+    except ValueError as error:
+        raise PenstockError(f"{text}: {error}.") from None
+
+
+def _counted(found: dict[str, Any]) -> str:
+    recipes, segments = len(found["recipes"]), found["segments"]
+    return (
+        f"{found['entries']:,} {'entry' if found['entries'] == 1 else 'entries'} of {recipes:,} "
+        f"recipe{'' if recipes == 1 else 's'} in {segments:,} segment{'' if segments == 1 else 's'}, "
+        f"{spoken(found['bytes'])}"
+    )
+
+
+def _name(entry: dict[str, Any]) -> str:
+    """The beginning of a recipe's key: enough to tell two apart."""
+    return f"{entry['recipe'][0]:016x}"
+
+
+def _segments(folder: str) -> list[str]:
+    return [name for name in os.listdir(folder) if name.endswith(_SEGMENT)]
+
+
+def _begun_s(name: str) -> float:
+    """When a segment was begun, in seconds: its name begins with it."""
+    first = name.partition("-")[0]
+    return int(first) / 1e9 if first.isdigit() else 0.0
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
