@@ -53,12 +53,14 @@ def verify(folder: str) -> None:
     found = _asked("verify", folder, _store().verify)
     problems = list(found["problems"])
     for problem in problems[:_SHOWN]:
-        click.echo(problem)
+        click.echo(f"{_shown(problem)}.")
     if len(problems) > _SHOWN:
         click.echo(f"... and {len(problems) - _SHOWN:,} more")
     click.echo(f"{folder}: {_counted(found)}; {found['corrupt']:,} wrong")
     if found["torn"]:
-        click.echo(f"{found['torn']:,} of the segments end in an entry that was never finished; nobody reads those.")
+        click.echo(f"{found['torn']:,} of the segments end in an entry that was never finished, and that nobody reads.")
+    if found["unindexed"]:
+        click.echo(f"{found['unindexed']:,} of the entries are missing in their index, which is made anew when needed.")
     if problems:
         click.echo("Entries that are wrong are never handed out: they are made again, and indexes from their segments.")
         raise click.exceptions.Exit(1)
@@ -85,7 +87,7 @@ def _store() -> Any:
     return CacheStore
 
 
-def _asked(word: str, folder: str, ask: Callable[[str], Any]) -> Any:
+def _asked(word: str, folder: str, ask: Callable[[bytes], Any]) -> Any:
     """What the store says about a folder; PenstockError where that is no cache, or cannot be read."""
     text = f"cache {word} {folder}"
     if not os.path.isdir(folder):
@@ -94,7 +96,7 @@ def _asked(word: str, folder: str, ask: Callable[[str], Any]) -> Any:
     if not os.path.isfile(os.path.join(folder, MARK)):
         raise PenstockError(f"{text}: expected the folder of a cache, found one without {MARK}; nothing was touched.")
     try:
-        return ask(folder)
+        return ask(os.fsencode(folder))
     except ValueError as error:
         raise PenstockError(f"{text}: {error}.") from None
 
@@ -111,6 +113,11 @@ def _counted(found: dict[str, Any]) -> str:
 def _name(entry: dict[str, Any]) -> str:
     """The beginning of a recipe's key: enough to tell two apart."""
     return f"{entry['recipe'][0]:016x}"
+
+
+def _shown(problem: str) -> str:
+    """A sentence of the store's; names of files in it may be any bytes."""
+    return os.fsencode(problem.rstrip(".")).decode("utf-8", "backslashreplace")
 
 
 def _segments(folder: str) -> list[str]:

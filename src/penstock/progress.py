@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 __all__ = ["bar_of"]
 
 
-def bar_of(unit: str = "images/s") -> Progress:
-    """A bar of rich's on standard error, drawn only where somebody watches; ``unit`` stands behind its rate."""
+def bar_of(unit: str = "images/s", *, asked: bool = False) -> Progress:
+    """A bar of rich's on standard error; ``unit`` stands behind its rate.
+
+    Drawn only where somebody watches; where it was ``asked`` for, into a file or a notebook as well.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -33,4 +36,4 @@ def bar_of(unit: str = "images/s") -> Progress:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    return Progress(*columns, console=console, disable=not (asked or console.is_terminal))

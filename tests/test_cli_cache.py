@@ -1,0 +1,114 @@
+"""``penstock cache info | verify | clear``: what they say, their exit codes, and what they leave alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import penstock as ps
+from penstock import cli
+
+
+@pytest.fixture
+def penstock(capsys):
+    """Runs the command in this process; gives its exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> SimpleNamespace:
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=code, out=captured.out, err=captured.err)
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A cache of eight pictures, under two recipes of four each; nobody has it open."""
+    import subprocess
+    import sys
+
+    code = """
+import sys, numpy as np, penstock as ps
+pictures = [np.full((16, 16, 3), number, np.uint8) for number in range(4)]
+for side in (8, 4):
+    ps.arrays(pictures).resize(side, side).cache(sys.argv[1], max_bytes=1_000_000).preload()
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cache")], check=True, timeout=60)
+    return tmp_path / "cache"
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.pixels"))
+
+
+def test_info(penstock, folder):
+    answer = penstock("cache", "info", folder)
+    assert answer.code == 0, answer.err
+    assert "8 entries of 2 recipes in 2 segments" in answer.out
+    assert answer.out.count("  recipe ") == 2 and answer.out.count(" 4 entries") == 2
+    assert f"newest: {time.strftime('%Y-%m-%d')}" in answer.out
+
+
+def test_a_cache_that_is_right(penstock, folder):
+    answer = penstock("cache", "verify", folder)
+    assert answer.code == 0, answer.out
+    assert "8 entries of 2 recipes in 2 segments" in answer.out and "0 wrong" in answer.out
+
+
+def test_a_byte_that_is_wrong_is_named(penstock, folder):
+    segment = segments(folder)[0]
+    data = bytearray(segment.read_bytes())
+    place = 64 + 192 + 10  # of the first entry's pixels
+    data[place] ^= 1
+    segment.write_bytes(data)
+    answer = penstock("cache", "verify", folder)
+    assert answer.code == 1
+    assert segment.name in answer.out and " 64" in answer.out
+    assert "1 wrong" in answer.out and "made again" in answer.out
+
+
+def test_an_index_that_is_wrong_is_named(penstock, folder):
+    index = sorted(folder.glob("*.index"))[0]
+    data = bytearray(index.read_bytes())
+    data[70] ^= 1
+    index.write_bytes(data)
+    answer = penstock("cache", "verify", folder)
+    assert answer.code == 1
+    assert index.stem in answer.out
+
+
+def test_clear_asks_first(penstock, folder, monkeypatch):
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda prompt: "n")
+    answer = penstock("cache", "clear", folder)
+    assert answer.code != 0
+    assert len(segments(folder)) == 2
+
+
+def test_clear(penstock, folder):
+    answer = penstock("cache", "clear", folder, "--yes")
+    assert answer.code == 0, answer.err
+    assert "removed" in answer.out and "8 entries of 2 recipes" in answer.out
+    assert segments(folder) == []
+    again = ps.arrays([np.zeros((16, 16, 3), np.uint8)]).resize(8, 8).cache(folder, max_bytes=1_000_000)
+    assert again.preload().stored == 1
+
+
+@pytest.mark.parametrize("word", ["info", "verify", "clear"])
+def test_what_is_no_cache_is_left_alone(penstock, tmp_path, word):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.pixels").write_text("years of work", "utf-8")
+    options = ["--yes"] if word == "clear" else []
+    answer = penstock("cache", word, tmp_path / "mine", *options)
+    assert answer.code == 1
+    assert "expected the folder of a cache, found one without penstock-cache.json" in answer.err
+    assert (tmp_path / "mine" / "thesis.pixels").exists()
+    assert "found nothing at that path" in penstock("cache", word, tmp_path / "nowhere", *options).err
+    assert "found a file" in penstock("cache", word, tmp_path / "mine" / "thesis.pixels", *options).err
+
+
+def test_a_folder_is_needed(penstock):
+    assert penstock("cache", "info").code == 2
