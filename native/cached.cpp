@@ -1,5 +1,9 @@
 #include "cached.h"
 
+// Plain <png.h> would be our own header.
+#include <libpng16/png.h>
+#include <webp/decode.h>
+
 #include <chrono>
 #include <cstring>
 
@@ -29,8 +33,12 @@ bool settled(const FileIdentity& file) {
 // A name that no two kinds of item share: what follows the first letter is of one length, but for the path at the end.
 // The device is not in it: its number changes from mount to mount, and what it told apart the path does.
 CacheKey key_of_file(const Input& input, const FileIdentity& file, const CacheKey& recipe) {
-  const uint64_t numbers[] = {input.offset, input.length, file.bytes, static_cast<uint64_t>(file.mtime_ns),
-                              static_cast<uint64_t>(file.ctime_ns), file.inode};
+  const uint64_t numbers[] = {input.offset,
+                              input.length,
+                              file.bytes,
+                              static_cast<uint64_t>(file.mtime_ns),
+                              static_cast<uint64_t>(file.ctime_ns),
+                              file.inode};
   static thread_local std::string name;
   name.assign("f");
   name.append(reinterpret_cast<const char*>(numbers), sizeof numbers);
@@ -47,10 +55,6 @@ CacheKey key_of_content(char kind, const uint8_t* data, size_t bytes, Size size,
   return cache_key(name, sizeof name, recipe);
 }
 
-CacheKey key_of_decoder(const CacheKey& key, uint64_t decoder) {
-  return decoder == 0 ? key : cache_key(&decoder, sizeof decoder, key);
-}
-
 // Whether what was found is what this line keeps; a key that says so is not enough to read memory by.
 bool fits(const Caching& cache, const Plan& plan, const CacheRecord& record) {
   if (record.encoded != cache.encoded) return false;
@@ -62,8 +66,7 @@ bool fits(const Caching& cache, const Plan& plan, const CacheRecord& record) {
 }
 
 bool find(const Caching& cache, const Plan& plan, CachedTicket& ticket, CacheHit& hit) {
-  const auto found = [&](const CacheKey& key) { return cache.store->find(key, hit) && fits(cache, plan, hit.record); };
-  const bool has = found(ticket.key) || (!cache.encoded && found(key_of_decoder(ticket.key, cache.decoder)));
+  const bool has = cache.store->find(ticket.key, hit) && fits(cache, plan, hit.record);
   ticket.asked = has ? CachedTicket::Asked::hit : CachedTicket::Asked::miss;
   return has;
 }
@@ -121,7 +124,7 @@ void keep_image(const Caching& cache, const CachedTicket& ticket, const ItemResu
   record.decoder = ticket.decoder;
   record.data = rows;
   record.bytes = part.image_bytes(result.size);
-  cache.store->keep(key_of_decoder(ticket.key, ticket.decoder), record);
+  cache.store->keep(ticket.key, record);
 }
 
 // One ticket on its way through a cache that is asked first.
@@ -240,6 +243,12 @@ class Way {
 };
 
 }  // namespace
+
+std::string codec_versions() {
+  const int webp = WebPGetDecoderVersion();
+  return jpeg_version() + ", libpng " + png_get_libpng_ver(nullptr) + ", libwebp " + std::to_string(webp >> 16) + "." +
+         std::to_string(webp >> 8 & 255) + "." + std::to_string(webp & 255);
+}
 
 void process_ticket(Job& job, size_t row, Holding& holding, const Workplace& at) noexcept {
   const Plan& part = job.part(row);

@@ -10,12 +10,13 @@ namespace penstock {
 class Job;
 
 // A line's cache as its jobs see it; they share the store with every other line of the process that has it open.
-struct Caching {
+// shared_from_this: as Plan, which see.
+struct Caching : std::enable_shared_from_this<Caching> {
   std::shared_ptr<CacheStore> store;
   CacheKey recipe;          // of what is kept: the verbs so far, the resampler, the codecs
   bool encoded = false;     // the bytes of files, before decode; else the image of part `part` of the plan
   bool by_content = false;  // identity="content": a file is known by its bytes, which are read every time
-  uint64_t decoder = 0;     // Pillow's version, hashed: part of the key of what Pillow decoded
+  uint64_t decoder = 0;     // Pillow's version, hashed: what another one decoded is not looked at
   size_t part = 0;
 };
 
@@ -38,6 +39,9 @@ struct Workplace {
   BufferProvider& pictures;  // of parts that others follow
   Scratch& scratch;
 };
+
+// The codecs' names and versions: what pixels depend on beside the recipe.
+std::string codec_versions();
 
 // process_input for a ticket: of what the cache has, only what comes behind it.
 void process_ticket(Job& job, size_t row, Holding& holding, const Workplace& at) noexcept;

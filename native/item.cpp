@@ -364,8 +364,8 @@ bool read_input(const Plan& plan, const Input& input, Holding& holding, Scratch&
 }
 
 void process_bytes(const Plan& plan, const uint8_t* data, size_t size, const std::vector<Affine>& affines,
-                   const DrawKey& key, const Target& target, BufferProvider& provider, Holding& holding,
-                   uint64_t held, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
+                   const DrawKey& key, const Target& target, BufferProvider& provider, Holding& holding, uint64_t held,
+                   Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
   process_encoded(plan, data, size, affines, key, target, provider, holding, held, scratch, cancel, result);
 } catch (...) {
   fail_for_memory(result, Stage::decode);

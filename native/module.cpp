@@ -7,6 +7,7 @@ NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);
   m.doc() = "Penstock's native core; not public.";
   bind_plans(m);
+  bind_cached(m);
   bind_jobs(m);
   bind_pool(m);
   bind_files(m);
