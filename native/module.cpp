@@ -14,4 +14,5 @@ NB_MODULE(_native, m) {
   bind_tars(m);
   bind_measurement(m);
   bind_order(m);
+  bind_caches(m);
 }
