@@ -191,4 +191,29 @@ double bare_roundtrip(const std::vector<const uint8_t*>& pictures, Size size, in
   return failed ? -1.0 : elapsed.count();
 }
 
+double bare_normalize(const uint8_t* pictures, size_t count, Size size, const Normalizer& normalizer, size_t batch,
+                      size_t buffers, int threads) {
+  const size_t pixels = static_cast<size_t>(size.height) * static_cast<size_t>(size.width);
+  const size_t samples = pixels * kChannels;
+  std::vector<ByteBuffer> memory(buffers);
+  for (ByteBuffer& block : memory) {
+    if (!block.reserve(batch * samples * sizeof(float))) return -1.0;
+    std::memset(block.data(), 0, batch * samples * sizeof(float));
+  }
+  std::atomic<size_t> next{0};
+  auto work = [&] {
+    for (size_t i; (i = next.fetch_add(1)) < count;) {
+      float* slot = reinterpret_cast<float*>(memory[i / batch % buffers].data()) + i % batch * samples;
+      kernels().normalize_planar(pictures + i * samples, static_cast<int>(pixels), normalizer, slot,
+                                 static_cast<ptrdiff_t>(pixels));
+    }
+  };
+  auto start = std::chrono::steady_clock::now();
+  std::vector<std::thread> workers;
+  for (int i = 0; i < threads; ++i) workers.emplace_back(work);
+  for (std::thread& worker : workers) worker.join();
+  std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  return elapsed.count();
+}
+
 }  // namespace penstock

@@ -117,6 +117,21 @@ bool fail_short(Problem& problem, uint64_t expected, uint64_t offset, uint64_t f
   return fail(problem, "short read", "expected " + bytes_text(expected) + place + ", found " + bytes_text(found));
 }
 
+FileIdentity identity_of(const struct stat& about) {
+  constexpr int64_t kSecond = 1000000000;
+  FileIdentity identity;
+  identity.inode = static_cast<uint64_t>(about.st_ino);
+  identity.bytes = static_cast<uint64_t>(about.st_size);
+#ifdef __APPLE__
+  identity.mtime_ns = about.st_mtimespec.tv_sec * kSecond + about.st_mtimespec.tv_nsec;
+  identity.ctime_ns = about.st_ctimespec.tv_sec * kSecond + about.st_ctimespec.tv_nsec;
+#else
+  identity.mtime_ns = about.st_mtim.tv_sec * kSecond + about.st_mtim.tv_nsec;
+  identity.ctime_ns = about.st_ctim.tv_sec * kSecond + about.st_ctim.tv_nsec;
+#endif
+  return identity;
+}
+
 // Up to `wanted` bytes from `offset`. Returns the count (0: the end), or -1 with errno.
 ssize_t read_some(int number, uint8_t* into, uint64_t wanted, uint64_t offset) {
   ssize_t count;
@@ -164,7 +179,8 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
 }
 
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
-               Problem& problem, Holding& holding, const std::atomic<bool>& cancel, CallWatch* watch) {
+               Problem& problem, Holding& holding, const std::atomic<bool>& cancel, CallWatch* watch,
+               FileWitness* witness) {
   out.set_size(0);
   Inside inside(watch);  // until the file is closed, which may hang as well
   Descriptor file(open_to_read(path));
@@ -201,7 +217,20 @@ bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits&
   if (have > limits.max_file_bytes) return fail_size(problem, limits.max_file_bytes, have);
   if (have < expected) return fail_short(problem, expected, offset, have);
   out.set_size(static_cast<size_t>(have));
+  if (witness != nullptr) {
+    witness->before = identity_of(about);
+    if (::fstat(file.number(), &about) != 0) return fail_with_error(problem, errno);
+    witness->after = identity_of(about);
+  }
   return true;
+}
+
+bool identify(const char* path, FileIdentity& identity, CallWatch* watch) {
+  Inside inside(watch);
+  struct stat about;
+  if (::stat(path, &about) != 0 || !S_ISREG(about.st_mode)) return false;
+  identity = identity_of(about);
+  return inside.leave();
 }
 
 OpenFile::~OpenFile() {
@@ -216,15 +245,10 @@ bool OpenFile::open(const char* path, Problem& problem) {
   if (!S_ISREG(about.st_mode)) {
     return fail(problem, "not a regular file", std::string("expected a regular file, found ") + kind_of(about.st_mode));
   }
-  constexpr int64_t kSecond = 1000000000;
+  const FileIdentity identity = identity_of(about);
   size_ = about.st_size;
-#ifdef __APPLE__
-  mtime_ns_ = about.st_mtimespec.tv_sec * kSecond + about.st_mtimespec.tv_nsec;
-  ctime_ns_ = about.st_ctimespec.tv_sec * kSecond + about.st_ctimespec.tv_nsec;
-#else
-  mtime_ns_ = about.st_mtim.tv_sec * kSecond + about.st_mtim.tv_nsec;
-  ctime_ns_ = about.st_ctim.tv_sec * kSecond + about.st_ctim.tv_nsec;
-#endif
+  mtime_ns_ = identity.mtime_ns;
+  ctime_ns_ = identity.ctime_ns;
   return true;
 }
 

@@ -48,14 +48,32 @@ class CallWatch {
   virtual bool given_up() const = 0;
 };
 
+// What tells one state of a file from another.
+struct FileIdentity {
+  uint64_t inode = 0, bytes = 0;
+  int64_t mtime_ns = 0, ctime_ns = 0;
+  bool operator==(const FileIdentity& o) const {
+    return inode == o.inode && bytes == o.bytes && mtime_ns == o.mtime_ns && ctime_ns == o.ctime_ns;
+  }
+};
+
+// The state of the open file before and after its bytes were read.
+struct FileWitness {
+  FileIdentity before, after;
+};
+
+// False: there is no such regular file, or `watch` has given the item up.
+bool identify(const char* path, FileIdentity& identity, CallWatch* watch = nullptr);
+
 // Reads [offset, offset + length) of a regular file (length kWholeFile: to its end) into `out`.
 // Never blocks on a FIFO or a device: whatever is not a regular file is refused. EINTR is retried. A range beyond
 // the end, a directory, a file larger than limits.max_file_bytes: false, with `problem` filled in. The bytes are taken
 // from `holding` before they are read; cancelled while waiting for them: false, with problem.cause "cancelled".
 // `watch` (may be nullptr) sees the system calls, but not that wait; where it has given the item up: false, and neither
-// `holding` nor `cancel` was touched since.
+// `holding` nor `cancel` was touched since. `witness` is told the file's state where all went well.
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
-               Problem& problem, Holding& holding, const std::atomic<bool>& cancel, CallWatch* watch = nullptr);
+               Problem& problem, Holding& holding, const std::atomic<bool>& cancel, CallWatch* watch = nullptr,
+               FileWitness* witness = nullptr);
 bool read_file(const char* path, uint64_t offset, uint64_t length, const Limits& limits, ByteBuffer& out,
                Problem& problem);
 

@@ -341,31 +341,46 @@ void process_mapped(const Plan& part, const uint8_t* rows, Size size, const std:
   fail_for_memory(result, Stage::transform);
 }
 
+bool read_input(const Plan& plan, const Input& input, Holding& holding, Scratch& scratch,
+                const std::atomic<bool>& cancel, ItemResult& result, FileWitness* witness) noexcept try {
+  const int64_t start = now_ns(), waited = holding.waited_ns();
+  Problem problem;  // the result's own only once it is certain that the item is still this thread's
+  const bool read = read_file(input.path.c_str(), input.offset, input.length, plan.limits, scratch.encoded, problem,
+                              holding, cancel, scratch.watch, witness);
+  if (scratch.watch != nullptr && scratch.watch->given_up()) return false;
+  result.times.read_ns += now_ns() - start - (holding.waited_ns() - waited);
+  if (cancel.load(std::memory_order_relaxed)) {
+    result.outcome = Outcome::cancelled;
+    return false;
+  }
+  if (!read) {
+    result.outcome = Outcome::failed;
+    result.problem = std::move(problem);
+  }
+  return read;
+} catch (...) {
+  if (scratch.watch == nullptr || !scratch.watch->given_up()) fail_for_memory(result, Stage::read);
+  return false;
+}
+
+void process_bytes(const Plan& plan, const uint8_t* data, size_t size, const std::vector<Affine>& affines,
+                   const DrawKey& key, const Target& target, BufferProvider& provider, Holding& holding, uint64_t held,
+                   Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
+  process_encoded(plan, data, size, affines, key, target, provider, holding, held, scratch, cancel, result);
+} catch (...) {
+  fail_for_memory(result, Stage::decode);
+}
+
 void process_input(const Plan& plan, const Input& input, const DrawKey& key, const Target& target,
                    BufferProvider& provider, Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel,
                    ItemResult& result) noexcept try {
   scratch.trim();
   switch (input.kind) {
-    case Input::Kind::path: {
-      int64_t start = now_ns();
-      Problem problem;  // the result's own only once it is certain that the item is still this thread's
-      bool read = read_file(input.path.c_str(), input.offset, input.length, plan.limits, scratch.encoded, problem,
-                            holding, cancel, scratch.watch);
-      if (scratch.watch != nullptr && scratch.watch->given_up()) return;
-      result.times.read_ns += now_ns() - start - holding.waited_ns();
-      if (cancel.load(std::memory_order_relaxed)) {
-        result.outcome = Outcome::cancelled;
-        return;
-      }
-      if (!read) {
-        result.outcome = Outcome::failed;
-        result.problem = std::move(problem);
-        return;
-      }
+    case Input::Kind::path:
+      if (!read_input(plan, input, holding, scratch, cancel, result)) return;
       process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), input.affines, key, target, provider,
                       holding, scratch.encoded.size(), scratch, cancel, result);
       break;
-    }
     case Input::Kind::bytes:
       process_encoded(plan, input.data, input.size, input.affines, key, target, provider, holding, 0, scratch, cancel,
                       result);

@@ -87,6 +87,14 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, con
                    BufferProvider& provider, Holding& holding, Scratch& scratch, const std::atomic<bool>& cancel,
                    ItemResult& result) noexcept;
 
+// Its two halves for an item that lies in a file. The first fills scratch.encoded; false: the result has its outcome,
+// or scratch.watch has given the item up. The second decodes `size` bytes, `held` of which `holding` counts already.
+bool read_input(const Plan& plan, const Input& input, Holding& holding, Scratch& scratch,
+                const std::atomic<bool>& cancel, ItemResult& result, FileWitness* witness = nullptr) noexcept;
+void process_bytes(const Plan& plan, const uint8_t* data, size_t size, const std::vector<Affine>& affines,
+                   const DrawKey& key, const Target& target, BufferProvider& provider, Holding& holding, uint64_t held,
+                   Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept;
+
 // The second half alone, for pixels that somebody else decoded: upright rows of plan.decode.format(), `stride` bytes
 // apart. `affines`: the matrices of the plan's warps; where they are wanted and not there, the outcome is referee.
 // result.stored, .orientation, .damage and .notes are the caller's; outcome becomes clean, damaged, failed or

@@ -7,10 +7,12 @@ NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);
   m.doc() = "Penstock's native core; not public.";
   bind_plans(m);
+  bind_cached(m);
   bind_jobs(m);
   bind_pool(m);
   bind_files(m);
   bind_tars(m);
   bind_measurement(m);
   bind_order(m);
+  bind_caches(m);
 }

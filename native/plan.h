@@ -67,8 +67,9 @@ struct Plan : std::enable_shared_from_this<Plan> {
   // own; the verbs are theirs. Empty where it calls none.
   std::vector<std::shared_ptr<Plan>> parts;
   std::optional<Format> given;  // of a part after a map: the pixels that the function answers; else decode's
-  bool goes_on = false;         // a part that a map follows: its image is handed to Python
-  bool in_slot = false;  // of such a part: the image is made in the batch's slot, and the function's answer stays
+  bool goes_on = false;         // a part that a map or the cache follows: its image is handed on
+  bool cut = false;             // of such a part: it is the cache that follows
+  bool in_slot = false;         // of such a part: the image is made in the batch's slot, and what comes of it stays
 
   // Where the line makes several views of each image: what is made of the one decode. The verbs, the output and the
   // size of such a plan are the first view's. All views have one size each; none has a warp or parts.

@@ -323,6 +323,7 @@ bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
     if (!job->buffer) return false;
   }
   job->results.resize(job->inputs.size());
+  if (job->cache) job->tickets.resize(job->inputs.size());
   job->remaining.store(static_cast<int>(job->inputs.size()), std::memory_order_release);
   {
     std::lock_guard<std::mutex> lock(shared_->mutex);
@@ -414,12 +415,15 @@ Pool::Wait Pool::take_referrals(std::vector<Referral>& taken, int most, int time
   return taken.empty() ? Wait::timeout : Wait::referral;
 }
 
-bool Pool::goes_on(Job& job, size_t row) {
+bool Pool::goes_on(Job& job, size_t row, const Workplace& at) {
   ItemResult& result = job.results[row];
+  pass_cache(job, row, at);
   result.mapping = job.part(row).goes_on && result.outcome <= Outcome::damaged;
   if (result.mapping) result.outcome = Outcome::referee;
   return result.mapping;
 }
+
+Workplace Pool::place_for(Scratch& scratch) const { return {*shared_->provider, *shared_->pictures, scratch}; }
 
 BufferProvider& Pool::provider_of(const Job& job, size_t row) const {
   return job.part(row).goes_on ? *shared_->pictures : *shared_->provider;
@@ -447,7 +451,7 @@ bool Pool::return_mapped(Referral& referral, const uint8_t* rows, Size size, con
     process_mapped(job.part(row), rows, size, affines, job.key(row), job.target(row), provider_of(job, row), scratch,
                    job.cancelled, result);
     scratch.trim();
-    if (goes_on(job, row)) return false;
+    if (goes_on(job, row, place_for(scratch)) || result.outcome == Outcome::referee) return false;
   }
   referral.holding = Holding();
   shared_->finish(job);
@@ -465,7 +469,7 @@ bool Pool::return_pixels(Referral& referral, const uint8_t* rows, Size upright, 
                    job.cancelled, result);
   }
   scratch.trim();
-  if (goes_on(job, referral.row)) return false;
+  if (goes_on(job, referral.row, place_for(scratch)) || result.outcome == Outcome::referee) return false;
   referral.holding = Holding();
   shared_->finish(job);
   return true;
@@ -479,7 +483,7 @@ bool Pool::return_affines(Referral& referral, std::vector<Affine> affines, Scrat
   result.asked = Size{};
   if (job.cancelled.load(std::memory_order_relaxed)) {
     result.outcome = Outcome::cancelled;
-  } else {
+  } else if (!go_on_with_matrices(job, referral.row, input.affines, place_for(scratch))) {
     Input again = input;
     if (input.kind == Input::Kind::path) {  // the bytes were read: they came with the referral
       again.kind = Input::Kind::bytes;
@@ -493,7 +497,7 @@ bool Pool::return_affines(Referral& referral, std::vector<Affine> affines, Scrat
                   provider_of(job, referral.row), unlimited, scratch, job.cancelled, result);
   }
   scratch.trim();
-  if (goes_on(job, referral.row) || result.outcome == Outcome::referee) return false;
+  if (goes_on(job, referral.row, place_for(scratch)) || result.outcome == Outcome::referee) return false;
   referral.holding = Holding();
   shared_->finish(job);
   return true;
@@ -604,7 +608,6 @@ void Pool::work(std::shared_ptr<Shared> shared, Worker& state) {
     lock.unlock();
 
     ItemResult& result = job->results[row];
-    const Input& input = job->inputs[row];
     Holding holding(std::shared_ptr<Budget>(shared, &shared->budget));
     if (job->cancelled.load(std::memory_order_relaxed)) {
       result.outcome = Outcome::cancelled;
@@ -612,16 +615,16 @@ void Pool::work(std::shared_ptr<Shared> shared, Worker& state) {
       state.take(job, row, holding);
       scratch.watch = job->read_timeout_ns > 0 ? &state : nullptr;
       // `result` belongs to the job, whose memory this thread keeps alive; a read fills `scratch`, never the slot.
-      const Plan& part = job->part(row);
-      process_input(part, input, job->key(row), job->target(row), part.goes_on ? *shared->pictures : *shared->provider,
-                    holding, scratch, job->cancelled, result);
+      const Workplace at{*shared->provider, *shared->pictures, scratch};
+      process_ticket(*job, row, holding, at);
       if (!state.put_down()) {  // given up; another thread has taken this one's place
         job.reset();
         lock.lock();
         --shared->left_behind;
         break;
       }
-      if (goes_on(*job, row)) {  // what is held from now on is the image alone
+      if (goes_on(*job, row, at)) {  // what is held from now on is the image alone
+        const Plan& part = job->part(row);
         const uint64_t bytes = part.in_slot ? 0 : part.image_bytes(result.size);
         if (!holding.take(bytes, job->cancelled)) result.outcome = Outcome::cancelled;
       }

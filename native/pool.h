@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "cached.h"
 #include "item.h"
 
 namespace penstock {
@@ -27,7 +28,10 @@ class Job : public std::enable_shared_from_this<Job> {
   int capacity = 0;                // rows the memory is taken for: a short last batch recycles a full one's
   std::shared_ptr<Buffer> buffer;  // nullptr: ragged
 
-  std::vector<ItemResult> results;  // outcome
+  std::shared_ptr<const Caching> cache;  // nullptr: the line has none
+
+  std::vector<ItemResult> results;    // outcome
+  std::vector<CachedTicket> tickets;  // where there is a cache
   std::atomic<bool> cancelled{false};
   std::atomic<int> remaining{0};
   std::atomic<int> asking{0};  // of those: images that wait for a map's function
@@ -116,7 +120,8 @@ class Pool {
   static void give_up_stuck_reads(const std::shared_ptr<Shared>& shared);
   static bool refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Scratch& scratch, Holding& holding);
   // After a part was made: true where a map is asked for its image now, and the ticket has no outcome yet.
-  static bool goes_on(Job& job, size_t row);
+  static bool goes_on(Job& job, size_t row, const Workplace& at);
+  Workplace place_for(Scratch& scratch) const;
   BufferProvider& provider_of(const Job& job, size_t row) const;
   static void work(std::shared_ptr<Shared> shared, Worker& worker);
   std::shared_ptr<Shared> shared_;

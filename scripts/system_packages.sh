@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Looks for what the build needs from the system: a C++ compiler, the headers of libjpeg-turbo, libpng and libwebp, and
-# a Python with headers and venv. Where something is missing: installs it (Debian and Ubuntu, as root or with sudo), or names the packages and stops.
+# Looks for what the build needs from the system: a C++ compiler, the headers of libjpeg-turbo, libpng, libwebp and xxHash,
+# and a Python with headers and venv. Where something is missing: installs it (Debian and Ubuntu, as root or with sudo), or names the packages and stops.
 #
 #   scripts/system_packages.sh [PYTHON]
 set -euo pipefail
@@ -25,6 +25,9 @@ look() {
   fi
   if ! has_header webp/demux.h; then
     need "libwebp's headers" libwebp-dev libwebp-devel "brew install webp"
+  fi
+  if ! has_header xxhash.h; then
+    need "xxHash's header" libxxhash-dev xxhash-devel "brew install xxhash"
   fi
   if ! command -v "$python" >/dev/null; then
     need "$python" "python3 python3-dev python3-venv" "python3 python3-devel" "brew install python"

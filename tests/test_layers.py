@@ -36,7 +36,7 @@ ROWS = [
             "recipe",
             "views",
         ),
-        *("presets", "cache", "write", "companions", "targets", "accompanied"),
+        *("presets", "cache", "cached", "write", "companions", "targets", "accompanied"),
     ],
     [
         *(

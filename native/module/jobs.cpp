@@ -125,7 +125,16 @@ nb::dict job_results(Job& job) {
   std::vector<double> geometry(rows * 6, 0.0);
   std::vector<int32_t> stored(rows * 2, 0), sizes(rows * 2, 0), orientation(rows, 1);
   std::vector<uint32_t> notes(rows, 0);
-  nb::list problems, damages, images;
+  nb::list problems, damages, images, cached_notes;
+  size_t hits = 0, misses = 0;
+  for (size_t row = 0; row < job.tickets.size(); ++row) {
+    const CachedTicket& ticket = job.tickets[row];
+    hits += ticket.asked == CachedTicket::Asked::hit;
+    misses += ticket.asked == CachedTicket::Asked::miss;
+    if (ticket.asked == CachedTicket::Asked::hit && !ticket.party_notes.empty()) {
+      cached_notes.append(nb::make_tuple(row, ticket.party_notes));
+    }
+  }
   for (size_t row = 0; row < tickets; ++row) {
     const ItemResult& result = job.results[row];
     outcome[row] = static_cast<uint8_t>(result.outcome);
@@ -166,6 +175,9 @@ nb::dict job_results(Job& job) {
   out["notes"] = column(notes, {rows});
   out["problems"] = problems;
   out["damages"] = damages;
+  out["cached_notes"] = cached_notes;
+  out["hits"] = hits;
+  out["misses"] = misses;
   return out;
 }
 
@@ -180,6 +192,8 @@ void bind_jobs(nb::module_& m) {
       .def_rw("capacity", &Job::capacity)
       .def_rw("read_timeout_ns", &Job::read_timeout_ns)
       .def_rw("urgent", &Job::urgent)
+      .def(
+          "use_cache", [](Job& job, const Caching& cache) { job.cache = cache.shared_from_this(); }, "cache"_a)
       .def("fill_paths", &fill_paths, "tickets"_a, "names"_a, "offsets"_a, "table_rows"_a, "prefix"_a, "starts"_a,
            "sizes"_a)
       .def("fill_bytes", &fill_bytes, "tickets"_a, "blobs"_a)

@@ -53,6 +53,19 @@ double measure_roundtrip(const std::vector<ImageBytes>& pictures, int quality, i
   return bare_roundtrip(pixels, size, quality, threads);
 }
 
+double measure_normalize(nb::ndarray<const uint8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu> pictures,
+                         const std::vector<float>& mean, const std::vector<float>& std_, size_t batch, size_t buffers,
+                         int threads) {
+  if (pictures.shape(3) != kChannels || mean.size() != kChannels || std_.size() != kChannels || batch * buffers == 0) {
+    throw nb::value_error("bare_normalize: expected pictures [N, H, W, 3], three means, a batch and buffers.");
+  }
+  const Normalizer normalizer(mean.data(), std_.data(), kChannels);
+  const Size size = {static_cast<int>(pictures.shape(1)), static_cast<int>(pictures.shape(2))};
+  const size_t count = pictures.shape(0);
+  Released released;
+  return bare_normalize(pictures.data(), count, size, normalizer, batch, buffers, threads);
+}
+
 auto roundtrip_in_place(nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> rgb, int quality) {
   const Size size = {static_cast<int>(rgb.shape(0)), static_cast<int>(rgb.shape(1))};
   const ptrdiff_t stride = static_cast<ptrdiff_t>(size.width) * kChannels;
@@ -67,6 +80,7 @@ void bind_measurement(nb::module_& m) {
   m.def("pad_images", &pad_images, "images"_a, "out"_a);
   m.def("bare_decode", &measure_decode, "paths"_a, "threads"_a);
   m.def("bare_roundtrip", &measure_roundtrip, "pictures"_a, "quality"_a, "threads"_a);
+  m.def("bare_normalize", &measure_normalize, "pictures"_a, "mean"_a, "std"_a, "batch"_a, "buffers"_a, "threads"_a);
   m.def("jpeg_roundtrip", &roundtrip_in_place, "rgb"_a, "quality"_a);
   m.def("simd_name", [] { return kernels().name; });
   m.def("jpeg_version", &jpeg_version);

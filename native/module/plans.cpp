@@ -24,7 +24,8 @@ std::shared_ptr<Plan> make_plan(const nb::list& verbs, const nb::dict& decode, i
                                 const std::vector<float>& mean, const std::vector<float>& std_, uint64_t max_pixels,
                                 uint64_t max_working_bytes, int max_scans, bool adaptive_order,
                                 const std::vector<std::shared_ptr<Plan>>& parts, const nb::object& given, bool goes_on,
-                                bool in_slot, const std::vector<std::pair<std::shared_ptr<Plan>, int>>& views) {
+                                bool cut, bool in_slot,
+                                const std::vector<std::pair<std::shared_ptr<Plan>, int>>& views) {
   auto plan = std::make_shared<Plan>();
   plan->verbs = verbs_from(verbs);
   plan->decode = decode_options_from(decode);
@@ -55,6 +56,7 @@ std::shared_ptr<Plan> make_plan(const nb::list& verbs, const nb::dict& decode, i
   plan->parts = parts;
   if (!given.is_none()) plan->given = format_from(nb::cast<nb::tuple>(given));
   plan->goes_on = goes_on;
+  plan->cut = cut;
   plan->in_slot = in_slot;
   for (const auto& [each, copies] : views) plan->views.push_back({each, copies});
   return plan;
@@ -180,7 +182,8 @@ void bind_plans(nb::module_& m) {
   m.def("make_plan", &make_plan, "verbs"_a, "decode"_a, "height"_a, "width"_a, "channels"_a, "dtype"_a, "layout"_a,
         "patch"_a, "max_patches"_a, "mean"_a, "std"_a, "max_pixels"_a, "max_working_bytes"_a, "max_scans"_a,
         "adaptive_order"_a, "parts"_a = std::vector<std::shared_ptr<Plan>>(), "given"_a = nb::none(),
-        "goes_on"_a = false, "in_slot"_a = false, "views"_a = std::vector<std::pair<std::shared_ptr<Plan>, int>>());
+        "goes_on"_a = false, "cut"_a = false, "in_slot"_a = false,
+        "views"_a = std::vector<std::pair<std::shared_ptr<Plan>, int>>());
   m.def("run_bytes", &run_bytes, "plan"_a, "data"_a, "seed"_a, "epoch"_a, "index"_a, "matrices"_a = Matrices());
   m.def("run_pixels", &run_pixels, "plan"_a, "pixels"_a, "stored"_a, "orientation"_a, "seed"_a, "epoch"_a, "index"_a,
         "matrices"_a = Matrices());

@@ -117,13 +117,18 @@ nb::list referrals_mapped(Pool& pool, const nb::list& answers) {
 }
 
 bool referral_pixels(Pool& pool, Referral& referral, AnyPixels pixels, nb::tuple stored, int orientation,
-                     const Matrices& matrices) {
+                     const Matrices& matrices, const std::string& notes) {
   const Plan& plan = referral.job->part(referral.row);
   check_pixels(plan, pixels);
   ItemResult& result = referral.job->results[referral.row];
   result.stored = {nb::cast<int>(stored[0]), nb::cast<int>(stored[1])};
   result.orientation = orientation;
   result.notes = 0;  // the party counts its own
+  if (referral.job->cache) {
+    CachedTicket& ticket = referral.job->tickets[referral.row];
+    ticket.decoder = referral.job->cache->decoder;
+    ticket.party_notes = notes;
+  }
   referral.job->inputs[referral.row].affines = affines_from(matrices);
   Size size{static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
   const ptrdiff_t stride = row_stride(plan, pixels);
@@ -181,6 +186,7 @@ void bind_pool(nb::module_& m) {
       .def_prop_ro("job", [](const Referral& r) { return r.job; })
       .def_prop_ro("asked", &referral_asked)
       .def_prop_ro("map", &referral_map)
+      .def_prop_ro("part", [](const Referral& r) { return result_of(r).part; })
       .def_prop_ro("image", &referral_image)
       .def("encoded", &referral_encoded);
 
@@ -196,7 +202,7 @@ void bind_pool(nb::module_& m) {
       .def("announce_parties", &Pool::announce_parties, "count"_a)
       .def("take_referrals", &pool_take_referrals, "most"_a, "timeout_ms"_a)
       .def("return_pixels", &referral_pixels, "referral"_a, "pixels"_a, "stored"_a, "orientation"_a,
-           "matrices"_a = Matrices())
+           "matrices"_a = Matrices(), "notes"_a = "")
       .def("return_matrices", &referral_matrices, "referral"_a, "matrices"_a)
       .def("return_mapped", &referrals_mapped, "answers"_a)
       .def("return_failure", &referral_failure, "referral"_a, "stage"_a, "cause"_a, "message"_a)

@@ -29,6 +29,8 @@ void bind_tars(nb::module_& m);
 void bind_measurement(nb::module_& m);
 void bind_order(nb::module_& m);
 void bind_pictures(nb::module_& m);
+void bind_cached(nb::module_& m);
+void bind_caches(nb::module_& m);
 
 template <typename Value>
 Value word(const char* what, const std::string& found, std::initializer_list<std::pair<const char*, Value>> known) {

@@ -16,6 +16,7 @@ from penstock._version import __version__
 
 if TYPE_CHECKING:
     from penstock.batch import Batching
+    from penstock.cache import RAM, CacheInfo
     from penstock.errors import (
         EngineError,
         ItemError,
@@ -46,10 +47,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIP",
     "IMAGENET",
+    "RAM",
     "SIGNED",
     "UNIT",
     "Batch",
     "Batching",
+    "CacheInfo",
     "Damage",
     "EngineError",
     "Explanation",
@@ -104,6 +107,7 @@ _HOMES = {
     "Batch": "types",
     "Batching": "batch",
     "CLIP": "transform.normalize",
+    "CacheInfo": "cache",
     "Damage": "types",
     "EngineError": "errors",
     "Explanation": "replay",
@@ -120,6 +124,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "Plan": "recipe",
     "PlanError": "errors",
+    "RAM": "cache",
     "Recipe": "recipe",
     "Row": "types",
     "RowGeometry": "geometry",

@@ -115,7 +115,8 @@ def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: 
             engine.book_maps(spent, len(referrals))
         for fail in failures:
             fail()
-        referrals = pool.return_mapped(answers) if answers else []
+        opened = pool.return_mapped(answers) if answers else []
+        referrals = [one for one in opened if one.asked is None or not _answer_with_matrices(pool, one, engine)]
     return total
 
 
@@ -159,8 +160,10 @@ def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | Non
         answer = partial(pool.return_failure, referral, stage, "unexpected", f"expected {what}, found {error!r}")
     else:
         stored = (decoded.stored_height, decoded.stored_width)
-        answer = partial(pool.return_pixels, referral, decoded.pixels, stored, decoded.orientation, matrices)
         notes = decoded.notes
+        answer = partial(
+            pool.return_pixels, referral, decoded.pixels, stored, decoded.orientation, matrices, "\n".join(notes)
+        )
     decoded_at = time.perf_counter()
     if engine is not None:  # before the answer, with which the run may end
         engine.note(referral, notes)
@@ -168,7 +171,7 @@ def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | Non
     goes_on = answer() is False
     if engine is not None:
         engine.book(time.perf_counter() - decoded_at, items=0)
-    if goes_on:
+    if goes_on and not (referral.asked is not None and _answer_with_matrices(pool, referral, engine)):
         _answer_maps(pool, [referral], engine)
 
 
@@ -195,7 +198,7 @@ def _answer_with_matrices(pool: _native.Pool, referral: _native.Referral, engine
 def _first_problem(referral: _native.Referral, engine: Engine | None, error: StepError) -> tuple[StageName, str, str]:
     """Stage, cause and message of an item that has no matrix, and nothing of which has been decoded yet."""
     asked = None if engine is None else engine.asked(referral)
-    if asked is not None and asked.recipe.decoding is not None:
+    if asked is not None and asked.recipe.decoding is not None and referral.part == 0:
         try:  # a broken file is a broken file first
             decode_pillow(referral.encoded(), asked.recipe.decoding)
         except DecodeError as broken:
@@ -205,4 +208,4 @@ def _first_problem(referral: _native.Referral, engine: Engine | None, error: Ste
 
 def _matrices(referral: _native.Referral, engine: Engine | None, height: int, width: int) -> list[list[float]]:
     asked = None if engine is None else engine.asked(referral)
-    return [] if asked is None else asked.matrices(referral.row, height, width)
+    return [] if asked is None else asked.matrices(referral.row, height, width, referral.part)

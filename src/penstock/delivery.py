@@ -91,6 +91,7 @@ class Columns:
         notes = dict(pillow_notes)
         for row in np.flatnonzero(results["notes"]).tolist():
             notes[row] = names_of_notes(int(results["notes"][row]))
+        notes.update((row, tuple(text.split("\n"))) for row, text in results["cached_notes"])
         problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
         several: dict[str, Any] = {}
         view_geometry: dict[str, npt.NDArray[np.float64]] = {}

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from penstock import _native
 from penstock._reference.resample import installed_order
 from penstock.answers import Asked, answer_referrals
+from penstock.cache import OpenedCache
 from penstock.decode import Decode
 from penstock.errors import EngineError
 from penstock.recipe import Part, Recipe
@@ -88,14 +89,16 @@ def default_threads() -> int:
     return max(1, usable_cores() // max(1, local))
 
 
-def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC", views: Views | None = None) -> _native.Plan:
+def compile_plan(
+    recipe: Recipe, layout: LayoutName = "NHWC", views: Views | None = None, cut: int | None = None
+) -> _native.Plan:
     """The native plan of a recipe: its verbs as data, resolved for each image once its size is known.
 
     Where it has maps, a plan for each part before, between and after them; with ``views``, of which the recipe is the
-    first one's, a plan for each.
+    first one's, a plan for each. ``cut``: behind how many verbs a cache keeps what they made.
     """
     spec = recipe.spec()
-    parts = recipe.parts()
+    parts = recipe.parts(cut)
     if views is not None:
         plans = [(compile_plan(view.recipe, layout), view.count) for view in views.views]
         return _plan_of(recipe, parts[0].native(), spec, layout, recipe.statistics, views=plans)
@@ -104,19 +107,22 @@ def compile_plan(recipe: Recipe, layout: LayoutName = "NHWC", views: Views | Non
     made = []
     given: tuple[int, str] | None = None
     for number, part in enumerate(parts[:-1]):
-        assert part.call is not None  # only the last has none
         in_slot = number == len(parts) - 2 and _stays(recipe, part, parts[-1], layout)
         size = part.spec if in_slot else part.spec.with_(height=None, width=None)
-        made.append(_plan_of(recipe, part.native(), size, "NHWC", None, given=given, goes_on=True, in_slot=in_slot))
-        given = (part.call.spec.channels, part.call.spec.dtype)
+        made.append(
+            _plan_of(
+                recipe, part.native(), size, "NHWC", None, given=given, goes_on=True, cut=part.kept, in_slot=in_slot
+            )
+        )
+        after = part.spec if part.call is None else part.call.spec
+        given = (after.channels, after.dtype)
     made.append(_plan_of(recipe, parts[-1].native(), spec, layout, recipe.statistics, given=given))
     return _plan_of(recipe, [], spec, layout, recipe.statistics, parts=made)
 
 
 def _stays(recipe: Recipe, part: Part, last: Part, layout: LayoutName) -> bool:
-    """Whether the image that the last map is given, and answers, is what the batch's slot holds."""
-    assert part.call is not None
-    final, before, after = recipe.spec(), part.spec, part.call.spec
+    """Whether the image that the last map is given, and answers, or the cache keeps, is what the slot holds."""
+    final, before, after = recipe.spec(), part.spec, part.spec if part.call is None else part.call.spec
     if last.verbs or recipe.statistics is not None or final.patch is not None or layout != "NHWC" or before.ragged:
         return False
     return before.shape() == after.shape() == final.shape() and before.dtype == after.dtype == final.dtype
@@ -132,6 +138,7 @@ def _plan_of(
     parts: list[_native.Plan] | None = None,
     given: tuple[int, str] | None = None,
     goes_on: bool = False,
+    cut: bool = False,
     in_slot: bool = False,
     views: list[tuple[_native.Plan, int]] | None = None,
 ) -> _native.Plan:
@@ -155,6 +162,7 @@ def _plan_of(
         parts=parts or [],
         given=given,
         goes_on=goes_on,
+        cut=cut,
         in_slot=in_slot,
         views=views or [],
     )
@@ -252,7 +260,7 @@ class Engine:
         self._workers: dict[int, Workers] = {}  # by MapCall, which lives as long
         self._beside: Beside | None = None
         self._asked: dict[int, Asked] = {}  # by job
-        self._parts: dict[int, tuple[Recipe, list[Part]]] = {}  # by recipe, which lives as long
+        self._parts: dict[tuple[int, int | None], tuple[Recipe, list[Part]]] = {}  # by recipe, which lives as long
         self._lock = threading.Lock()
         self._pillow_s = 0.0
         self._pillow_items = 0
@@ -282,13 +290,16 @@ class Engine:
         item: ItemOf | None = None,
         timeout_s: float | None = None,
         urgent: bool = False,
+        cache: OpenedCache | None = None,
+        cut: int | None = None,
     ) -> Ticketed:
         """Reserves the tickets of one batch: what was ``located`` fills the first of its ``rows``.
 
         ``plan`` is the ``recipe``'s; ``indices`` (int64, one a ticket) key the random draws. ``capacity`` rows are what
         a full batch has: every batch takes memory of that size, so that it is recycled. A read that takes longer than
         ``timeout_s`` fails its item, and its thread is replaced. ``urgent``: taken before what was submitted already.
-        ``item`` tells what the source knows of a ticket's item, for maps on items.
+        ``item`` tells what the source knows of a ticket's item, for maps on items. ``cache`` is asked first, and keeps
+        what it had not; the plan was compiled with ``cut`` for it.
         """
         job = _native.new_job(plan, indices, seed, epoch, rows)
         fill(job, located, np.arange(len(indices), dtype=np.int64))
@@ -296,9 +307,11 @@ class Engine:
         job.urgent = urgent
         if timeout_s is not None:
             job.read_timeout_ns = round(timeout_s * 1e9)
+        if cache is not None:
+            job.use_cache(cache.native)
         notes: dict[int, tuple[str, ...]] = {}
         changes: dict[int, Changes] = {}
-        parts = self._parts_of(recipe)
+        parts = self._parts_of(recipe, cut)
         with self._lock:
             workers = self._workers_of(parts)
             self._asked[id(job)] = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
@@ -306,14 +319,15 @@ class Engine:
             with self._lock:
                 self._asked.pop(id(job), None)
             raise EngineError(self._refusal(recipe, capacity, job.batch_bytes))
-        if len(parts) > 1:
+        if any(part.call is not None for part in parts):
             self._start_party()
         return Ticketed(job, located, notes, changes)
 
-    def _parts_of(self, recipe: Recipe) -> list[Part]:
-        if id(recipe) not in self._parts:
-            self._parts[id(recipe)] = (recipe, recipe.parts())
-        return self._parts[id(recipe)][1]
+    def _parts_of(self, recipe: Recipe, cut: int | None) -> list[Part]:
+        place = id(recipe), cut
+        if place not in self._parts:
+            self._parts[place] = (recipe, recipe.parts(cut))
+        return self._parts[place][1]
 
     def _workers_of(self, parts: list[Part]) -> dict[int, Workers]:
         """The processes of the maps that are called in some, by the map's number; the first image starts them."""

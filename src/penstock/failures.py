@@ -27,6 +27,7 @@ NOTE_SENTENCES: dict[str, str] = {
     "first frame taken": "only the first frame of several was taken",
     "shard damaged": "a place in a tar held something else than it should; source.damage says what, and where",
     "sample without a picture": "a tar holds sidecars whose picture it does not hold; print(line) names them",
+    "cache off": "the cache could not be written any more; the log says why",
     "item without a label": "no class beside a picture, or none that can be read; its label is -1",
 }
 

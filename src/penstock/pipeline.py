@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
 from penstock.accompanied import Accompanied
 from penstock.batch import Batching, Selection, expect_items
+from penstock.cache import Caching
+from penstock.cached import Cached
 from penstock.columns import expect_columns
 from penstock.companions import Companion, expect_followable
 from penstock.decode import Decode
@@ -54,9 +56,11 @@ __all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl
 
 P = ParamSpec("P")
 
+_BETWEEN = {"map": "map runs Python", "cache": "cache keeps what comes"}
+
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
+class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -83,6 +87,7 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
     targeting: Targets | None = None
     target: Target | None = None
     viewing: Views | None = None  # the recipe is then the first view's
+    caching: Caching | None = None
     # Whether seed() was called, so that a second one is refused; the same line otherwise.
     _seeded: bool = field(default=False, compare=False, repr=False)
 
@@ -192,7 +197,7 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
 
     def _work(self) -> tuple[object, ...]:
         """What becomes of each item, wherever it comes from."""
-        return self.recipe, self.companions, self.targeting, self.viewing
+        return self.recipe, self.companions, self.targeting, self.viewing, self.caching
 
     # -- what it is --------------------------------------------------------------------------------------------------
 
@@ -284,7 +289,7 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
         rows = [Stage("source", self.source.describe(), self._input)]
         rows.extend(Stage(word, arguments, self._input) for word, arguments in self.order.rows(self._seeded))
         if self.viewing is None:
-            rows.extend(self.recipe.stages(self._input))
+            rows.extend(self._with_cache(self.recipe.stages(self._input)))
         else:
             rows.extend(Recipe(self.recipe.decoding).stages(self._input))
             rows.extend(self.viewing.stages(self._input))
@@ -304,12 +309,14 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
     def fused(self) -> str:
         """Which stages run as one loop, and which of them hold a whole image; empty where there is nothing to fuse."""
         loops: list[list[str]] = [[]]
+        cuts: dict[str, None] = {}
         recipes = [self.recipe]
         if self.viewing is not None:
             loops = [["views"] if self.recipe.decoding is None else ["decode", "views"]]
             recipes = [view.recipe for view in self.viewing.views]
-        for stage in self.recipe.stages(self._input) if self.viewing is None else ():
-            if stage.word == "map":
+        for stage in self._with_cache(self.recipe.stages(self._input)) if self.viewing is None else ():
+            if stage.word in ("map", "cache"):
+                cuts[stage.word] = None
                 loops.append([])
             else:
                 loops[-1].append(stage.word)
@@ -321,7 +328,7 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Delivered):
         held = list(dict.fromkeys(word for recipe in recipes for word in recipe.held()))
         whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
         native = ", then ".join(map(_listed, loops)) if len(loops) > 1 else _listed(loops[0])
-        between = "; map runs Python between them" if len(loops) > 1 else ""
+        between = "".join(f"; {_BETWEEN[word]} between them" for word in cuts if len(loops) > 1)
         loop = "native loops" if len(loops) > 1 else "one native loop"
         return f"fused: {native} run as {loop}, a strip of rows at a time{between}{whole}"
 

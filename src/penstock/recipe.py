@@ -68,7 +68,8 @@ class Part(NamedTuple):
 
     verbs: tuple[tuple[Spatial, int], ...]
     spec: Spec
-    call: MapCall | None  # None: the end
+    call: MapCall | None  # None: the end, or the cache
+    kept: bool = False  # it is the line's cache that follows
 
     def native(self) -> list[dict[str, Any]]:
         """The verbs as native/plan.h's Verb: a dict each, with the ordinal of the random ones."""
@@ -221,13 +222,19 @@ class Recipe(Chain):
             f"size needed, and resampled plane by plane as stored; near Pillow's pixels, not equal to them"
         )
 
-    def parts(self) -> list[Part]:
-        """The chain cut at its maps: what runs natively before, between and after them. One part without a map."""
+    def parts(self, cut: int | None = None) -> list[Part]:
+        """The chain cut at its maps: what runs natively before, between and after them. One part without a map.
+
+        ``cut``: it is cut behind that many verbs as well, where a line has its cache.
+        """
         spec = self.input if self.decoding is None else self.decoding.spec(self.input)
         parts: list[Part] = []
         verbs: list[tuple[Spatial, int]] = []
         ordinal = 0
-        for verb in self.verbs:
+        for number, verb in enumerate(self.verbs):
+            if number == cut:
+                parts.append(Part(tuple(verbs), spec, None, kept=True))
+                verbs = []
             if isinstance(verb, Map):
                 before, spec = spec, verb.spec(spec)
                 parts.append(Part(tuple(verbs), before, MapCall(verb, ordinal if verb.random else 0, spec)))
@@ -237,6 +244,9 @@ class Recipe(Chain):
             if isinstance(verb, Spatial):
                 verbs.append((verb, ordinal if verb.random else 0))
             ordinal += verb.random
+        if cut == len(self.verbs):
+            parts.append(Part(tuple(verbs), spec, None, kept=True))
+            verbs = []
         return [*parts, Part(tuple(verbs), spec, None)]
 
     def _first(self) -> Part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -16,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.buckets import Buckets, grid_of
+from penstock.cache import OpenedCache
+from penstock.cached import cache_of, cut_of
 from penstock.deliver.feed import Feed, Sent, feed_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
@@ -36,6 +39,8 @@ from penstock.view_columns import columns_of
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
     from penstock.recipe import Recipe
+
+logger = logging.getLogger("penstock")
 
 _ROWS_IN_FLIGHT_PER_THREAD = 4
 _CLOSE_TIMEOUT_S = 1.0
@@ -103,7 +108,10 @@ class Run:
         for name, count in line.source.notes.items():
             self._delivery.notes.add(name, count)
         self._start = start
-        self._plan = compile_plan(line.recipe, self._layout, line.viewing)
+        self._cut = None if options.engine == "reference" else cut_of(line.caching)
+        self._plan = compile_plan(line.recipe, self._layout, line.viewing, self._cut)
+        self._cache: OpenedCache | None = None
+        self._hits = self._misses = 0
         self._engine = engine
         self._owns_engine = engine is None
         self._flight: deque[Flying] = deque()
@@ -297,6 +305,8 @@ class Run:
             waiting_s=self._waiting_s,
             map_s=maps[0] - self._maps_baseline[0],
             map_items=maps[1] - self._maps_baseline[1],
+            cache_hits=self._hits,
+            cache_misses=self._misses,
         )
 
     def __str__(self) -> str:
@@ -393,6 +403,7 @@ class Run:
         self._delivery.resume(self._start)
         if self.options.engine != "native":
             return
+        self._cache = cache_of(self.line)
         if self._engine is None:
             self._engine = Engine(self.threads, self.options.prefetch, self.options.max_memory)
             if self._closed:  # by another thread, which saw no engine to close
@@ -492,6 +503,11 @@ class Run:
         dtype, views = self.line.recipe.spec().dtype, self.line.viewing
         columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
         escort.join(columns)
+        self._hits += results["hits"]
+        self._misses += results["misses"]
+        if self._cache is not None and (trouble := self._cache.trouble()):
+            logger.warning("%s", trouble)
+            self._delivery.notes.add("cache off")
         return columns
 
     def _ticketed(self, engine: Engine, request: Request, more: bool, urgent: bool = False) -> Ticketed:
@@ -508,6 +524,8 @@ class Run:
             item=partial(self._item, request),
             timeout_s=self.options.timeout_s,
             urgent=urgent,
+            cache=self._cache,
+            cut=self._cut,
         )
 
     def request_at(self, step: int) -> Request:

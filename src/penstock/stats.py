@@ -16,7 +16,8 @@ class Stats:
     ``blocked_s``: waited because the consumer holds the window of ``prefetch`` batches, or memory is full.
     ``engine_s``: the rest, handing out tickets and waking up. ``pillow_s`` is time of Python threads that decode what
     the native decoder hands on, and ``map_s`` of those that call the functions of maps; both come on top. ``waiting_s``
-    is how long the consumer waited for batches.
+    is how long the consumer waited for batches. ``cache_hits`` and ``cache_misses`` count the pictures that the line's
+    cache was asked for.
     """
 
     threads: int
@@ -31,6 +32,8 @@ class Stats:
     waiting_s: float
     map_s: float = 0.0
     map_items: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
 
     @property
     def items_per_s(self) -> float:
@@ -91,6 +94,8 @@ class Stats:
             "engine": self.share(self.engine_s),
             "pillow_s": self.pillow_s,
             "map_s": self.map_s,
+            "cache_hits": float(self.cache_hits),
+            "cache_misses": float(self.cache_misses),
         }
         values.update({f"busy_{name}": self.share(self.busy_s[name]) for name in STAGES})
         return {prefix + name: value for name, value in values.items()}
@@ -119,6 +124,8 @@ class Stats:
             lines.append(f"  {self.pillow_items:,} items through Pillow: {self.pillow_s:.3f} s in Python threads")
         if self.map_items:
             lines.append(f"  {self.map_items:,} images through map: {self.map_s:.3f} s in Python threads")
+        if self.cache_hits or self.cache_misses:
+            lines.append(f"  {self.cache_hits:,} pictures from the cache, {self.cache_misses:,} not in it")
         lines.append(self.bottleneck)
         return "\n".join(lines)
 

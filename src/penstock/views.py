@@ -19,6 +19,7 @@ from penstock.transform.warp import Warp
 
 if TYPE_CHECKING:
     from penstock.batch import Batching
+    from penstock.cache import Caching
     from penstock.companions import Companion
     from penstock.decode import Decode
     from penstock.targets import Targets
@@ -146,6 +147,7 @@ class Viewed:
         companions: tuple[Companion, ...]
         targeting: Targets | None
         viewing: Views | None
+        caching: Caching | None
 
         @property
         def _input(self) -> Spec:
@@ -175,6 +177,8 @@ class Viewed:
             )
         if self._input.kind == "encoded" and self.recipe.decoding is None:
             raise PlanError("views(): expected images, found encoded bytes; call .decode() before it.")
+        if self.caching is not None:
+            raise PlanError(f"views(): expected a line without a cache, found cache({self.caching.where!r}) before it.")
         self.expect_no_views("views()", beside=True)
         viewing = Views.of(recipes, self.recipe.decoding)
         return replace(self, recipe=viewing.views[0].recipe, viewing=viewing)  # type: ignore[type-var]  # a dataclass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penstock.batch import Selection, expect_items
+from penstock.cached import cache_of, cut_of
 from penstock.delivery import Columns, Delivery
 from penstock.engine import Engine, compile_plan, default_threads, usable_cores
 from penstock.errors import PlanError
@@ -115,7 +116,7 @@ class Samples:
         line, epoch = self.line, self.epoch
         engine = self._pool()
         if self._plan is None:
-            self._plan = compile_plan(line.recipe, self.layout)
+            self._plan = compile_plan(line.recipe, self.layout, cut=cut_of(line.caching))
         items, draws = line.order.draws(positions, len(line.source), epoch)
         request = request_of(line.source, items, len(items), draws)
         ticketed = engine.submit(
@@ -129,6 +130,8 @@ class Samples:
             epoch=epoch,
             more=False,
             item=lambda row: line.source[int(request.index[row])],
+            cache=cache_of(line),
+            cut=cut_of(line.caching),
         )
         try:
             results = engine.wait(ticketed)
