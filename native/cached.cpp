@@ -96,19 +96,31 @@ void use(Job& job, size_t row, CacheHit& hit, const Workplace& at) {
   result.damage = record.damaged ? record.damage : std::string();
   job.tickets[row].party_notes = record.party_notes;
   result.part = static_cast<int>(job.cache->part) + 1;
+  job.tickets[row].present = true;
+  if (job.cache->fill) {
+    result.size = record.size;
+    result.outcome = record.damaged ? Outcome::damaged : Outcome::clean;
+    return;
+  }
   make_next(job, row, record.data, record.size, hit.held, {}, at);
 }
 
-void keep_bytes(const Caching& cache, const CachedTicket& ticket, const uint8_t* data, size_t bytes) {
+void keep(const Caching& cache, CachedTicket& ticket, const CacheRecord& record) {
+  const CacheStore::Kept kept = cache.store->keep(ticket.key, record);
+  ticket.stored = kept == CacheStore::Kept::stored;
+  ticket.present = kept == CacheStore::Kept::present;
+}
+
+void keep_bytes(const Caching& cache, CachedTicket& ticket, const uint8_t* data, size_t bytes) {
   if (!ticket.keep) return;
   CacheRecord record;
   record.encoded = true;
   record.data = data;
   record.bytes = bytes;
-  cache.store->keep(ticket.key, record);
+  keep(cache, ticket, record);
 }
 
-void keep_image(const Caching& cache, const CachedTicket& ticket, const ItemResult& result, const Plan& part,
+void keep_image(const Caching& cache, CachedTicket& ticket, const ItemResult& result, const Plan& part,
                 const uint8_t* rows) {
   if (!ticket.keep) return;
   CacheRecord record;
@@ -124,7 +136,7 @@ void keep_image(const Caching& cache, const CachedTicket& ticket, const ItemResu
   record.decoder = ticket.decoder;
   record.data = rows;
   record.bytes = part.image_bytes(result.size);
-  cache.store->keep(ticket.key, record);
+  keep(cache, ticket, record);
 }
 
 // One ticket on its way through a cache that is asked first.
@@ -148,6 +160,7 @@ class Way {
       case Input::Kind::bytes:
         // Bytes in memory are not kept a second time.
         if (!cache_.encoded && content('b', input.data, input.size, {})) return;
+        if (cache_.encoded && cache_.fill) return done();
         process_input_here();
         break;
       case Input::Kind::pixels: {
@@ -163,6 +176,9 @@ class Way {
   }
 
  private:
+  // Where nobody wants the image.
+  void done() { result_.outcome = Outcome::clean; }
+
   bool given_up() const { return at_.scratch.watch != nullptr && at_.scratch.watch->given_up(); }
 
   BufferProvider& provider() const { return job_.part(row_).goes_on ? at_.pictures : at_.batches; }
@@ -187,6 +203,11 @@ class Way {
     if (!has) return false;
     if (!cache_.encoded) {
       use(job_, row_, hit, at_);
+      return true;
+    }
+    ticket_.present = true;
+    if (cache_.fill) {
+      done();
       return true;
     }
     Input& input = job_.inputs[row_];  // whoever is asked for more, Pillow as well, finds the bytes where they are
@@ -230,6 +251,7 @@ class Way {
       ticket_.keep = seen.before == seen.after && settled(seen.after);
     }
     if (cache_.encoded) keep_bytes(cache_, ticket_, data, bytes);
+    if (cache_.encoded && cache_.fill) return done();
     process_here(data, bytes, bytes);
   }
 
@@ -280,7 +302,7 @@ void pass_cache(Job& job, size_t row, const Workplace& at) noexcept {
     keep_image(*job.cache, job.tickets[row], result, part, rows);
     result.times.batch_ns += now_ns() - start;
     ++result.part;
-    if (part.in_slot) return;  // what comes after would put the same pixels there
+    if (part.in_slot || job.cache->fill) return;  // what comes after would put the same pixels there, or is not wanted
     make_next(job, row, rows, result.size, made, {}, at);
   } catch (...) {
     fail_for_memory(result, Stage::transform);

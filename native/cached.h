@@ -18,12 +18,14 @@ struct Caching : std::enable_shared_from_this<Caching> {
   bool by_content = false;  // identity="content": a file is known by its bytes, which are read every time
   uint64_t decoder = 0;     // Pillow's version, hashed: what another one decoded is not looked at
   size_t part = 0;
+  bool fill = false;  // a pass whose pixels nobody takes: it ends here, and what comes behind is not made
 };
 
 // What the cache knows of one ticket; written by whoever holds the ticket.
 struct CachedTicket {
   enum class Asked : uint8_t { never, hit, miss } asked = Asked::never;
   bool keep = false;  // its image or its bytes are to be kept, under `key`
+  bool stored = false, present = false;  // now they are; or were already
   CacheKey key;
   uint64_t decoder = 0;     // not 0: Pillow decoded it
   std::string party_notes;  // what Pillow noted, a line each

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 import penstock as ps
-from penstock.byte_counts import spoken
 from penstock.cache_estimate import SAMPLE, Estimate, estimate_of, items_of, record_bytes, sample_of
 
 GB = 10**9
@@ -110,11 +109,3 @@ def test_a_sample_is_spread_over_the_items():
     chosen = sample_of(items, 1000)
     assert len(set(chosen.tolist())) == 1000 and set(chosen.tolist()) <= set(items.tolist())
     assert np.abs(chosen - np.arange(0, 100_000, 100)).max() < 100
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (2 * 10**12, "2.0 TB")],
-)
-def test_bytes_as_people_say_them(count, text):
-    assert spoken(count) == text

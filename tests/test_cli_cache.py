@@ -72,7 +72,7 @@ def test_a_byte_that_is_wrong_is_named(penstock, folder):
 
 
 def test_an_index_that_is_wrong_is_named(penstock, folder):
-    index = sorted(folder.glob("*.index"))[0]
+    index = min(folder.glob("*.index"))
     data = bytearray(index.read_bytes())
     data[70] ^= 1
     index.write_bytes(data)

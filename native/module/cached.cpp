@@ -76,7 +76,11 @@ void bind_cached(nb::module_& m) {
       .def("counts", &counts_of)
       .def("trouble", [](const OpenCache& cache) { return cache.store->trouble(); })
       .def("close", &close_cache);
-  nb::class_<Caching>(m, "Caching");
+  nb::class_<Caching>(m, "Caching").def("filling", [](const Caching& cache) {
+    auto made = std::make_shared<Caching>(cache);
+    made->fill = true;
+    return made;
+  });
   m.def("open_cache", &open_cache, "folder"_a, "fingerprint"_a, "max_bytes"_a, "evict"_a, "read_only"_a,
         "readable_by_others"_a, "network"_a, "ram"_a);
   m.def("codec_versions", &codec_versions);

@@ -126,11 +126,13 @@ nb::dict job_results(Job& job) {
   std::vector<int32_t> stored(rows * 2, 0), sizes(rows * 2, 0), orientation(rows, 1);
   std::vector<uint32_t> notes(rows, 0);
   nb::list problems, damages, images, cached_notes;
-  size_t hits = 0, misses = 0;
+  size_t hits = 0, misses = 0, stored_now = 0, present = 0;
   for (size_t row = 0; row < job.tickets.size(); ++row) {
     const CachedTicket& ticket = job.tickets[row];
     hits += ticket.asked == CachedTicket::Asked::hit;
     misses += ticket.asked == CachedTicket::Asked::miss;
+    stored_now += ticket.stored;
+    present += ticket.present;
     if (ticket.asked == CachedTicket::Asked::hit && !ticket.party_notes.empty()) {
       cached_notes.append(nb::make_tuple(row, ticket.party_notes));
     }
@@ -149,7 +151,8 @@ nb::dict job_results(Job& job) {
     notes[row] = result.notes;
     if (result.outcome == Outcome::failed) problems.append(nb::make_tuple(row, problem_tuple(result.problem)));
     if (result.outcome == Outcome::damaged) damages.append(nb::make_tuple(row, result.damage));
-    const bool made = result.outcome <= Outcome::damaged;  // else its memory may be a part's, or half written
+    const bool filled = job.cache && job.cache->fill;       // nobody wanted the image
+    const bool made = !filled && result.outcome <= Outcome::damaged;  // else its memory may be a part's, or half written
     if (!job.buffer) images.append(made ? array_over(result.own, *job.plan, result.size, -1) : nb::none());
   }
   nb::dict out;
@@ -178,6 +181,8 @@ nb::dict job_results(Job& job) {
   out["cached_notes"] = cached_notes;
   out["hits"] = hits;
   out["misses"] = misses;
+  out["kept"] = stored_now;
+  out["present"] = present;
   return out;
 }
 

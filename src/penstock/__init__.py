@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.maps.torchvision import torchvision
     from penstock.order.joining import concat, mix
     from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
+    from penstock.preload import Preloaded
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
     from penstock.replay import Explanation
@@ -68,6 +69,7 @@ __all__ = [
     "Pipeline",
     "Plan",
     "PlanError",
+    "Preloaded",
     "Recipe",
     "Row",
     "RowGeometry",
@@ -124,6 +126,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "Plan": "recipe",
     "PlanError": "errors",
+    "Preloaded": "preload",
     "RAM": "cache",
     "Recipe": "recipe",
     "Row": "types",

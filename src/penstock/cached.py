@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cached", "cache_of", "cut_of"]
 
-_RECORD_BYTES = 320  # of files beside an entry's own bytes, about
-
 
 class Cached:
     """A line's cache: ``cache`` returns a longer line."""
@@ -40,10 +38,7 @@ class Cached:
             """What the source gives."""
             raise NotImplementedError
 
-        @property
-        def items(self) -> int:
-            """How many items a pass has."""
-            raise NotImplementedError
+        def _estimated_bytes(self, caching: Caching) -> int | None: ...
 
     @checked
     def cache(
@@ -105,13 +100,6 @@ class Cached:
             counts["misses"],
             self._estimated_bytes(self.caching),
         )
-
-    def _estimated_bytes(self, caching: Caching) -> int | None:
-        spec = caching.kept(self.recipe).spec(self._input)
-        if caching.encoded or spec.ragged or self.source.several:
-            return None
-        pixels = (spec.height or 0) * (spec.width or 0) * spec.channels
-        return self.items * (pixels + _RECORD_BYTES)
 
     def _with_cache(self, rows: list[Stage]) -> list[Stage]:
         """The rows of the recipe, with the cache's at its place."""

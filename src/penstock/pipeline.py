@@ -23,6 +23,7 @@ from penstock.order import Grid, Order
 from penstock.order.chain import Ordered
 from penstock.order.ranks import ranks_of
 from penstock.padding import PadDtypeName, pads_of
+from penstock.preload import Preloadable
 from penstock.recipe import Recipe, Stage, table, written_decode
 from penstock.signatures import checked, expect_call
 from penstock.sources import (
@@ -60,7 +61,7 @@ _BETWEEN = {"map": "map runs Python", "cache": "cache keeps what comes"}
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Delivered):
+class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Preloadable, Delivered):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.

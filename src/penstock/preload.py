@@ -88,7 +88,9 @@ class Preloadable:
         """
         caching = self.caching
         if caching is None:
-            raise PlanError("preload(): expected a line with a cache, found none; call .cache(where, max_bytes=) in it.")
+            raise PlanError(
+                "preload(): expected a line with a cache, found none; call .cache(where, max_bytes=) in it."
+            )
         if caching.read_only:
             raise PlanError("preload(): expected a cache that may be written, found read_only=True.")
         if threads is not None:
@@ -115,7 +117,7 @@ class _Step(NamedTuple):
     """Images on their way."""
 
     ticketed: Ticketed
-    index: Indices  # of each image's item
+    origins: Indices  # the item of each image
     items: int
 
 
@@ -131,7 +133,9 @@ class _Filling:
         # The line ends at its cache. What is kept before decode is not decoded, though every plan begins with one.
         self._recipe = Recipe(line.recipe.decoding or Decode()) if caching.encoded else caching.kept(line.recipe)
         self._cut = cut_of(caching)
-        self._cache: OpenedCache = cache_of(replace(line, recipe=self._recipe)).filling()
+        opened = cache_of(replace(line, recipe=self._recipe))
+        assert opened is not None
+        self._cache: OpenedCache = replace(opened, native=opened.native.filling())
         self._plan = compile_plan(self._recipe, cut=self._cut)
         self._failures = Failures()
         self._images = self._stored = self._present = self._done = 0
@@ -229,11 +233,11 @@ class _Filling:
 
     def _count(self, step: _Step, results: dict[str, Any]) -> None:
         self._done += step.items
-        self._images += len(step.index)
+        self._images += len(step.origins)
         self._stored += results["kept"]
         self._present += results["present"]
         for row, (stage, cause, text) in results["problems"]:
-            index = int(step.index[row])
+            index = int(step.origins[row])
             key = self._source.key(index)
             self._failures.add(Failure(key, index, stage, cause, sentence(stage, key, decode_text(text))))
 
