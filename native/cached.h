@@ -24,7 +24,7 @@ struct Caching : std::enable_shared_from_this<Caching> {
 // What the cache knows of one ticket; written by whoever holds the ticket.
 struct CachedTicket {
   enum class Asked : uint8_t { never, hit, miss } asked = Asked::never;
-  bool keep = false;  // its image or its bytes are to be kept, under `key`
+  bool keep = false;                     // its image or its bytes are to be kept, under `key`
   bool stored = false, present = false;  // now they are; or were already
   CacheKey key;
   uint64_t decoder = 0;     // not 0: Pillow decoded it

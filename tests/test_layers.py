@@ -15,7 +15,7 @@ PACKAGE = Path(penstock.__file__).parent
 
 # Top row first. Within a row a module may import what stands left of it, never what stands right.
 ROWS = [
-    ["_version", "errors", "signatures", "restore", "geometry", "tensors", "sheet", "types", "columns"],
+    ["_version", "byte_counts", "errors", "signatures", "restore", "geometry", "tensors", "sheet", "types", "columns"],
     ["_native", "_reference"],
     [
         *(

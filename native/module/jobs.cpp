@@ -151,8 +151,9 @@ nb::dict job_results(Job& job) {
     notes[row] = result.notes;
     if (result.outcome == Outcome::failed) problems.append(nb::make_tuple(row, problem_tuple(result.problem)));
     if (result.outcome == Outcome::damaged) damages.append(nb::make_tuple(row, result.damage));
-    const bool filled = job.cache && job.cache->fill;       // nobody wanted the image
-    const bool made = !filled && result.outcome <= Outcome::damaged;  // else its memory may be a part's, or half written
+    const bool filled = job.cache && job.cache->fill;  // nobody wanted the image
+    const bool made =
+        !filled && result.outcome <= Outcome::damaged;  // else its memory may be a part's, or half written
     if (!job.buffer) images.append(made ? array_over(result.own, *job.plan, result.size, -1) : nb::none());
   }
   nb::dict out;

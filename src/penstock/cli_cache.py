@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.byte_counts import spoken
 from penstock.errors import PenstockError
 
 if TYPE_CHECKING:
@@ -84,13 +85,6 @@ def _store() -> Any:
     from penstock._native import CacheStore
 
     return CacheStore
-
-
-def spoken(count: int) -> str:
-    """Bytes for a person."""
-    from penstock.cache import size_text
-
-    return size_text(count)
 
 
 def _asked(word: str, folder: str, ask: Callable[[bytes], Any]) -> Any:

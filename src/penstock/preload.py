@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from penstock.cache import RAM, Caching, OpenedCache, shared_memory, size_text
+from penstock.byte_counts import spoken
+from penstock.cache import RAM, Caching, OpenedCache, shared_memory
 from penstock.cache_estimate import Estimate, estimate_of, items_of
 from penstock.cached import cache_of, cut_of
 from penstock.decode import Decode
@@ -65,7 +66,7 @@ class Preloaded:
     def __str__(self) -> str:
         return (
             f"{counted(self.items, 'image')}: {self.stored:,} stored, {self.present:,} there already, "
-            f"{self.left_out:,} left out, {len(self.failures):,} failed; the cache takes {size_text(self.bytes)}"
+            f"{self.left_out:,} left out, {len(self.failures):,} failed; the cache takes {spoken(self.bytes)}"
         )
 
 
@@ -100,17 +101,18 @@ class Preloadable:
         return _Filling(self, caching, threads or default_threads()).fill(progress)
 
     def _estimated_bytes(self, caching: Caching) -> int | None:
-        estimate = self._estimate(caching)
-        return None if estimate is None else estimate.bytes
+        found = _estimate(self, caching)
+        return None if found is None else found.bytes
 
-    def _estimate(self, caching: Caching) -> Estimate | None:
-        """What all items of the line take in its cache; None where nobody can tell."""
-        items = items_of(self.order, len(self.source))
-        recipe = None if caching.encoded else caching.kept(self.recipe)
-        try:
-            return estimate_of(self.source, items, recipe, caching.max_bytes)
-        except PlanError:  # behind a map that may answer any size
-            return None
+
+def _estimate(line: Preloadable, caching: Caching) -> Estimate | None:
+    """What all items of a line take in its cache; None where nobody can tell."""
+    items = items_of(line.order, len(line.source))
+    recipe = None if caching.encoded else caching.kept(line.recipe)
+    try:
+        return estimate_of(line.source, items, recipe, caching.max_bytes)
+    except PlanError:  # behind a map that may answer any size
+        return None
 
 
 class _Step(NamedTuple):
@@ -129,7 +131,7 @@ class _Filling:
         self._caching = caching
         self._threads = threads
         self._items = items_of(line.order, len(line.source))
-        self._estimate: Estimate | None = line._estimate(caching)
+        self._estimate = _estimate(line, caching)
         # The line ends at its cache. What is kept before decode is not decoded, though every plan begins with one.
         self._recipe = Recipe(line.recipe.decoding or Decode()) if caching.encoded else caching.kept(line.recipe)
         self._cut = cut_of(caching)
@@ -155,10 +157,10 @@ class _Filling:
         """The estimate, before anything is made."""
         found, caching = self._estimate, self._caching
         counts = self._cache.files.counts()
-        room = f"the cache may take {size_text(caching.max_bytes)} and has {size_text(counts['bytes'])}"
+        room = f"the cache may take {spoken(caching.max_bytes)} and has {spoken(counts['bytes'])}"
         free = free_bytes(caching)
         place = "memory" if caching.where is RAM else "the disk"
-        beside = f"{room}, {place} has {size_text(free)} free"
+        beside = f"{room}, {place} has {spoken(free)} free"
         if found is None:
             _say(bar, logging.INFO, f"preload: nobody can tell what the images need before they are made; {beside}.")
             return
@@ -166,7 +168,7 @@ class _Filling:
         _say(
             bar,
             logging.INFO,
-            f"preload: {counted(found.items, 'image')} need {about}{size_text(found.bytes)}{_origin(found)}; {beside}.",
+            f"preload: {counted(found.items, 'image')} need {about}{spoken(found.bytes)}{_origin(found)}; {beside}.",
         )
         own = round(found.bytes * min(1.0, counts["entries"] / max(1, found.items)))
         foreign = 0 if caching.evict else max(0, counts["bytes"] - own)
@@ -175,8 +177,8 @@ class _Filling:
             _say(
                 bar,
                 logging.WARNING,
-                f"preload: it will not fit: expected room for {size_text(found.bytes - own)} more, found "
-                f"{size_text(max(0, allowed))}; images that are not kept are made anew in each pass.",
+                f"preload: it will not fit: expected room for {spoken(found.bytes - own)} more, found "
+                f"{spoken(max(0, allowed))}; images that are not kept are made anew in each pass.",
             )
 
     def _run(self, bar: Progress | None) -> None:
