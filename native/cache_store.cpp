@@ -158,6 +158,10 @@ CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record
     ++state.left_out;
     return Kept::too_large;
   }
+  if (cache_steady_ms() < state.full_until_ms) {  // before the bytes are looked at: a full cache costs nothing
+    ++state.left_out;
+    return Kept::full;
+  }
   RecordHeader header = header_of(key, record);
   const std::lock_guard<std::mutex> guard(state.writing);
   if (state.closed || state.off) return Kept::off;

@@ -151,9 +151,7 @@ def _walk(segment: Segment) -> None:
             continue
         if lost_from is not None:
             segment.skipped += 1
-            segment.problems.append(
-                f"{where}expected a record at byte {lost_from}, found none before byte {offset}"
-            )
+            segment.problems.append(f"{where}expected a record at byte {lost_from}, found none before byte {offset}")
             lost_from = None
         if entry.right:
             segment.entries.append(entry)
@@ -161,9 +159,8 @@ def _walk(segment: Segment) -> None:
             segment.wrong += 1
             found = checksum(entry.data)
             said = "other texts beside it" if found == entry.payload_checksum else f"{found:016x}"
-            segment.problems.append(
-                f"{where}expected the checksum {entry.payload_checksum:016x} of the record at byte {offset}, found {said}"
-            )
+            wanted = f"the checksum {entry.payload_checksum:016x} of the record at byte {offset}"
+            segment.problems.append(f"{where}expected {wanted}, found {said}")
         offset += entry.whole_bytes
     segment.torn = lost_from is not None
 
@@ -230,9 +227,7 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, Any]:
         report["corrupt"] += segment.wrong + segment.skipped
         report["torn"] += segment.torn and not segment.living
         report["entries"] += len(segment.entries)
-        recipe = recipes.setdefault(
-            segment.recipe, {"recipe": segment.recipe, "segments": 0, "entries": 0, "bytes": 0}
-        )
+        recipe = recipes.setdefault(segment.recipe, {"recipe": segment.recipe, "segments": 0, "entries": 0, "bytes": 0})
         recipe["segments"] += 1
         recipe["entries"] += len(segment.entries)
         recipe["bytes"] += size
