@@ -13,6 +13,7 @@
 #include <cstring>
 #include <thread>
 
+#include "buffer.h"
 #include "io.h"
 
 namespace penstock {
@@ -195,15 +196,17 @@ double bare_normalize(const uint8_t* pictures, size_t count, Size size, const No
                       size_t buffers, int threads) {
   const size_t pixels = static_cast<size_t>(size.height) * static_cast<size_t>(size.width);
   const size_t samples = pixels * kChannels;
-  std::vector<ByteBuffer> memory(buffers);
-  for (ByteBuffer& block : memory) {
-    if (!block.reserve(batch * samples * sizeof(float))) return -1.0;
-    std::memset(block.data(), 0, batch * samples * sizeof(float));
+  const auto provider = std::make_shared<BufferProvider>(buffers);
+  std::vector<std::shared_ptr<Buffer>> memory;
+  while (memory.size() < buffers) {
+    memory.push_back(provider->take(batch * samples * sizeof(float)));
+    if (!memory.back()) return -1.0;
+    std::memset(memory.back()->data, 0, memory.back()->bytes);  // a loop's memory is there already
   }
   std::atomic<size_t> next{0};
   auto work = [&] {
     for (size_t i; (i = next.fetch_add(1)) < count;) {
-      float* slot = reinterpret_cast<float*>(memory[i / batch % buffers].data()) + i % batch * samples;
+      float* slot = reinterpret_cast<float*>(memory[i / batch % buffers]->data) + i % batch * samples;
       kernels().normalize_planar(pictures + i * samples, static_cast<int>(pixels), normalizer, slot,
                                  static_cast<ptrdiff_t>(pixels));
     }

@@ -237,7 +237,7 @@ class OpenedCache:
     def trouble(self) -> str:
         """Why nothing is kept any more, a sentence, once; else ""."""
         reason = self.files.trouble()
-        return f"cache({self.caching.where!r}): {reason.rstrip('.')}; nothing more is kept." if reason else ""
+        return f"{reason}." if reason else ""
 
 
 # By process, so that a forked child opens its own; what was its parent's is left alone.

@@ -77,6 +77,8 @@ class Run:
         batching = line.batching
         expect_policy(batching, options)
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
+        spec = line.recipe.spec()
+        self._dtype = spec.dtype
         self._grid = grid_of(
             line,
             epoch=options.epoch,
@@ -94,7 +96,7 @@ class Run:
             items=self._grid.mine,
             layout=self._layout,
             statistics=line.recipe.statistics,
-            spec=line.recipe.spec(),
+            spec=spec,
             ragged=None if batching is None else batching.ragged,
             unknown=line.recipe.unknown,
             companions=line.companions,
@@ -500,8 +502,7 @@ class Run:
 
     def _columns(self, results: dict[str, Any], ticketed: Ticketed, escort: Escort) -> Columns:
         """What the pool made of a step, with its companions."""
-        dtype, views = self.line.recipe.spec().dtype, self.line.viewing
-        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
+        columns = Columns.from_native(results, ticketed.notes, self._dtype, ticketed.changes, self.line.viewing)
         escort.join(columns)
         self._hits += results["hits"]
         self._misses += results["misses"]
