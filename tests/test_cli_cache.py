@@ -84,8 +84,17 @@ def test_an_index_that_is_wrong_is_named(penstock, folder):
 def test_clear_asks_first(penstock, folder, monkeypatch):
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda prompt: "n")
     answer = penstock("cache", "clear", folder)
-    assert answer.code != 0
+    assert answer.code == 1 and "nothing was removed" in answer.out
     assert len(segments(folder)) == 2
+
+
+def test_what_is_being_written_stays(penstock, folder):
+    line = ps.arrays([np.zeros((16, 16, 3), np.uint8)]).resize(3, 3).cache(folder, max_bytes=1_000_000)
+    line.preload()  # this process goes on writing
+    answer = penstock("cache", "clear", folder, "--yes")
+    assert answer.code == 0
+    assert "1 of its segments are being written, and stay" in answer.out
+    assert len(segments(folder)) == 1
 
 
 def test_clear(penstock, folder):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 from PIL import Image
 
 import penstock as ps
+from penstock.cache_estimate import record_bytes
 
 
 def save(path: Path, height: int, width: int, seed: int = 0, **options: object) -> None:
@@ -167,10 +172,52 @@ def test_what_does_not_fit_is_left_out_and_said(photos, tmp_path, caplog):
     assert line.cache_info().bytes <= 6000
 
 
-def test_young_files_are_left_out(photos, tmp_path):
+def test_young_files_are_left_out_and_said(photos, tmp_path, caplog):
     os.utime(photos / "04.jpg")
     done = cached(photos, tmp_path / "cache").preload()
     assert (done.stored, done.left_out) == (11, 1)
+    assert "1 image left out, whose files were written within the last two seconds" in caplog.text
+    age(photos / "04.jpg")
+    settle()
+    assert cached(photos, tmp_path / "cache").preload().stored == 1
+
+
+def test_several_pictures_an_item(photos, tmp_path):
+    rows = [["00.jpg", "01.jpg"], [], ["02.jpg"]]
+    table = photos / "documents.jsonl"
+    table.write_text("".join(json.dumps({"pages": pages}) + "\n" for pages in rows), "utf-8")
+    line = ps.jsonl(table, images="pages").decode().resize(16, 20).cache(tmp_path / "cache", max_bytes="100MB")
+    done = line.preload()
+    assert (done.items, done.stored) == (3, 3)
+    assert line.cache_info().estimated_bytes == record_bytes(16 * 20 * 3).item() * 3 + 128
+    with line.batch(3, images=8).run() as run:
+        for _ in run:
+            pass
+    assert run.stats.cache_hits == 3 and run.stats.cache_misses == 0
+
+
+def test_a_cache_that_vanishes_ends_nothing(photos, tmp_path, caplog):
+    line = cached(photos, tmp_path / "cache")
+    line.preload()
+    shutil.rmtree(tmp_path / "cache")
+    for path in photos.iterdir():
+        age(path)  # other times: another identity
+    settle()
+    done = line.preload()
+    assert done.items == 12 and len(done.failures) == 0 and done.stored + done.present + done.left_out == 12
+    assert "nothing more is kept" in caplog.text
+
+
+def test_ctrl_c_leaves_nothing_running(photos, tmp_path):
+    def interrupting(image: np.ndarray) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        return image
+
+    before = threading.active_count()
+    line = ps.folder(photos, label=None).decode().resize(16, 20).map(interrupting, version="1")
+    with pytest.raises(KeyboardInterrupt):
+        line.cache(tmp_path / "cache", max_bytes="100MB").preload(threads=2)
+    assert threading.active_count() <= before
 
 
 def test_progress_is_on_standard_error(photos, tmp_path, capsys):

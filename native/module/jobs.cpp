@@ -126,13 +126,15 @@ nb::dict job_results(Job& job) {
   std::vector<int32_t> stored(rows * 2, 0), sizes(rows * 2, 0), orientation(rows, 1);
   std::vector<uint32_t> notes(rows, 0);
   nb::list problems, damages, images, cached_notes;
-  size_t hits = 0, misses = 0, stored_now = 0, present = 0;
+  size_t hits = 0, misses = 0, stored_now = 0, present = 0, young = 0;
   for (size_t row = 0; row < job.tickets.size(); ++row) {
     const CachedTicket& ticket = job.tickets[row];
     hits += ticket.asked == CachedTicket::Asked::hit;
     misses += ticket.asked == CachedTicket::Asked::miss;
     stored_now += ticket.stored;
     present += ticket.present;
+    // Made, and not kept: its file may change again without its times telling.
+    young += ticket.asked == CachedTicket::Asked::miss && !ticket.keep && job.results[row].outcome <= Outcome::damaged;
     if (ticket.asked == CachedTicket::Asked::hit && !ticket.party_notes.empty()) {
       cached_notes.append(nb::make_tuple(row, ticket.party_notes));
     }
@@ -184,6 +186,7 @@ nb::dict job_results(Job& job) {
   out["misses"] = misses;
   out["kept"] = stored_now;
   out["present"] = present;
+  out["young"] = young;
   return out;
 }
 

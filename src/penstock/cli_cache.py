@@ -73,12 +73,15 @@ def clear(folder: str, yes: bool) -> None:
     """Remove every entry of the cache in DIR; the segments that a running process writes stay."""
     found = _asked("clear", folder, _store().summary)
     what = _counted(found)
-    if not yes:
-        click.confirm(f"Remove {what} from {folder}?", abort=True, err=True)
+    if not yes and not click.confirm(f"Remove {what} from {folder}?", err=True):
+        click.echo(f"{folder}: nothing was removed")
+        raise click.exceptions.Exit(1)
     freed = _asked("clear", folder, _store().clear)
     left = len(_segments(folder))
-    kept = f"; {left:,} of its segments are being written, and stay" if left else ""
-    click.echo(f"{folder}: removed {spoken(freed)} of {what}{kept}")
+    if left:
+        click.echo(f"{folder}: removed {spoken(freed)} of {what}; {left:,} of its segments are being written, and stay")
+    else:
+        click.echo(f"{folder}: removed {what}")
 
 
 def _store() -> Any:

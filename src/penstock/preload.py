@@ -140,7 +140,7 @@ class _Filling:
         self._cache: OpenedCache = replace(opened, native=opened.native.filling())
         self._plan = compile_plan(self._recipe, cut=self._cut)
         self._failures = Failures()
-        self._images = self._stored = self._present = self._done = 0
+        self._images = self._stored = self._present = self._young = self._done = 0
 
     def fill(self, progress: bool) -> Preloaded:
         with bar_of(asked=True) if progress else contextlib.nullcontext() as bar:
@@ -238,6 +238,7 @@ class _Filling:
         self._images += len(step.origins)
         self._stored += results["kept"]
         self._present += results["present"]
+        self._young += results["young"]
         for row, (stage, cause, text) in results["problems"]:
             index = int(step.origins[row])
             key = self._source.key(index)
@@ -247,6 +248,13 @@ class _Filling:
         """Why images were left out, and which failed."""
         if trouble := self._cache.trouble():
             _say(bar, logging.WARNING, trouble)
+        if self._young:
+            _say(
+                bar,
+                logging.WARNING,
+                f"preload: {counted(self._young, 'image')} left out, whose files were written within the last two "
+                f"seconds or changed while they were read; call it again.",
+            )
         if len(self._failures):
             _say(bar, logging.WARNING, f"preload: {self._failures}")
 
@@ -272,9 +280,10 @@ def _available_memory() -> int:
 
 
 def _origin(found: Estimate) -> str:
+    """How the estimate was made; empty where the line says it by itself."""
     if not found.sampled:
         return ""
-    return f" (by {found.sampled:,} of them)" if found.sampled < found.items else " (by all of them)"
+    return f" (by a look at {'all' if found.sampled >= found.items else f'{found.sampled:,}'} of them)"
 
 
 def _say(bar: Progress | None, level: int, text: str) -> None:
