@@ -44,7 +44,7 @@ def one(images: int, cached: bool) -> None:
 def _told(images: int, cached: bool, count: int) -> list[dict[str, int]]:
     command = [sys.executable, __file__, str(images), "cached" if cached else "plain"]
     processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - this file
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(count)
     ]
     try:
