@@ -63,6 +63,7 @@ class Flow:
 
     def outcomes(self, first: int, end: int, beside: Beside) -> Iterator[Outcome]:
         """What becomes of the positions ``first`` to ``end - 1``, in order."""
+        _ = self.with_json  # asks every item for its name, once, before several threads want to know
         return self._copied(first, end, beside) if self.quality is None else self._encoded(first, end, beside)
 
     # -- bytes as they are -------------------------------------------------------------------------------------------
