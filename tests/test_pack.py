@@ -337,6 +337,7 @@ def test_options_that_cannot_be(tmp_path, options, sentence):
         (lambda line: line.decode().resize(8, 8).normalize(ps.UNIT), "ends in uint8 images"),
         (lambda line: line.decode(mode="RGBA"), "ends in uint8 images"),
         (lambda line: line.decode().companion(mask="{stem}.png"), "without companions"),
+        (lambda line: line.decode().map(lambda item: None, on="item", version="1"), "changes items"),
         (lambda line: line.balance("label"), "each item once"),
         (lambda line: ps.arrays([np.zeros((4, 4, 3), np.uint8)]), "found arrays"),
         (lambda line: "photos", "expected a line such as"),

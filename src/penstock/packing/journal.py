@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from penstock.errors import PlanError
 from penstock.packing.shard import PART, sync_folder
+from penstock.sources.tar_index import SUFFIX
 
 try:
     import fcntl
@@ -24,6 +26,9 @@ VERSION = 1
 MANIFEST = "manifest.json"
 JOURNAL = "packing.journal"
 LEDGER = "failures.jsonl"
+
+# What is left of an index that was being written when its process was killed.
+_HALF_AN_INDEX = re.compile(r"shard-\d+\.tar" + re.escape(SUFFIX) + r"\.\d+-[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,7 @@ class Journal:
 
     def _clean(self) -> None:
         for name in os.listdir(self.folder):
-            if name.endswith(PART) and name.startswith((".", MANIFEST)):
+            if (name.endswith(PART) and name.startswith((".", MANIFEST))) or _HALF_AN_INDEX.fullmatch(name):
                 os.unlink(os.path.join(self.folder, name))
 
     def _read_manifest(self) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from penstock.errors import PlanError
 from penstock.options import whole
 from penstock.sources.source import Source
 from penstock.sources.tar import TarSource
+from penstock.transform.map import Map
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -98,6 +99,30 @@ def line_of(given: Any, options: PackOptions, shuffle: int | None) -> Pipeline:
     line = Pipeline(given) if isinstance(given, Source) else given
     if not isinstance(line, Pipeline):
         raise PlanError(f"pack(): expected a line such as ps.folder(path), or a Source, found {type(given).__name__}.")
+    _expect_items_alone(line)
+    if shuffle is not None:
+        line = line.seed(shuffle).shuffle()
+    if line.order.repeats:
+        raise PlanError("pack(): expected a line that has each item once, found one in which items come again.")
+    given_arrays = line.source.kind == "arrays" and options.max_side is None and not line.recipe.steps
+    if given_arrays:
+        raise PlanError(
+            "pack(): expected encoded images to copy, found arrays; max_side= encodes them as JPEGs that size."
+        )
+    if options.max_side is not None:
+        line = line if _has_pixels(line) else line.decode()
+        line = line.resize(options.max_side, options.max_side, fit="inside", enlarge=False)
+    if _has_pixels(line):
+        _expect_plain_images(line)
+    elif options.quality != _QUALITY:
+        raise PlanError(
+            f"pack(quality={options.quality}): expected max_side=, or a line that decodes, for which images are "
+            f"encoded anew, found neither: their bytes are copied as they are."
+        )
+    return line
+
+
+def _expect_items_alone(line: Pipeline) -> None:
     beside = (
         ("batch", line.batching),
         ("views", line.viewing),
@@ -108,30 +133,17 @@ def line_of(given: Any, options: PackOptions, shuffle: int | None) -> Pipeline:
         if found:
             raise PlanError(f"pack(): expected a line without {word}, found {word} in it; pack the line before that.")
     expect_items(line.source, None, beside=False, text="pack()")
-    if shuffle is not None:
-        line = line.seed(shuffle).shuffle()
-    if line.order.repeats:
-        raise PlanError("pack(): expected a line that has each item once, found one in which items come again.")
-    if options.max_side is not None:
-        line = line if _has_pixels(line) else line.decode()
-        line = line.resize(options.max_side, options.max_side, fit="inside", enlarge=False)
+
+
+def _expect_plain_images(line: Pipeline) -> None:
+    """Refuses images that differ from pass to pass, change their items, or that no JPEG holds."""
     if line.recipe.random:
         raise PlanError("pack(): expected a line whose images are the same in every epoch, found a random step in it.")
-    if not _has_pixels(line):
-        if options.quality != _QUALITY:
-            raise PlanError(
-                f"pack(quality={options.quality}): expected max_side=, or a line that decodes, for which images are "
-                f"encoded anew, found neither: their bytes are copied as they are."
-            )
-        return line
-    if line.source.kind == "arrays" and options.max_side is None and not line.recipe.steps:
-        raise PlanError(
-            "pack(): expected encoded images to copy, found arrays; max_side= encodes them as JPEGs that size."
-        )
+    if any(isinstance(verb, Map) and verb.on == "item" for verb in line.recipe.verbs):
+        raise PlanError("pack(): expected a line whose maps change images, found one that changes items, fields too.")
     spec = line.spec
     if spec.dtype != "uint8" or spec.channels not in (1, 3) or spec.patch is not None:
         raise PlanError(f"pack(): expected a line that ends in uint8 images of 1 or 3 channels, found {spec}.")
-    return line
 
 
 def _has_pixels(line: Pipeline) -> bool:
