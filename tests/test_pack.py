@@ -124,6 +124,7 @@ def test_sidecars_of_a_tar_are_copied_as_they_are(tmp_path):
     for number in range(4):
         members += [(f"a/{number}.jpg", jpeg(number)), (f"a/{number}.cls", b"dog" if number else b"cat")]
         members += [(f"a/{number}.json", b'{ "n":  %d}' % number), (f"a/{number}.txt", b"words")]
+        members.append((f"a/{number}.pyd", b"never unpickled"))
         members.append((f"a/{number}.seg.png", jpeg(number, kind="PNG")))
     with tarfile.open(tmp_path / "in.tar", "w") as file:
         for name, data in members:
@@ -624,7 +625,8 @@ def test_the_command(photos, tmp_path, capsys):
         "12 items in" in captured.out and "1 x decode: truncated" in captured.out and "failures.jsonl" in captured.out
     )
     assert "source  folder" in captured.err
-    assert cli.main([*words, "--max-failures", "0"]) == 0  # it is packed already
+    assert cli.main([*words, "--max-failures", "1"]) == 0  # it is packed already
+    assert cli.main([*words, "--max-failures", "0"]) == 1 and cli.main([*words, "--on-failure", "raise"]) == 1
     assert cli.main([*words[:2], str(tmp_path / "other"), *words[3:], "--max-failures", "0"]) == 1
     assert "at most 0 failed items" in capsys.readouterr().err
     assert cli.main([*words, "--quality", "80"]) == 1
@@ -648,3 +650,13 @@ def test_the_command_takes_tars_and_tables(photos, tmp_path, capsys):
 @pytest.mark.parametrize(("text", "count"), [("1GB", 10**9), ("2 MiB", 2 << 20), ("4096", 4096), ("1.5kB", 1500)])
 def test_sizes_as_people_write_them(text, count):
     assert byte_count("shard_bytes", text) == count
+
+
+@pytest.mark.parametrize("folder", ["good", "edge"])
+def test_real_files_of_every_format_are_copied_and_found_again(shared_data, tmp_path, folder):
+    line = ps.folder(shared_data / folder, label=None)
+    packed = ps.pack(line, tmp_path / "out")
+    assert not len(packed.failures), packed.failures
+    again = ps.tar(packed.shards)
+    assert list(contents(again.source).values()) == list(contents(line.source).values())
+    assert not again.source.damage

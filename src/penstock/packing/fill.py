@@ -132,8 +132,9 @@ class _Packing:
             self._index([shard.name for shard in self.journal.shards])
             start = self.journal.shards[-1].end if self.journal.shards else 0
             self.failures.resume(line.items if self.journal.complete else start)
+            if len(self.failures):
+                self._expect_allowed(self.failures[0])
             if not self.journal.complete:
-                self._check_failures()
                 self._fill(start, beside)
                 self.journal.finish(self._summary())
         finally:
@@ -193,13 +194,14 @@ class _Packing:
 
     def _failed(self, failure: Failure, position: int) -> None:
         self.failures.add(failure, position)
+        self._expect_allowed(failure)
+
+    def _expect_allowed(self, failure: Failure) -> None:
+        """Raises what the options say of failures; of those that were there before too."""
         if self.options.on_failure == "raise":
             error = ItemError(failure.message)
             error.failure = failure
             raise error
-        self._check_failures()
-
-    def _check_failures(self) -> None:
         allowed = self.options.allowed(self.flow.line.items)
         if allowed is not None and len(self.failures) > allowed:
             causes = ", ".join(f"{count} x {cause}" for cause, count in self.failures.by_cause().items())

@@ -27,8 +27,8 @@ MANIFEST = "manifest.json"
 JOURNAL = "packing.journal"
 LEDGER = "failures.jsonl"
 
-# What is left of an index that was being written when its process was killed.
-_HALF_AN_INDEX = re.compile(r"shard-\d+\.tar" + re.escape(SUFFIX) + r"\.\d+-[0-9a-f]+")
+# What is left of an index, or a ledger, that was being written when its process was killed.
+_HALF = re.compile(rf"shard-\d+\.tar{re.escape(SUFFIX)}\.\d+-[0-9a-f]+|{re.escape(LEDGER)}\.\d+\.new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Journal:
 
     def _clean(self) -> None:
         for name in os.listdir(self.folder):
-            if (name.endswith(PART) and name.startswith((".", MANIFEST))) or _HALF_AN_INDEX.fullmatch(name):
+            if (name.endswith(PART) and name.startswith((".", MANIFEST))) or _HALF.fullmatch(name):
                 os.unlink(os.path.join(self.folder, name))
 
     def _read_manifest(self) -> dict[str, Any] | None:

@@ -25,6 +25,11 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x0a", "jxl"),
     (b"\0\0\0\x0cJXL ", "jxl"),
     (b"qoif", "qoi"),
+    (b"\x01\xda", "sgi"),
+    (b"8BPS", "psd"),
+    (b"DDS ", "dds"),
+    (b"icns", "icns"),
+    (b"\0\0\1\0", "ico"),
 )
 _BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heif", b"msf1": "heif"}
 

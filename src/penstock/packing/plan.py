@@ -161,6 +161,10 @@ def head_of(line: Pipeline, options: PackOptions) -> dict[str, Any]:
         # Another Pillow, or another codec in it, may decode, resize and encode to other bytes.
         made["recipe"] = line.recipe.fingerprint
         made["encoder"] = f"Pillow {PIL.__version__}, libjpeg {features.version('jpg')}"
+    if options.to == "parquet":
+        import pyarrow as pa
+
+        made["writer"] = f"pyarrow {pa.__version__}"
     return {
         "options": {
             "to": options.to,

@@ -25,11 +25,13 @@ __all__ = ["IMAGE_EXTENSIONS", "TarSource", "tar_source"]
 
 # fmt: off
 IMAGE_EXTENSIONS = (
-    "apng", "avif", "avifs", "bmp", "gif", "heic", "heif", "hif", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg", "jxl",
-    "pbm", "pgm", "png", "pnm", "ppm", "qoi", "tga", "tif", "tiff", "webp",
+    "apng", "avif", "avifs", "bmp", "cur", "dds", "dib", "flc", "fli", "gif", "heic", "heif", "hif", "icns", "ico",
+    "j2c", "j2k", "jfif", "jp2", "jpc", "jpe", "jpeg", "jpf", "jpg", "jpx", "jxl", "mpo", "pbm", "pcx", "pfm", "pgm",
+    "png", "pnm", "ppm", "psd", "qoi", "sgi", "tga", "tif", "tiff", "webp", "xbm", "xpm",
 )
 # fmt: on
-"""Extensions, in lower case and without the point, of the members that ``tar`` takes for pictures."""
+"""Extensions, in lower case and without the point, of the members that ``tar`` takes for pictures: those of ``folder``
+but bw, rgb and rgba, which others write as bare numbers."""
 
 Column = npt.NDArray[np.int64]
 
@@ -141,6 +143,7 @@ class TarSource(Source):
             if kind is not None or (second and not picture)
         ]
         self._sidecars = sidecars[:_MOST_FIELDS]
+        self._beside = [name for name, picture in zip(self._extensions, pictures, strict=True) if not picture]
         known = set(self._sidecars)
         members = np.bincount(self._extension, minlength=len(self._extensions)).tolist()
         left = {
@@ -269,10 +272,13 @@ class TarSource(Source):
         return self._values("cls", items, contents)
 
     def sidecars(self, indices: npt.NDArray[np.int64]) -> list[dict[str, bytes] | Failure]:
-        """The bytes of all sidecars beside each of these items, by extension; a Failure where one cannot be read."""
+        """The bytes of whatever lies beside each of these items, by extension; a Failure where it cannot be read.
+
+        Members that are no field are among them: bytes are never unpickled here.
+        """
         items = np.ascontiguousarray(indices, dtype=np.int64)
         found: list[dict[str, bytes] | Failure] = [{} for _ in items]
-        for name in self._sidecars:
+        for name in self._beside:
             for place, content in enumerate(self._contents(name, items)):
                 held = found[place]
                 if content is None or isinstance(held, Failure):
