@@ -429,17 +429,15 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, more):
         pytest.importorskip("pyarrow")
     folder = tmp_path / "photos"
     folder.mkdir()
-    for number in range(300):
+    for number in range(200):
         data = jpeg(number % 7, 40 + number % 5, 48)
         (folder / f"{number:03d}.jpg").write_bytes(data if number % 50 != 9 else data[:100] if more else b"")
-    (folder / "200.jpg").unlink()
-    (folder / "200.jpg").symlink_to(folder / "201.jpg")
     size = ["--shard-size", "30000"]
     command = [sys.executable, "-c", KILLED, "pack", str(folder), str(tmp_path / "out"), *size, *more]
     started = time.monotonic()
     subprocess.run([*command[:4], str(folder), str(tmp_path / "once"), *size, *more], check=True, capture_output=True)
     whole_s = time.monotonic() - started
-    moments = np.random.default_rng(1).uniform(0.4, 1.0, 6) * whole_s
+    moments = np.random.default_rng(1).uniform(0.4, 1.0, 4) * whole_s
     for moment in moments:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             deadline = time.monotonic() + moment
