@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from penstock.maps.mix import cutmix, mixup
     from penstock.maps.torchvision import torchvision
     from penstock.order.joining import concat, mix
+    from penstock.packing import Packed, pack
     from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
@@ -61,6 +62,7 @@ __all__ = [
     "Loader",
     "MapItem",
     "NormalizationStats",
+    "Packed",
     "PenstockError",
     "Pipeline",
     "Plan",
@@ -92,6 +94,7 @@ __all__ = [
     "jsonl",
     "mix",
     "mixup",
+    "pack",
     "parquet",
     "recipe",
     "resize",
@@ -116,6 +119,7 @@ _HOMES = {
     "Loader": "loader",
     "MapItem": "transform.map_item",
     "NormalizationStats": "transform.normalize",
+    "Packed": "packing",
     "PenstockError": "errors",
     "Pipeline": "pipeline",
     "Plan": "recipe",
@@ -149,6 +153,7 @@ _HOMES = {
     "header": "headers",
     "mix": "order.joining",
     "mixup": "maps.mix",
+    "pack": "packing",
     "recipe": "recipe",
     "resize": "functions",
     "tar": "pipeline",
