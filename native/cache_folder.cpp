@@ -161,8 +161,8 @@ bool CacheFolder::check_format(bool read_only, std::string& refusal, std::string
   std::string text = read_text(folder_.get(), kFormatFile, error);
   const size_t at = text.find("\"version\": ");
   if (at != std::string::npos && text.find("penstock cache") < at && text != kFormat) {
-    refusal = "expected a cache of version 1, found " + text.substr(at + 1, 30);
-    refusal.erase(refusal.find_last_not_of(" \n}") + 1);
+    refusal =
+        "expected a cache of version 1, found version " + text.substr(at + 11, text.find_first_of(",}", at) - at - 11);
     return false;
   }
   if (text != kFormat) {  // new, or what a power cut left of it

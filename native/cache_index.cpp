@@ -34,7 +34,7 @@ bool CacheTable::find(const CacheKey& key, Place& place) const {
 }
 
 void CacheTable::put(const CacheKey& key, const Place& place) {
-  if ((size_ + 1) * 3 > entries_.size() * 2) resize(entries_.empty() ? kLeastSlots : entries_.size() * 2);
+  if ((size_ + 1) * 5 > entries_.size() * 4) resize(entries_.empty() ? kLeastSlots : entries_.size() * 2);
   Entry& entry = entries_[slot_of(key)];
   if (entry.segment == kEmpty) ++size_;
   entry = {key, place.segment | (place.checked ? kChecked : 0), static_cast<uint32_t>(place.offset / kCacheAlignment)};

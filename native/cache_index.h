@@ -5,7 +5,7 @@
 
 namespace penstock {
 
-// Keys to places, by open addressing: 24 bytes an entry, a third to two thirds full. Not thread-safe.
+// Keys to places, by open addressing: 24 bytes a slot, two to four fifths of them taken. Not thread-safe.
 class CacheTable {
  public:
   struct Place {

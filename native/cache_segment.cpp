@@ -157,8 +157,9 @@ bool SegmentWriter::create(int folder, const std::string& name, SegmentHeader he
   uint8_t first[kSegmentHeaderBytes], first_of_index[kIndexHeaderBytes];
   encode(header, first);
   encode_index_header(header.checksum, first_of_index);
-  if (!write_all(pixels.get(), {part_of(first, sizeof(first))}, 0, error)) return false;
+  // A segment whose header is whole has an index, whenever its writer was killed.
   if (!write_all(index.get(), {part_of(first_of_index, sizeof(first_of_index))}, 0, error)) return false;
+  if (!write_all(pixels.get(), {part_of(first, sizeof(first))}, 0, error)) return false;
   pixels_ = std::move(pixels);
   index_ = std::move(index);
   name_ = name;

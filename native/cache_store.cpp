@@ -10,6 +10,7 @@ namespace penstock {
 namespace {
 
 constexpr int64_t kRefreshMs = 500;
+constexpr int kPatienceMs = 250;   // with a process that holds the folder's lock, and may be stopped
 constexpr int64_t kFullMs = 1000;  // so long a full cache is not asked again whether there is room
 
 }  // namespace
@@ -158,6 +159,10 @@ CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record
     ++state.left_out;
     return Kept::too_large;
   }
+  if (cache_steady_ms() < state.full_until_ms) {  // before the bytes are looked at: a full cache costs nothing
+    ++state.left_out;
+    return Kept::full;
+  }
   RecordHeader header = header_of(key, record);
   const std::lock_guard<std::mutex> guard(state.writing);
   if (state.closed || state.off) return Kept::off;
@@ -199,7 +204,7 @@ CacheStore::Kept CacheStore::State::room_for(const RecordHeader& header) {
     adopted[writing_to].complete = true;
   }
   int error = 0;
-  const FolderLock held = folder.lock(error);
+  const FolderLock held = folder.lock(error, kPatienceMs);
   if (held && survey.look(folder, true)) {
     survey.remove_rubbish(folder);
     if (options.evict) survey.evict(folder, options.recipe, needed, options.max_bytes);
@@ -306,7 +311,7 @@ void CacheStore::State::absorb(uint32_t number) {
 
 void CacheStore::State::repair_index(const Segment& segment, const std::vector<IndexRecord>& records) {
   int error = 0;
-  const FolderLock held = folder.lock(error, 200);
+  const FolderLock held = folder.lock(error, kPatienceMs);
   if (!held || !survey.look(folder, true)) return;
   const uint64_t bytes = kIndexHeaderBytes + records.size() * kIndexRecordBytes;
   if (survey.promised() + bytes <= options.max_bytes) {

@@ -17,8 +17,9 @@ nb::tuple tuple_of(const CacheKey& key) { return nb::make_tuple(key.high, key.lo
 nb::tuple tuple_of(const Size& size) { return nb::make_tuple(size.height, size.width); }
 
 Size size_of(const nb::handle& pair) {
-  const auto given = nb::cast<nb::tuple>(pair);
-  return {nb::cast<int>(given[0]), nb::cast<int>(given[1])};
+  const auto given = nb::cast<std::vector<int>>(pair);
+  if (given.size() != 2) throw nb::value_error("a size is two numbers");
+  return {given[0], given[1]};
 }
 
 nb::bytes bytes_of(const void* data, size_t bytes) { return nb::bytes(static_cast<const char*>(data), bytes); }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from penstock.maps.mix import cutmix, mixup
     from penstock.maps.torchvision import torchvision
     from penstock.order.joining import concat, mix
+    from penstock.packing import Packed, pack
     from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.presets import from_hf, from_openclip, from_timm
     from penstock.recipe import Plan, Recipe, recipe
@@ -64,6 +65,7 @@ __all__ = [
     "Loader",
     "MapItem",
     "NormalizationStats",
+    "Packed",
     "PenstockError",
     "Pipeline",
     "Plan",
@@ -95,6 +97,7 @@ __all__ = [
     "jsonl",
     "mix",
     "mixup",
+    "pack",
     "parquet",
     "recipe",
     "resize",
@@ -120,6 +123,7 @@ _HOMES = {
     "Loader": "loader",
     "MapItem": "transform.map_item",
     "NormalizationStats": "transform.normalize",
+    "Packed": "packing",
     "PenstockError": "errors",
     "Pipeline": "pipeline",
     "Plan": "recipe",
@@ -154,6 +158,7 @@ _HOMES = {
     "header": "headers",
     "mix": "order.joining",
     "mixup": "maps.mix",
+    "pack": "packing",
     "recipe": "recipe",
     "resize": "functions",
     "tar": "pipeline",
