@@ -28,7 +28,7 @@ def beside_thread(task: Task) -> Lap:
         thread = threading.Thread(target=spin)
         thread.start()
         try:
-            return _timed(lap)
+            return timed(lap)
         finally:
             ended.set()
             thread.join()
@@ -46,7 +46,7 @@ def beside_process(task: Task) -> Lap:
             assert spinner.stdout is not None
             spinner.stdout.readline()
             try:
-                return _timed(lap)
+                return timed(lap)
             finally:
                 spinner.kill()
 
@@ -73,7 +73,7 @@ def _pass(line: ps.Pipeline, task: Task) -> Lap:
     return lap
 
 
-def _timed(lap: Lap) -> dict[str, float]:
+def timed(lap: Lap) -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     counted = lap()
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, **counted}

@@ -57,6 +57,22 @@ def small() -> list[str]:
     return _kept("500x375", 256, _crop)
 
 
+def distinct(paths: list[str], count: int) -> tuple[str, ...]:
+    """``count`` files of different names, which are links to these: what keeps files apart by name keeps them all."""
+    folder = Path(paths[0]).parent / "links"
+    folder.mkdir(exist_ok=True)
+    links = [folder / f"{number:05d}{Path(paths[0]).suffix}" for number in range(count)]
+    for number, link in enumerate(links):
+        if not link.exists():
+            link.hardlink_to(paths[number % len(paths)])
+    return tuple(map(str, links))
+
+
+def screens() -> tuple[str, ...]:
+    """404 JPEGs of 1280 x 720, of which 101 differ."""
+    return distinct(_kept("1280x720", 101, _screen), 404)
+
+
 def png() -> list[str]:
     """128 PNGs of 512 x 512, as Pillow writes them: crops of the bundled photographs."""
     return _kept("512x512", 128, _square_png, "png")
@@ -130,6 +146,12 @@ def _crop(number: int, photographs: list[Image.Image]) -> bytes:
     generator = np.random.default_rng(number)
     sharp = [picture for picture in photographs if picture.width >= 500 and picture.height >= 375]
     return _jpeg(_cut(generator, sharp[number % len(sharp)], 500, 375))
+
+
+def _screen(number: int, photographs: list[Image.Image]) -> bytes:
+    generator = np.random.default_rng(4000 + number)
+    sharp = [picture for picture in photographs if picture.width >= 500 and picture.height >= 375]
+    return _jpeg(_cut(generator, sharp[number % len(sharp)], 1280, 720))
 
 
 def _square(number: int, photographs: list[Image.Image], side: int) -> Image.Image:

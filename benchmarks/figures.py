@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import data
 import imports
 from figure import ANEW, LIMIT, NATIVE, PILLOW, PILLOW_THREADS, Figure, Setup, Table, entrant, repeated, table
+from figures_of_cache import cache
 from figures_of_maps import maps
 from figures_of_order import order
 from figures_of_shards import tar
@@ -237,6 +238,7 @@ GROUPS: dict[str, Callable[[Setup], Iterator[Figure | Table]]] = {
     "clip": clip,
     "maps": maps,
     "tar": tar,
+    "cache": cache,
     "spin": spin,
     "steps": steps,
     "memory": memory,

@@ -10,6 +10,7 @@ namespace penstock {
 namespace {
 
 constexpr int64_t kRefreshMs = 500;
+constexpr int kPatienceMs = 250;   // with a process that holds the folder's lock, and may be stopped
 constexpr int64_t kFullMs = 1000;  // so long a full cache is not asked again whether there is room
 
 }  // namespace
@@ -203,7 +204,7 @@ CacheStore::Kept CacheStore::State::room_for(const RecordHeader& header) {
     adopted[writing_to].complete = true;
   }
   int error = 0;
-  const FolderLock held = folder.lock(error);
+  const FolderLock held = folder.lock(error, kPatienceMs);
   if (held && survey.look(folder, true)) {
     survey.remove_rubbish(folder);
     if (options.evict) survey.evict(folder, options.recipe, needed, options.max_bytes);
@@ -310,7 +311,7 @@ void CacheStore::State::absorb(uint32_t number) {
 
 void CacheStore::State::repair_index(const Segment& segment, const std::vector<IndexRecord>& records) {
   int error = 0;
-  const FolderLock held = folder.lock(error, 200);
+  const FolderLock held = folder.lock(error, kPatienceMs);
   if (!held || !survey.look(folder, true)) return;
   const uint64_t bytes = kIndexHeaderBytes + records.size() * kIndexRecordBytes;
   if (survey.promised() + bytes <= options.max_bytes) {

@@ -31,7 +31,7 @@ Problem timed_out(int64_t timeout_ns) {
 }  // namespace
 
 // One thread and its running totals, which that thread writes and anyone reads at any time.
-struct Pool::Worker final : CallWatch {
+struct Pool::Worker : CallWatch {
   std::atomic<int64_t> read_ns{0}, decode_ns{0}, transform_ns{0}, batch_ns{0}, starved_ns{0}, blocked_ns{0}, items{0};
   std::atomic<int64_t> idle_since{0};
   bool idle_blocked = false;  // what the wait since then is called; guarded by the pool's mutex
@@ -65,6 +65,15 @@ struct Pool::Worker final : CallWatch {
     inside_since = 0;
     return !dismissed;
   }
+  // Both with the pool's mutex held.
+  void begin_idling(bool blocked) {
+    idle_since.store(now_ns(), std::memory_order_relaxed);
+    idle_blocked = blocked;
+  }
+  void end_idling() {
+    const int64_t since = idle_since.exchange(0, std::memory_order_relaxed);
+    if (since > 0) add(idle_blocked ? blocked_ns : starved_ns, now_ns() - since);
+  }
   bool given_up() const override {
     std::lock_guard<std::mutex> guard(mutex);
     return dismissed;
@@ -84,6 +93,13 @@ struct Pool::Worker final : CallWatch {
     holding = nullptr;
     return true;
   }
+};
+
+// A Python thread that takes tickets of lines with maps itself.
+struct Pool::Party final : Worker {
+  std::thread::id id;
+  Scratch scratch;
+  bool inside = false;  // in native code, with a ticket; guarded by the pool's mutex
 };
 
 namespace {
@@ -156,7 +172,15 @@ struct Pool::Shared {
       return true;
     }
 
-    bool short_of_memory() const { return waiting_ > 0; }  // with the pool's mutex held
+    // Without waiting, whatever the limit says.
+    void overdraw(uint64_t held, uint64_t bytes) {
+      std::lock_guard<std::mutex> lock(shared_.mutex);
+      used_ = used_ - held + bytes;
+      if (held > bytes && waiting_ > 0) shared_.admitted.notify_all();
+    }
+    // Both with the pool's mutex held.
+    bool short_of_memory() const { return waiting_ > 0; }
+    bool has_room() const { return waiting_ == 0 && used_ < limit_ / 4; }
 
    private:
     Shared& shared_;
@@ -164,10 +188,24 @@ struct Pool::Shared {
     int waiting_ = 0;
   };
 
+  // Of a thread that holds an image already: to wait for memory could be for ever. It asks has_room() before.
+  class Overdraft final : public Budget {
+   public:
+    explicit Overdraft(MemoryBudget& budget) : budget_(budget) {}
+    bool exchange(uint64_t held, uint64_t bytes, const std::atomic<bool>&) override {
+      budget_.overdraw(held, bytes);
+      return true;
+    }
+
+   private:
+    MemoryBudget& budget_;
+  };
+
   Shared(int threads, uint64_t max_memory_bytes, size_t keep_buffers)
       : provider(std::make_shared<BufferProvider>(keep_buffers)),
         pictures(std::make_shared<BufferProvider>(static_cast<size_t>(threads) * 2 + kGathered)),
-        budget(*this, max_memory_bytes) {}
+        budget(*this, max_memory_bytes),
+        overdraft(budget) {}
 
   void finish(Job& job) {
     const int left = job.remaining.fetch_sub(1) - 1;
@@ -178,11 +216,12 @@ struct Pool::Shared {
   }
 
   mutable std::mutex mutex;
-  std::condition_variable work;      // a ticket to take
-  std::condition_variable finished;  // a job done, a referral made, a thread gone
-  std::condition_variable referred;  // a referral to take
-  std::condition_variable admitted;  // room under the budget
-  std::deque<std::shared_ptr<Job>> jobs;
+  std::condition_variable work;                   // a ticket to take
+  std::condition_variable finished;               // a job done, a referral made, a thread gone
+  std::condition_variable referred;               // a referral to take
+  std::condition_variable admitted;               // room under the budget
+  std::deque<std::shared_ptr<Job>> jobs;          // whose tickets native threads take
+  std::deque<std::shared_ptr<Job>> parties_jobs;  // whose tickets the Python threads take
   // A map waits in `maps`. A party is woken once for a group: when it is full, when a batch waits for nothing else, or
   // when nothing follows.
   void ask_for_map(Referral&& referral) {
@@ -208,11 +247,14 @@ struct Pool::Shared {
   WorkerTimes past;                                    // of threads that are no more
   std::shared_ptr<BufferProvider> provider, pictures;  // of batches; of images that maps are asked for
   MemoryBudget budget;
+  Overdraft overdraft;
+  std::vector<std::unique_ptr<Party>> party;  // Python threads that have taken tickets
   int parties = 0;
   int living = 0;  // without those left behind
   int left_behind = 0;
   bool watching = false;  // a job came whose reads are given up after a time
   bool more = false;
+  bool by_parties = false;  // the last job's tickets are: native threads wait for nothing then
   bool closing = false;
   bool stranded = false;
 };
@@ -330,9 +372,11 @@ bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
     if (shared_->closing) return false;
     shared_->more = more;
     if (job->read_timeout_ns > 0) shared_->watching = true;
-    if (!job->inputs.empty()) shared_->jobs.insert(job->urgent ? shared_->jobs.begin() : shared_->jobs.end(), job);
+    shared_->by_parties = job->by_parties;
+    std::deque<std::shared_ptr<Job>>& queue = job->by_parties ? shared_->parties_jobs : shared_->jobs;
+    if (!job->inputs.empty()) queue.insert(job->urgent ? queue.begin() : queue.end(), job);
   }
-  shared_->work.notify_all();
+  (job->by_parties ? shared_->referred : shared_->work).notify_all();
   return true;
 }
 
@@ -342,7 +386,8 @@ Pool::Wait Pool::wait(const Job& job, int timeout_ms) {
   std::unique_lock<std::mutex> lock(shared_->mutex);
   auto settled = [&] {
     return job.done() || shared_->closing || shared_->stranded ||
-           (shared_->parties == 0 && !(shared_->referrals.empty() && shared_->maps.empty()));
+           (shared_->parties == 0 &&
+            !(shared_->referrals.empty() && shared_->maps.empty() && shared_->parties_jobs.empty()));
   };
   if (shared_->watching) timeout_ms = std::min(timeout_ms, kLookMs);
   if (!shared_->finished.wait_for(lock, Milliseconds(timeout_ms), settled)) return Wait::timeout;
@@ -358,11 +403,12 @@ void Pool::cancel(Job& job) {
   std::vector<Referral> unanswered;
   std::lock_guard<std::mutex> lock(shared_->mutex);
   int untaken = 0;
-  for (auto it = shared_->jobs.begin(); it != shared_->jobs.end(); ++it) {
+  std::deque<std::shared_ptr<Job>>& queue = job.by_parties ? shared_->parties_jobs : shared_->jobs;
+  for (auto it = queue.begin(); it != queue.end(); ++it) {
     if (it->get() != &job) continue;
     for (; job.next_ < job.inputs.size(); ++job.next_, ++untaken) job.results[job.next_].outcome = Outcome::cancelled;
     untaken_job = std::move(*it);
-    shared_->jobs.erase(it);
+    queue.erase(it);
     break;
   }
   for (std::deque<Referral>* waiting : {&shared_->referrals, &shared_->maps}) {
@@ -393,26 +439,79 @@ Pool::Wait Pool::take_referrals(std::vector<Referral>& taken, int most, int time
   Shared& shared = *shared_;
   give_up_stuck_reads(shared_);
   std::unique_lock<std::mutex> lock(shared.mutex);
+  Party& self = party_of(shared);
   shared.gathered = std::max(1, most);
   if (shared.watching) timeout_ms = std::min(timeout_ms, kLookMs);
+  auto any = [&] {
+    return shared.closing || !shared.referrals.empty() || !shared.parties_jobs.empty() || shared.group_waits();
+  };
+  if (!any()) {
+    const bool booked = shared.by_parties;
+    if (booked) self.begin_idling(shared.more);
+    shared.referred.wait_for(lock, Milliseconds(timeout_ms), any);
+    if (booked) self.end_idling();
+  }
+  if (shared.closing) return Wait::closed;
   auto take = [&](std::deque<Referral>& waiting) {
     taken.push_back(std::move(waiting.front()));
     waiting.pop_front();
   };
-  auto any = [&] { return shared.closing || !shared.referrals.empty() || shared.group_waits(); };
-  shared.referred.wait_for(lock, Milliseconds(timeout_ms), any);
-  if (shared.closing) return Wait::closed;
   if (!shared.referrals.empty()) {
     take(shared.referrals);
-  } else {
+  } else if (shared.group_waits()) {
     while (!shared.maps.empty() && taken.size() < static_cast<size_t>(std::max(1, most))) {
       shared.maps.front().job->asking.fetch_sub(1);
       take(shared.maps);
     }
+  } else {
+    take_tickets(shared_, self, lock, taken, static_cast<size_t>(std::max(1, most)));
+    if (shared.closing) return Wait::closed;
+    return taken.empty() ? Wait::timeout : Wait::referral;
   }
   // This party was woken for what it leaves as well, and may be long in coming back.
   if (!taken.empty() && (!shared.referrals.empty() || shared.group_waits())) shared.referred.notify_one();
   return taken.empty() ? Wait::timeout : Wait::referral;
+}
+
+// The calling thread's own, made when it comes for the first time; the pool's mutex is held.
+Pool::Party& Pool::party_of(Shared& shared) {
+  const std::thread::id id = std::this_thread::get_id();
+  for (const std::unique_ptr<Party>& one : shared.party) {
+    if (one->id == id) return *one;
+  }
+  shared.party.push_back(std::make_unique<Party>());
+  shared.party.back()->id = id;
+  shared.party.back()->scratch.decode.keep_heap();
+  return *shared.party.back();
+}
+
+// Makes images up to their maps on the calling thread, which will call the function itself: nothing is handed over and
+// nobody is woken. Images of one batch are gathered, as long as memory is plentiful.
+void Pool::take_tickets(const std::shared_ptr<Shared>& shared, Party& self, std::unique_lock<std::mutex>& lock,
+                        std::vector<Referral>& taken, size_t most) {
+  self.inside = true;
+  while (taken.size() < most && !shared->parties_jobs.empty() && !shared->closing && shared->referrals.empty()) {
+    if (!taken.empty() && (shared->parties_jobs.front() != taken[0].job || !shared->budget.has_room())) break;
+    std::shared_ptr<Job> job = shared->parties_jobs.front();
+    const size_t row = job->next_++;
+    if (job->next_ == job->inputs.size()) shared->parties_jobs.pop_front();
+    lock.unlock();
+    Budget* budget = &shared->budget;
+    if (!taken.empty()) budget = &shared->overdraft;
+    Holding holding(std::shared_ptr<Budget>(shared, budget));
+    ItemResult& result = job->results[row];
+    carry(*shared, self, job, row, holding, self.scratch);
+    if (result.outcome == Outcome::referee && result.mapping) {
+      taken.push_back({std::move(job), row, {}, std::move(holding)});
+    } else if (result.outcome != Outcome::referee || !refer(*shared, job, row, self.scratch, holding)) {
+      holding = Holding();
+      shared->finish(*job);
+    }
+    job.reset();  // with the mutex free: it may be the last to hold the batch
+    lock.lock();
+  }
+  self.inside = false;
+  if (shared->closing) shared->finished.notify_all();
 }
 
 bool Pool::goes_on(Job& job, size_t row, const Workplace& at) {
@@ -518,11 +617,13 @@ WorkerTimes Pool::times() const {
   std::lock_guard<std::mutex> lock(shared_->mutex);
   WorkerTimes sum = shared_->past;
   int64_t now = now_ns();
-  for (const std::unique_ptr<Worker>& worker : shared_->workers) {
-    worker->add_to(sum);
-    int64_t since = worker->idle_since.load(std::memory_order_relaxed);
-    if (since > 0 && now > since) (worker->idle_blocked ? sum.blocked_ns : sum.starved_ns) += now - since;
-  }
+  const auto book = [&](const Worker& worker) {
+    worker.add_to(sum);
+    const int64_t since = worker.idle_since.load(std::memory_order_relaxed);
+    if (since > 0 && now > since) (worker.idle_blocked ? sum.blocked_ns : sum.starved_ns) += now - since;
+  };
+  for (const std::unique_ptr<Worker>& worker : shared_->workers) book(*worker);
+  for (const std::unique_ptr<Party>& one : shared_->party) book(*one);
   return sum;
 }
 
@@ -530,24 +631,36 @@ std::vector<std::string> Pool::close(int timeout_ms) {
   std::vector<std::string> stuck;
   if (closed_ || getpid() != owner_pid_) return stuck;
   closed_ = true;
-  std::deque<std::shared_ptr<Job>> jobs;  // as in cancel(): these die after the mutex is free
+  std::deque<std::shared_ptr<Job>> jobs, parties_jobs;  // as in cancel(): these die after the mutex is free
   std::deque<Referral> referrals, maps;
   std::unique_lock<std::mutex> lock(shared_->mutex);
   shared_->closing = true;
-  for (const auto& job : shared_->jobs) job->cancelled.store(true, std::memory_order_relaxed);
-  for (const std::unique_ptr<Worker>& worker : shared_->workers) {
-    std::lock_guard<std::mutex> guard(worker->mutex);
-    if (worker->job) worker->job->cancelled.store(true, std::memory_order_relaxed);
+  for (const auto* queue : {&shared_->jobs, &shared_->parties_jobs}) {
+    for (const auto& job : *queue) job->cancelled.store(true, std::memory_order_relaxed);
   }
+  const auto stop = [](const Worker& worker) {
+    std::lock_guard<std::mutex> guard(worker.mutex);
+    if (worker.job) worker.job->cancelled.store(true, std::memory_order_relaxed);
+  };
+  for (const std::unique_ptr<Worker>& worker : shared_->workers) stop(*worker);
+  for (const std::unique_ptr<Party>& one : shared_->party) stop(*one);
   jobs.swap(shared_->jobs);
+  parties_jobs.swap(shared_->parties_jobs);
   referrals.swap(shared_->referrals);
   maps.swap(shared_->maps);
   shared_->work.notify_all();
   shared_->finished.notify_all();
   shared_->referred.notify_all();
   shared_->admitted.notify_all();
-  shared_->finished.wait_for(lock, Milliseconds(timeout_ms), [&] { return shared_->living == 0; });
+  const auto busy = [](const std::unique_ptr<Party>& one) { return one->inside; };
+  shared_->finished.wait_for(lock, Milliseconds(timeout_ms), [&] {
+    return shared_->living == 0 && std::none_of(shared_->party.begin(), shared_->party.end(), busy);
+  });
   bury(*shared_);
+  for (const std::unique_ptr<Party>& one : shared_->party) {  // it ends by itself when its read comes back
+    std::lock_guard<std::mutex> guard(one->mutex);
+    if (one->inside && one->job) stuck.push_back(one->job->inputs[one->row].path);
+  }
   for (const std::unique_ptr<Worker>& worker : shared_->workers) {
     std::lock_guard<std::mutex> guard(worker->mutex);
     stuck.push_back(worker->job ? worker->job->inputs[worker->row].path : worker->path);
@@ -588,18 +701,43 @@ bool Pool::refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Sc
   }
 }
 
+// One ticket to its outcome, or to where somebody else has to go on. False: it was taken away meanwhile.
+bool Pool::carry(Shared& shared, Worker& state, const std::shared_ptr<Job>& job, size_t row, Holding& holding,
+                 Scratch& scratch) {
+  ItemResult& result = job->results[row];
+  if (job->cancelled.load(std::memory_order_relaxed)) {
+    result.outcome = Outcome::cancelled;
+    return true;
+  }
+  state.take(job, row, holding);
+  scratch.watch = job->read_timeout_ns > 0 ? &state : nullptr;
+  // `result` belongs to the job, whose memory this thread keeps alive; a read fills `scratch`, never the slot.
+  const Workplace at{*shared.provider, *shared.pictures, scratch};
+  process_ticket(*job, row, holding, at);
+  if (!state.put_down()) return false;
+  if (goes_on(*job, row, at)) {  // what is held from now on is the image alone
+    const Plan& part = job->part(row);
+    const uint64_t bytes = part.in_slot ? 0 : part.image_bytes(result.size);
+    if (!holding.take(bytes, job->cancelled)) result.outcome = Outcome::cancelled;
+  }
+  add(state.read_ns, result.times.read_ns);
+  add(state.decode_ns, result.times.decode_ns);
+  add(state.transform_ns, result.times.transform_ns);
+  add(state.batch_ns, result.times.batch_ns);
+  add(state.blocked_ns, result.times.blocked_ns);
+  add(state.items, 1);
+  return true;
+}
+
 void Pool::work(std::shared_ptr<Shared> shared, Worker& state) {
   Scratch scratch;
   scratch.decode.keep_heap();
   std::unique_lock<std::mutex> lock(shared->mutex);
   for (;;) {
     if (shared->jobs.empty() && !shared->closing) {
-      int64_t since = now_ns();
-      state.idle_since.store(since, std::memory_order_relaxed);
-      state.idle_blocked = shared->more;
+      if (!shared->by_parties) state.begin_idling(shared->more);
       shared->work.wait(lock, [&] { return shared->closing || !shared->jobs.empty(); });
-      state.idle_since.store(0, std::memory_order_relaxed);
-      add(state.idle_blocked ? state.blocked_ns : state.starved_ns, now_ns() - since);
+      state.end_idling();
     }
     if (shared->closing) break;
     std::shared_ptr<Job> job = shared->jobs.front();
@@ -609,31 +747,11 @@ void Pool::work(std::shared_ptr<Shared> shared, Worker& state) {
 
     ItemResult& result = job->results[row];
     Holding holding(std::shared_ptr<Budget>(shared, &shared->budget));
-    if (job->cancelled.load(std::memory_order_relaxed)) {
-      result.outcome = Outcome::cancelled;
-    } else {
-      state.take(job, row, holding);
-      scratch.watch = job->read_timeout_ns > 0 ? &state : nullptr;
-      // `result` belongs to the job, whose memory this thread keeps alive; a read fills `scratch`, never the slot.
-      const Workplace at{*shared->provider, *shared->pictures, scratch};
-      process_ticket(*job, row, holding, at);
-      if (!state.put_down()) {  // given up; another thread has taken this one's place
-        job.reset();
-        lock.lock();
-        --shared->left_behind;
-        break;
-      }
-      if (goes_on(*job, row, at)) {  // what is held from now on is the image alone
-        const Plan& part = job->part(row);
-        const uint64_t bytes = part.in_slot ? 0 : part.image_bytes(result.size);
-        if (!holding.take(bytes, job->cancelled)) result.outcome = Outcome::cancelled;
-      }
-      add(state.read_ns, result.times.read_ns);
-      add(state.decode_ns, result.times.decode_ns);
-      add(state.transform_ns, result.times.transform_ns);
-      add(state.batch_ns, result.times.batch_ns);
-      add(state.blocked_ns, result.times.blocked_ns);
-      add(state.items, 1);
+    if (!carry(*shared, state, job, row, holding, scratch)) {  // given up; another thread has taken this one's place
+      job.reset();
+      lock.lock();
+      --shared->left_behind;
+      break;
     }
     if (result.outcome == Outcome::referee && refer(*shared, job, row, scratch, holding)) {
       job.reset();  // with the mutex free: it may be the last to hold the batch

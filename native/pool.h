@@ -24,6 +24,7 @@ class Job : public std::enable_shared_from_this<Job> {
   uint64_t seed = 0, epoch = 0;
   int rows = 0;                    // of the batch; tickets fill the first inputs.size() of them
   bool urgent = false;             // taken before what waits already: the consumer stands still for it
+  bool by_parties = false;         // its tickets are taken by the threads that answer referrals
   int64_t read_timeout_ns = 0;     // a read that takes longer is given up; 0: never
   int capacity = 0;                // rows the memory is taken for: a short last batch recycles a full one's
   std::shared_ptr<Buffer> buffer;  // nullptr: ragged
@@ -90,7 +91,8 @@ class Pool {
 
   // The other parties' side.
   void announce_parties(int count);
-  // One referral for Pillow or for matrices, or up to `most` that ask for maps: those are gathered while a batch
+  // One referral for Pillow or for matrices, or up to `most` that ask for maps. Those are images that the calling
+  // thread makes itself in here (Job::by_parties); or native threads made them, and they are gathered while a batch
   // waits for others as well, because waking a party costs more than a short function.
   Wait take_referrals(std::vector<Referral>& taken, int most, int timeout_ms);
   // False: the ticket is still the caller's, because a map is asked for its image now.
@@ -115,9 +117,15 @@ class Pool {
  private:
   struct Shared;
   struct Worker;
+  struct Party;
   static void start(const std::shared_ptr<Shared>& shared);
   static void bury(Shared& shared);
   static void give_up_stuck_reads(const std::shared_ptr<Shared>& shared);
+  static Party& party_of(Shared& shared);
+  static void take_tickets(const std::shared_ptr<Shared>& shared, Party& self, std::unique_lock<std::mutex>& lock,
+                           std::vector<Referral>& taken, size_t most);
+  static bool carry(Shared& shared, Worker& state, const std::shared_ptr<Job>& job, size_t row, Holding& holding,
+                    Scratch& scratch);
   static bool refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Scratch& scratch, Holding& holding);
   // After a part was made: true where a map is asked for its image now, and the ticket has no outcome yet.
   static bool goes_on(Job& job, size_t row, const Workplace& at);

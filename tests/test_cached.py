@@ -539,3 +539,83 @@ def test_a_line_with_a_cache_is_a_value(tmp_path):
     assert hash(again) == hash(line)
     assert again.caching.where is ps.RAM
     assert line != ps.blobs({"a": b"x"}).decode()
+
+
+def test_tables_and_several_images_an_item(pictures, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    whole = [path.read_bytes() for path in sorted(pictures.rglob("*.*")) if path.name != "broken.jpg"]
+    parquet.write_table(pa.table({"image": whole, "name": [str(n) for n in range(len(whole))]}), tmp_path / "t.parquet")
+    rows = [whole[n : n + 1 + n // 3 % 3] for n in range(0, len(whole), 3)]
+    parquet.write_table(pa.table({"pages": rows}), tmp_path / "pages.parquet")
+    for name in ("t", "pages"):
+        aged(tmp_path / f"{name}.parquet")
+    settle()
+    cases = [
+        (ps.parquet(tmp_path / "t.parquet", image="image"), {}),
+        (ps.parquet(tmp_path / "pages.parquet", image="pages"), {"images": 12}),
+    ]
+    for number, (source, options) in enumerate(cases):
+        before = source.decode().resize(16, 16)
+        plain = before.random_vertical_flip().normalize(ps.UNIT).batch(4, **options)
+        place = tmp_path / f"cache{number}"
+        line = before.cache(place, max_bytes="1GB").random_vertical_flip().normalize(ps.UNIT).batch(4, **options)
+        expected = everything(plain)
+        assert_same(expected, everything(line))
+        found = everything(line)
+        assert_same(expected, found)
+        assert found[2].stats.cache_misses == 0
+        assert found[2].stats.cache_hits == (sum(map(len, rows)) if options else len(whole))
+
+
+@pytest.mark.parametrize("policy", ["skip", "replace", "raise"])
+def test_failures_are_met_as_without_it(policy, pictures, tmp_path):
+    before = ps.folder(pictures).decode().resize(16, 16)
+    plain, line = before.batch(4), before.cache(tmp_path / "cache", max_bytes="1GB").batch(4)
+    for _ in range(2):
+        if policy == "raise":
+            with pytest.raises(ps.ItemError) as one:
+                everything(plain, on_failure=policy)
+            with pytest.raises(ps.ItemError) as two:
+                everything(line, on_failure=policy)
+            assert str(one.value) == str(two.value)
+        else:
+            assert_same(everything(plain, on_failure=policy), everything(line, on_failure=policy))
+
+
+def test_a_cache_that_cannot_be_written_says_so_once(pictures, tmp_path, caplog):
+    line = ps.folder(pictures).decode().resize(16, 16).cache(tmp_path / "cache", max_bytes="1GB").batch(2)
+    expected = everything(ps.folder(pictures).decode().resize(16, 16).batch(2))
+    with caplog.at_level("WARNING", logger="penstock"):
+        with line.run(on_failure="blank") as run:
+            next(run)
+            shutil.rmtree(tmp_path / "cache")
+            for _ in run:
+                pass
+        everything(line)
+        found = everything(line)
+    said = [record.getMessage() for record in caplog.records if "cache" in record.getMessage()]
+    assert len(said) <= 1
+    assert all(text.endswith(".") for text in said)
+    np.testing.assert_equal([b["images"] for b in found[0]], [b["images"] for b in expected[0]])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's shared memory")
+def test_ram_goes_with_its_last_user(pictures):
+    script = (
+        "import sys, penstock as ps\n"
+        "line = ps.folder(sys.argv[1]).decode().resize(17, int(sys.argv[2])).cache(ps.RAM, max_bytes='100MB').batch(4)\n"
+        "for _ in range(2):\n"
+        "    with line.run(on_failure='skip') as run:\n"
+        "        for batch in run: pass\n"
+        "print(run.stats.cache_hits, line.caching.folder(line.caching.fingerprint(line.recipe)))\n"
+        "if sys.argv[3] == 'killed':\n"
+        "    import os, signal; sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    side = 100 + os.getpid() % 5000
+    for ending in ("well", "killed", "well"):
+        command = [sys.executable, "-c", script, str(pictures), str(side), ending]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        hits, folder = done.stdout.split()
+        assert int(hits) == len(ps.folder(pictures)) - 1, done.stderr
+        assert os.path.exists(folder) == (ending == "killed")

@@ -223,7 +223,7 @@ def test_versions_names_what_pixels_depend_on(penstock):
     assert "libjpeg-turbo" in answer.out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["bench", "-h"], ["verify", "-h"]])
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["bench", "-h"], ["verify", "-h"], ["pack", "-h"]])
 def test_help_is_there(penstock, words):
     answer = penstock(*words)
     assert answer.code == 0

@@ -57,7 +57,10 @@ ROWS = [
         *("step", "escort"),
     ],
     ["deliver", "predict"],
-    ["headers", "buckets", "cache_estimate", "progress", "run", "loader", "replay", "functions", "preload", "pipeline"],
+    [
+        *("headers", "buckets", "cache_estimate", "progress", "run", "loader", "replay", "functions", "preload"),
+        *("pipeline", "packing"),
+    ],
     ["__init__", "compat", "testing", "bench", "cli_cache", "cli", "__main__"],
 ]
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}

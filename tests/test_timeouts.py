@@ -167,6 +167,40 @@ def test_raise_and_replace_hold_for_a_stuck_read_too(stuck_reads: str, tmp_path:
     assert re.fullmatch(r"\[np.True_, np.True_\] \[0, 1\] \{'read: timeout': 1\}", second)
 
 
+def test_a_line_with_a_map_ends_beside_a_stuck_read(stuck_reads: str, tmp_path: Path) -> None:
+    out = told(
+        stuck_reads,
+        f"""
+        import logging
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        folder = {str(tmp_path)!r}
+        line_of(folder, ["a.jpg", "stuck_read.jpg"])
+        paths = [os.path.join(folder, name) for name in ("a.jpg", "stuck_read.jpg")]
+        line = ps.files(paths).decode().resize(8, 8).map(lambda image: image, version="1").batch(2)
+        run = line.run(threads=1)
+        def consume():
+            try:
+                next(run)
+            except ps.EngineError as error:
+                print(error)
+        consumer = threading.Thread(target=consume)
+        consumer.start()
+        time.sleep(0.7)
+        begun = time.monotonic()
+        run.close()
+        consumer.join()
+        print(time.monotonic() - begun < 2.5)
+        run = line.run(threads=1)  # and one that nobody closes
+        threading.Thread(target=consume, daemon=True).start()
+        time.sleep(0.5)
+        """,
+    )
+    assert (
+        len(re.findall(r"read of '.*stuck_read\.jpg': a thread was still in a system call .* left behind\.", out)) == 2
+    )
+    assert "The engine was closed while a batch was awaited" in out and "True" in out.splitlines()
+
+
 def test_a_slow_read_is_no_failure(stuck_reads: str, tmp_path: Path) -> None:
     out = told(
         stuck_reads,

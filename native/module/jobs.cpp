@@ -199,6 +199,7 @@ void bind_jobs(nb::module_& m) {
       .def_prop_ro("batch_bytes", &Job::batch_bytes)
       .def_ro("rows", &Job::rows)
       .def_rw("capacity", &Job::capacity)
+      .def_rw("by_parties", &Job::by_parties)
       .def_rw("read_timeout_ns", &Job::read_timeout_ns)
       .def_rw("urgent", &Job::urgent)
       .def(

@@ -72,6 +72,42 @@ nb::object referral_image(const Referral& referral) {
   return picture_array({job.buffer, static_cast<uint8_t*>(job.slot(referral.row)), bytes}, part, result.size);
 }
 
+// What several referrals ask for, where that is one map for images of one job: (job, number of the map, images).
+nb::object one_map_of(const nb::list& referrals) {
+  nb::list images;
+  const Referral* first = nullptr;
+  for (nb::handle one : referrals) {
+    const auto* referral = nb::cast<const Referral*>(one);
+    if (first == nullptr) first = referral;
+    if (referral->job != first->job || result_of(*referral).part != result_of(*first).part) return nb::none();
+    images.append(referral_image(*referral));
+  }
+  return first == nullptr ? nb::none() : nb::object(nb::make_tuple(first->job, result_of(*first).part, images));
+}
+
+// The images that maps were given are their answers as well, and their pixels stayed where they were; each goes on
+// natively. The referrals that ask for another map now.
+nb::list referrals_kept(Pool& pool, const nb::list& referrals) {
+  std::vector<Referral*> given;
+  given.reserve(referrals.size());
+  for (nb::handle one : referrals) {
+    given.push_back(nb::cast<Referral*>(one));
+    if (!result_of(*given.back()).mapping) throw nb::value_error("no map is asked for");
+  }
+  std::vector<size_t> more;
+  {
+    Released released;
+    static thread_local Scratch scratch;
+    for (size_t i = 0; i < given.size(); ++i) {
+      const Size size = result_of(*given[i]).size;
+      if (!pool.return_mapped(*given[i], nullptr, size, Affine(), {}, scratch)) more.push_back(i);
+    }
+  }
+  nb::list open;
+  for (size_t i : more) open.append(referrals[i]);
+  return open;
+}
+
 // Answers of maps, (referral, pixels, matrix or None, matrices of the warps that follow), each goes on natively; pixels
 // None: the image that the map was given. The referrals that ask for another map now.
 nb::list referrals_mapped(Pool& pool, const nb::list& answers) {
@@ -205,9 +241,11 @@ void bind_pool(nb::module_& m) {
            "matrices"_a = Matrices(), "notes"_a = "")
       .def("return_matrices", &referral_matrices, "referral"_a, "matrices"_a)
       .def("return_mapped", &referrals_mapped, "answers"_a)
+      .def("return_kept", &referrals_kept, "referrals"_a)
       .def("return_failure", &referral_failure, "referral"_a, "stage"_a, "cause"_a, "message"_a)
       .def("times", &pool_times)
       .def("close", &pool_close, "timeout_ms"_a);
+  m.def("one_map_of", &one_map_of, "referrals"_a);
   m.def("leave", &leave_interpreter, "timeout_ms"_a);
 }
 

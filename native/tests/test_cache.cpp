@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <thread>
 
@@ -142,6 +143,65 @@ void many_threads() {
   CHECK(store->counts().corrupt == 0);
 }
 
+std::vector<uint8_t> read_bytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+void write_bytes(const std::string& path, const std::vector<uint8_t>& bytes) {
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+// Whatever the files hold: nothing wrong is found, and what goes missing can be kept again.
+void damaged_files_give_nothing_wrong() {
+  const std::string folder = fresh("damaged");
+  constexpr uint32_t kItems = 6;
+  {
+    const std::shared_ptr<CacheStore> store = open(folder);
+    for (uint32_t i = 0; i < kItems; ++i) keep(*store, i);
+  }
+  std::string pixels, index;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == kPixels) pixels = entry.path();
+    if (entry.path().extension() == kIndex) index = entry.path();
+  }
+  const std::vector<uint8_t> whole_pixels = read_bytes(pixels), whole_index = read_bytes(index);
+  uint64_t state = 7;
+  int missing = 0;
+  for (int round = 0; round < 600; ++round) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    std::vector<uint8_t> bytes = round % 2 == 0 ? whole_pixels : whole_index;
+    const size_t at = (state >> 20) % bytes.size();
+    if (round % 6 < 4) {
+      bytes[at] ^= static_cast<uint8_t>(1 + (state >> 40) % 255);
+    } else {
+      bytes.resize(at);
+    }
+    write_bytes(pixels, round % 2 == 0 ? bytes : whole_pixels);
+    write_bytes(index, round % 2 == 0 ? whole_index : bytes);
+    std::string problem;
+    CacheStore::verify(folder, problem);
+    CHECK(problem.empty());
+    std::shared_ptr<CacheStore> store = open(folder);
+    for (uint32_t i = 0; i < kItems; ++i) {
+      CacheHit hit;
+      if (!store->find(key_of(i), hit)) {
+        ++missing;
+        CHECK(keep(*store, i) == CacheStore::Kept::stored);
+      }
+      CHECK(found_right(*store, i));
+    }
+    store.reset();
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      const std::string path = entry.path();
+      const bool segment = entry.path().extension() == kPixels || entry.path().extension() == kIndex;
+      if (segment && path != pixels && path != index) std::filesystem::remove(path);
+    }
+  }
+  CHECK(missing > 100);
+}
+
 void network_file_systems_have_names() {
   for (const uint64_t number : {0x6969u, 0xFF534D42u, 0x0BD00BD0u, 0x00C36400u, 0x47504653u, 0x01021997u}) {
     CHECK(network_file_system_name(number) != nullptr);
@@ -160,6 +220,7 @@ int main() {
   the_table_is_a_map();
   keeps_and_finds();
   many_threads();
+  damaged_files_give_nothing_wrong();
   network_file_systems_have_names();
   std::filesystem::remove_all(base);
   return penstock_test::report("test_cache");

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from penstock.maps.mix import cutmix, mixup
     from penstock.maps.torchvision import torchvision
     from penstock.order.joining import concat, mix
+    from penstock.packing import Packed, pack
     from penstock.pipeline import Pipeline, arrays, blobs, csv, files, folder, hf, jsonl, parquet, tar
     from penstock.preload import Preloaded
     from penstock.presets import from_hf, from_openclip, from_timm
@@ -65,6 +66,7 @@ __all__ = [
     "Loader",
     "MapItem",
     "NormalizationStats",
+    "Packed",
     "PenstockError",
     "Pipeline",
     "Plan",
@@ -97,6 +99,7 @@ __all__ = [
     "jsonl",
     "mix",
     "mixup",
+    "pack",
     "parquet",
     "recipe",
     "resize",
@@ -122,6 +125,7 @@ _HOMES = {
     "Loader": "loader",
     "MapItem": "transform.map_item",
     "NormalizationStats": "transform.normalize",
+    "Packed": "packing",
     "PenstockError": "errors",
     "Pipeline": "pipeline",
     "Plan": "recipe",
@@ -157,6 +161,7 @@ _HOMES = {
     "header": "headers",
     "mix": "order.joining",
     "mixup": "maps.mix",
+    "pack": "packing",
     "recipe": "recipe",
     "resize": "functions",
     "tar": "pipeline",

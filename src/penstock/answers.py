@@ -1,4 +1,8 @@
-"""What a Python thread of the engine does: it answers referrals, with Pillow, with matrices, with maps."""
+"""What a Python thread of the engine does: it answers referrals, with Pillow, with matrices, with maps.
+
+Of lines whose maps are called in threads it takes the tickets as well: ``take_referrals`` then comes back with images
+that it has made itself.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ import numpy.typing as npt
 from penstock import _native
 from penstock.decode import Decode, DecodeError, decode_pillow
 from penstock.recipe import Part, Recipe
-from penstock.transform.map_call import Mapped
+from penstock.transform.map_call import MapCall, Mapped
 from penstock.transform.map_item import Changes, ItemOf, changed_item, merged
 from penstock.transform.verb import StepError
 from penstock.types import Item, StageName
@@ -27,10 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "answer_referrals"]
 
 _REFERRAL_WAIT_MS = 60_000
-_MOST = 8  # maps answered at one wake-up
-_SHORT_S = (
-    0.0005  # a function that takes longer is called for one image at a time, so that the others' threads get some
-)
+_MOST = 4  # images made before the GIL is taken for all of them: few enough to be in the core's cache still
+_SHORT_S = 0.0005  # a function that takes longer is called for one at a time, so that the others' threads get some
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,21 @@ def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: 
     total = 0.0
     while referrals:
         begun = time.perf_counter()
+        kept: list[_native.Referral] = []
         answers: list[tuple[Any, ...]] = []
         failures: list[Callable[[], None]] = []
-        for referral in referrals:
+        plain = _plain_map(referrals, engine)
+        for place, referral in enumerate(referrals):
             try:
-                answers.append(_mapped(referral, engine))
+                if plain is None:
+                    answers.append(_mapped(referral, engine))
+                    continue
+                call, images = plain
+                pixels = call.plainly(images[place])
+                if pixels is images[place]:
+                    kept.append(referral)
+                else:
+                    answers.append((referral, pixels, None, None))
             except StepError as error:
                 failures.append(partial(pool.return_failure, referral, "transform", error.cause, error.message))
             except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
@@ -115,9 +127,26 @@ def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: 
             engine.book_maps(spent, len(referrals))
         for fail in failures:
             fail()
-        opened = pool.return_mapped(answers) if answers else []
+        opened = pool.return_kept(kept) if kept else []
+        if answers:
+            opened += pool.return_mapped(answers)
         referrals = [one for one in opened if one.asked is None or not _answer_with_matrices(pool, one, engine)]
     return total
+
+
+def _plain_map(
+    referrals: list[_native.Referral], engine: Engine | None
+) -> tuple[MapCall, list[npt.NDArray[Any]]] | None:
+    """The one map that all ask for, and their images, where an image is all that it takes and nothing else is asked."""
+    one = _native.one_map_of(referrals)
+    asked = None if engine is None or one is None else engine.asked_by(one[0])
+    if one is None or asked is None:
+        return None
+    _, number, images = one
+    call = asked.parts[number].call
+    if call is None or not call.plain or asked.parts[number + 1].warps:
+        return None
+    return call, images
 
 
 def _mapped(referral: _native.Referral, engine: Engine | None) -> tuple[Any, ...]:

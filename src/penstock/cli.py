@@ -1,7 +1,7 @@
-"""The command line: ``penstock run``, ``bench``, ``verify``, ``cache``, ``--version`` and ``--versions``.
+"""The command line: ``penstock run``, ``pack``, ``bench``, ``verify``, ``cache``, ``--version`` and ``--versions``.
 
 Progress and errors go to standard error, results to standard output. Exit codes: 0; 1 when Penstock raised (one
-sentence, no traceback), when ``run --on-failure raise`` met a failed item or ``--max-failures`` was exceeded, and when
+sentence, no traceback), when ``--on-failure raise`` met a failed item or ``--max-failures`` was exceeded, and when
 ``verify`` or ``cache verify`` found something wrong; 2 for a command that cannot be understood; 130 after Ctrl-C.
 """
 
@@ -206,6 +206,105 @@ def _line(folder: str, options: dict[str, Any]) -> Pipeline:
     if normalize is not None or dtype not in (None, "uint8"):
         line = line.normalize(getattr(ps, (normalize or "unit").upper()), dtype=dtype or "float32")
     return line.batch(options["batch"], last=options["last"], layout=options["layout"], ragged=options["ragged"])
+
+
+@penstock.command()
+@click.argument("src", type=click.Path(path_type=str))
+@click.argument("dest", type=click.Path(path_type=str, file_okay=False))
+@click.option(
+    "--shard-size",
+    default="1GB",
+    show_default=True,
+    metavar="BYTES",
+    help="A shard ends before it would be larger: a number of bytes, 500MB, 2GiB.",
+)
+@click.option(
+    "--max-side",
+    type=click.IntRange(1),
+    metavar="PIXELS",
+    help="Encode every picture anew: upright, no side longer, as a JPEG. Default: copy the bytes as they are.",
+)
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of those JPEGs, with --max-side."
+)
+@click.option("--shuffle/--no-shuffle", default=False, help="Pack a full permutation, from --seed.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--to",
+    type=click.Choice(["tar", "parquet"]),
+    default="tar",
+    show_default=True,
+    help="tar is read by WebDataset and ps.tar; parquet by Hugging Face's datasets and ps.parquet.",
+)
+@click.option("--labels/--no-labels", default=True, help="The sub-folders' names; of tars the .cls members.")
+@click.option("--image", metavar="NAME", help="Of tables the column of the images; of tars the pictures' extension.")
+@click.option("--label", metavar="NAME", help="Of tables the column of the labels.")
+@click.option("--key", metavar="NAME", help="Of tables the column of the keys.")
+@_THREADS
+@click.option(
+    "--on-failure",
+    type=click.Choice(["skip", "raise"]),
+    default="skip",
+    show_default=True,
+    help="skip names failed items in DEST/failures.jsonl and goes on; raise stops with exit code 1.",
+)
+@click.option("--max-failures", type=_Count(), help="More failed items than this (10, or 1%) end it with exit code 1.")
+def pack(src: str, dest: str, **options: Any) -> None:
+    """Write the pictures of SRC as shards into the folder DEST, once, to be read anywhere.
+
+    SRC is a folder, tars ("shards-{00..15}.tar"), or a table (.csv, .tsv, .jsonl, .parquet) of pictures. DEST gets the
+    shards, for tars the index that ps.tar reads beside each, manifest.json with counts and checksums, and
+    failures.jsonl with a line for each item that could not be packed.
+
+    Killed at any moment, the same command goes on with the shards that are missing, and ends with the same bytes. It
+    refuses a DEST that holds a packing with other options or of another source.
+    """
+    import penstock as ps
+
+    line = _packed_line(src, options)
+    click.echo(str(line), err=True)
+    with bar_of("items/s") as progress:
+        bar = progress.add_task("items", total=line.items)
+        packed = ps.pack(
+            line,
+            dest,
+            shard_bytes=options["shard_size"],
+            max_side=options["max_side"],
+            quality=options["quality"],
+            shuffle=options["seed"] if options["shuffle"] else None,
+            to=options["to"],
+            threads=options["threads"],
+            on_failure=options["on_failure"],
+            max_failures=options["max_failures"],
+            on_progress=lambda done, _: progress.update(bar, completed=done),
+        )
+    click.echo(str(packed))
+
+
+def _packed_line(src: str, options: dict[str, Any]) -> Pipeline:
+    """What SRC means, by its name; options that are another kind's are refused."""
+    import penstock as ps
+
+    kind = "folder" if os.path.isdir(src) else src.rpartition(".")[2].lower()
+    given = {name: options[name] for name in ("image", "label", "key") if options[name] is not None}
+    allowed = {"folder": (), "tar": ("image",)}.get(kind, ("image", "label", "key"))
+    for name in given:
+        if name not in allowed:
+            raise click.UsageError(f"--{name}: expected a table as SRC with it, found {src!r}.")
+    if kind == "tar":
+        return ps.tar(src, labels="cls" if options["labels"] else None, **given)
+    if kind in ("csv", "tsv"):
+        return ps.csv(src, delimiter="\t" if kind == "tsv" else ",", **_renamed(given, "path"))
+    if kind == "jsonl":
+        return ps.jsonl(src, **_renamed(given, "images"))
+    if kind in ("parquet", "pq"):
+        return ps.parquet(src, **given)
+    return ps.folder(src, label="folder" if options["labels"] else None)
+
+
+def _renamed(given: dict[str, Any], image: str) -> dict[str, Any]:
+    """The options with --image under the name that a source has for it."""
+    return {image if name == "image" else name: value for name, value in given.items()}
 
 
 @penstock.command()

@@ -314,12 +314,17 @@ class Engine:
         parts = self._parts_of(recipe, cut)
         with self._lock:
             workers = self._workers_of(parts)
+            # Python threads make such images themselves: handing them over would cost more than a short function. Where
+            # a read may be given up native threads take the tickets, because those can be replaced; where processes are
+            # waited for, too, because nothing is made while a Python thread waits.
+            maps = any(part.call is not None for part in parts)
+            job.by_parties = maps and timeout_s is None and not workers
             self._asked[id(job)] = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
         if not self._pool.submit(job, more):
             with self._lock:
                 self._asked.pop(id(job), None)
             raise EngineError(self._refusal(recipe, capacity, job.batch_bytes))
-        if any(part.call is not None for part in parts):
+        if maps:
             self._start_party()
         return Ticketed(job, located, notes, changes)
 
@@ -474,7 +479,11 @@ class Engine:
 
     def asked(self, referral: _native.Referral) -> Asked | None:
         """What belongs to the job of a referral; None where nobody waits for it any more."""
-        return self._asked.get(id(referral.job))  # one lookup: it needs no lock
+        return self.asked_by(referral.job)
+
+    def asked_by(self, job: _native.Job) -> Asked | None:
+        """The same of a job itself."""
+        return self._asked.get(id(job))  # one lookup: it needs no lock
 
     def note(self, referral: _native.Referral, notes: tuple[str, ...]) -> None:
         """Keeps what Pillow noted about an item until its batch is delivered."""

@@ -71,6 +71,11 @@ class Part(NamedTuple):
     call: MapCall | None  # None: the end, or the cache
     kept: bool = False  # it is the line's cache that follows
 
+    @property
+    def warps(self) -> bool:
+        """Whether a function is asked for matrices."""
+        return any(isinstance(verb, Warp) for verb, _ in self.verbs)
+
     def native(self) -> list[dict[str, Any]]:
         """The verbs as native/plan.h's Verb: a dict each, with the ordinal of the random ones."""
         return [{**verb.native(), "ordinal": ordinal} for verb, ordinal in self.verbs]
@@ -94,7 +99,7 @@ class Part(NamedTuple):
 
     def matrices(self, height: int, width: int, seed: int, epoch: int, index: int) -> list[list[float]]:
         """The matrices of the warps for one upright image, six numbers each, in order; raises StepError."""
-        if not any(isinstance(verb, Warp) for verb, _ in self.verbs):
+        if not self.warps:
             return []
         from penstock._reference.random import Draws
 

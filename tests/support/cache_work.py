@@ -73,7 +73,7 @@ def killed_writers(folder: str, rounds: str) -> None:
     for number in range(int(rounds)):
         recipe = (1, number % 10)
         child = in_child(lambda n=number, r=recipe: write_on(folder, n * 1000, 1 << 30, r))
-        time.sleep(draw.uniform(0, 0.008))
+        time.sleep(draw.uniform(0, 0.01))
         end(child, kill=True)
 
 

@@ -35,6 +35,10 @@ class ArrowSource(Source):
     def _roots(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """Where the relative paths of each row begin."""
 
+    @abc.abstractmethod
+    def arrow_schema(self) -> tuple[Any, Mapping[str, Any]]:
+        """Arrow's schema of all columns, and what the Hugging Face metadata say of each, as they write it."""
+
     @property
     def field_names(self) -> tuple[str, ...]:
         """The columns beside image, label and key; ``class``, where labels have words."""

@@ -79,6 +79,11 @@ class HFSource(ArrowSource):
             for first in range(0, len(self), _PIECE):
                 yield chosen[first : first + _PIECE]
 
+    def arrow_schema(self) -> tuple[Any, Mapping[str, Any]]:
+        """That of the dataset's features."""
+        features = self._dataset.features
+        return features.arrow_schema, features.to_dict()
+
     def __len__(self) -> int:
         return len(self._dataset)
 

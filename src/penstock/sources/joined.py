@@ -68,6 +68,11 @@ class JoinedSource(Source):
         return out
 
     @property
+    def has_labels(self) -> bool:
+        """True where one of them has labels."""
+        return any(source.has_labels for source in self.sources)
+
+    @property
     def field_names(self) -> tuple[str, ...]:
         """Every field that any of them has, and ``mix`` where they have names."""
         named = () if self.names is None else ("mix",)

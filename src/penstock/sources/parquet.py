@@ -177,6 +177,11 @@ class ParquetSource(ArrowSource):
     def _place(self) -> object:
         return tuple(self._files), tuple(self._folders), self._image, self._label, self._key, self._fields
 
+    def arrow_schema(self) -> tuple[Any, Mapping[str, Any]]:
+        """The first file's, which the others have too."""
+        schema = self._file(0).schema_arrow
+        return schema, _features(schema)
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but open files, what was read, and a lock."""
         return {name: value for name, value in self.__dict__.items() if name != "_readers"}

@@ -120,6 +120,11 @@ class Source(abc.ABC):
         return self._labels[indices].astype(np.int64)
 
     @property
+    def has_labels(self) -> bool:
+        """True where items may have a label."""
+        return self._labels is not None
+
+    @property
     def several(self) -> bool:
         """True where an item may have another number of images than one: ``batch(n, images=)`` takes those."""
         return False

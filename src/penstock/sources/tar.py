@@ -13,6 +13,7 @@ from penstock._reference.tar import SPARSE, WHOLE
 from penstock.errors import PlanError, SourceError
 from penstock.sources.labels import Codes, LabelCollector, Labels
 from penstock.sources.names import NameTable
+from penstock.sources.packed import packed_classes
 from penstock.sources.shard_names import Pattern, shard_paths
 from penstock.sources.sidecars import kind_of, read_ranges, value_of
 from penstock.sources.source import Locations, PathTable, Ranges, Source, counted
@@ -24,11 +25,13 @@ __all__ = ["IMAGE_EXTENSIONS", "TarSource", "tar_source"]
 
 # fmt: off
 IMAGE_EXTENSIONS = (
-    "apng", "avif", "avifs", "bmp", "gif", "heic", "heif", "hif", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg", "jxl",
-    "pbm", "pgm", "png", "pnm", "ppm", "qoi", "tga", "tif", "tiff", "webp",
+    "apng", "avif", "avifs", "bmp", "cur", "dds", "dib", "flc", "fli", "gif", "heic", "heif", "hif", "icns", "ico",
+    "j2c", "j2k", "jfif", "jp2", "jpc", "jpe", "jpeg", "jpf", "jpg", "jpx", "jxl", "mpo", "pbm", "pcx", "pfm", "pgm",
+    "png", "pnm", "ppm", "psd", "qoi", "sgi", "tga", "tif", "tiff", "webp", "xbm", "xpm",
 )
 # fmt: on
-"""Extensions, in lower case and without the point, of the members that ``tar`` takes for pictures."""
+"""Extensions, in lower case and without the point, of the members that ``tar`` takes for pictures: those of ``folder``
+but bw, rgb and rgba, which others write as bare numbers."""
 
 Column = npt.NDArray[np.int64]
 
@@ -140,6 +143,7 @@ class TarSource(Source):
             if kind is not None or (second and not picture)
         ]
         self._sidecars = sidecars[:_MOST_FIELDS]
+        self._beside = [name for name, picture in zip(self._extensions, pictures, strict=True) if not picture]
         known = set(self._sidecars)
         members = np.bincount(self._extension, minlength=len(self._extensions)).tolist()
         left = {
@@ -205,7 +209,12 @@ class TarSource(Source):
             else:
                 known[word] = collector.code(word, self.key(item))
                 codes.append(known[word])
-        return collector.finish(codes.build())
+        numbers, names = collector.finish(codes.build())
+        if names is None and labels == "cls":
+            words = packed_classes(list(self._shards))
+            if words is not None and int(numbers.max(initial=-1)) < len(words):
+                names = words
+        return numbers, names
 
     def _words_of(self, labels: str) -> Sequence[Any] | None:
         """A word or a number for each item, None where it has none; None altogether where no sample has any."""
@@ -262,7 +271,29 @@ class TarSource(Source):
             contents[place] = ValueError("expected a class, found a member that is cut or too long")
         return self._values("cls", items, contents)
 
+    def sidecars(self, indices: npt.NDArray[np.int64]) -> list[dict[str, bytes] | Failure]:
+        """The bytes of whatever lies beside each of these items, by extension; a Failure where it cannot be read.
+
+        Members that are no field are among them: bytes are never unpickled here.
+        """
+        items = np.ascontiguousarray(indices, dtype=np.int64)
+        found: list[dict[str, bytes] | Failure] = [{} for _ in items]
+        for name in self._beside:
+            for place, content in enumerate(self._contents(name, items)):
+                held = found[place]
+                if content is None or isinstance(held, Failure):
+                    continue
+                if isinstance(content, ValueError):
+                    found[place] = self._sidecar_failure(int(items[place]), name, content)
+                else:
+                    held[name] = content
+        return found
+
     def _read_sidecars(self, name: str, items: Column) -> list[Any]:
+        return self._values(name, items, self._contents(name, items))
+
+    def _contents(self, name: str, items: Column) -> list[bytes | ValueError | None]:
+        """The bytes of a sidecar beside each of the items, None where one has none."""
         members = self._members_of(name, items)
         contents: list[bytes | ValueError | None] = [None] * len(items)
         for place in np.flatnonzero((members >= 0) & (self._state[members] != WHOLE)).tolist():
@@ -272,7 +303,7 @@ class TarSource(Source):
         read = read_ranges(list(self._shards), self._shard[rows].astype(np.int64), self._offset[rows], self._size[rows])
         for position, data in zip(sound.tolist(), read, strict=True):
             contents[position] = ValueError(data.strerror or str(data)) if isinstance(data, OSError) else data
-        return self._values(name, items, contents)
+        return contents
 
     def _values(self, name: str, items: Column, contents: list[bytes | ValueError | None]) -> list[Any]:
         """What sidecars say; a Failure in the place of one that was not read or is not what it is called."""
@@ -394,7 +425,8 @@ def tar_source(
     those others are fields then, bytes, which ``companion(mask="seg.png")`` moves with the picture. Of a sample that
     has several pictures each is an item, with the extension behind its key.
     labels: ``"cls"``: what the .cls members say, words or whole numbers; ``"json.label"``: a value inside the .json,
-    all of which are read now; None: no labels. An item without one has the label -1. classes: the words in order.
+    all of which are read now; None: no labels. An item without one has the label -1. classes: the words in order; of
+    numbers in the .cls members of a packing those that its manifest has.
     index: where to keep what was found in each shard: ``"beside"`` it (in the cache folder where that cannot be
     written), a folder, or None for nowhere. An index is made anew when its shard's size or times have changed.
 

@@ -37,12 +37,15 @@ class MapCall:
     spec: Spec  # what flows out
     random: bool = field(init=False)
     keeps: bool = field(init=False)  # it may answer the array it was given
+    plain: bool = field(init=False)  # an image is all it takes and answers, in this process
     dtype: np.dtype[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.random = self.verb.random
         self.keeps = self.verb.out is None and self.verb.channels is None
         self.dtype = np.dtype(self.spec.dtype)
+        in_threads, on_image = self.verb.workers == "threads", self.verb.on == "image"
+        self.plain = in_threads and on_image and not self.random and self.verb.geometry != "returned"
 
     def __call__(
         self,
@@ -78,6 +81,17 @@ class MapCall:
         if self.verb.geometry == "returned":
             answer, matrix = self._split(shape, answer)
         return Mapped(self._checked(shape, image, answer), matrix, changes)
+
+    def plainly(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The answer for one image where the map is ``plain``, in a fraction of the time; raises StepError."""
+        shape = image.shape
+        try:
+            answer = self.verb.fn(image)
+        except StepError:
+            raise
+        except Exception as error:
+            raise StepError("exception", f"{self._expected(shape)}, found {type(error).__name__}: {error}") from error
+        return self._checked(shape, image, answer)
 
     def _checked(self, shape: tuple[int, ...], image: npt.NDArray[Any], answer: Any) -> npt.NDArray[Any]:
         same = answer is image
