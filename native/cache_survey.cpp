@@ -13,7 +13,7 @@ namespace penstock {
 
 namespace {
 
-constexpr uint64_t kLargestSegment = uint64_t{64} << 20;
+constexpr uint64_t kLargestSegment = uint64_t{64} << 20, kLeastShare = uint64_t{4} << 20;
 constexpr int64_t kSettledNs = 1000000000;  // a folder's time of change is no finer than its clock's tick
 
 int64_t change_of(int folder) {
@@ -157,7 +157,9 @@ bool CacheSurvey::begin_segment(const CacheFolder& folder, const CacheOptions& o
   if (taken + bytes > options.max_bytes) return false;
   SegmentHeader header;
   header.recipe = options.recipe;
-  header.capacity = std::max(bytes, std::min({kLargestSegment, options.max_bytes / 16, options.max_bytes - taken}));
+  // Towards the end each writer is promised less, so that little lies promised and unused when nothing more is given.
+  const uint64_t left = options.max_bytes - taken, share = std::max(left / 8, kLeastShare);
+  header.capacity = std::max(bytes, std::min({kLargestSegment, options.max_bytes / 16, share, left}));
   // Later than all there are, whatever the clock says: of two entries of a key the later one counts.
   header.created_ns = static_cast<uint64_t>(cache_clock_ns());
   for (const auto& [name, known] : segments_) {
