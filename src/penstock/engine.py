@@ -168,6 +168,7 @@ class Ticketed:
     held: object  # bytes and arrays that native threads read; kept until the job is done
     notes: dict[int, tuple[str, ...]]  # by row
     changes: dict[int, Changes]  # of maps on items, by row
+    asked: Asked  # what Python threads need to answer its referrals
 
 
 def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -> None:
@@ -267,7 +268,7 @@ class Engine:
         """False after close(), and in a forked child, whose threads stayed in the parent."""
         return not self._closed and self._pid == os.getpid()
 
-    def submit(
+    def prepare(
         self,
         plan: _native.Plan,
         recipe: Recipe,
@@ -278,12 +279,11 @@ class Engine:
         capacity: int,
         seed: int,
         epoch: int,
-        more: bool,
         item: ItemOf | None = None,
         timeout_s: float | None = None,
         urgent: bool = False,
     ) -> Ticketed:
-        """Reserves the tickets of one batch: what was ``located`` fills the first of its ``rows``.
+        """The tickets of one batch, for ``submit``: what was ``located`` fills the first of its ``rows``.
 
         ``plan`` is the ``recipe``'s; ``indices`` (int64, one a ticket) key the random draws. ``capacity`` rows are what
         a full batch has: every batch takes memory of that size, so that it is recycled. A read that takes longer than
@@ -301,14 +301,20 @@ class Engine:
         parts = self._parts_of(recipe)
         with self._lock:
             workers = self._workers_of(parts)
-            self._asked[id(job)] = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
+        asked = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
+        return Ticketed(job, located, notes, changes, asked)
+
+    def submit(self, ticketed: Ticketed, more: bool) -> None:
+        """Hands the tickets of a batch to the threads. ``more``: others follow once the consumer has taken one."""
+        job, asked = ticketed.job, ticketed.asked
+        with self._lock:
+            self._asked[id(job)] = asked
         if not self._pool.submit(job, more):
             with self._lock:
                 self._asked.pop(id(job), None)
-            raise EngineError(self._refusal(recipe, capacity, job.batch_bytes))
-        if len(parts) > 1:
+            raise EngineError(self._refusal(asked.recipe, job.capacity, job.batch_bytes))
+        if len(asked.parts) > 1:
             self._start_party()
-        return Ticketed(job, located, notes, changes)
 
     def _parts_of(self, recipe: Recipe) -> list[Part]:
         if id(recipe) not in self._parts:
