@@ -36,8 +36,8 @@ class RunOptions:
     cores. ``prefetch`` batches may be in flight. ``max_memory`` bounds encoded bytes and decoder working memory in
     flight; the memory of the batches (``prefetch`` + 2) and Pillow's own come on top. ``max_failures`` is a count, or a
     Fraction of the items. ``ledger`` is a file that gets one JSON line a failure; ``{rank}`` in its name, needed
-    where there are several, becomes the rank. A read that takes longer than ``timeout_s`` seconds is given up and fails
-    its item; the reference engine, which has no threads of its own, waits for as long as it takes. Raises PlanError by
+    where there are several, becomes the rank. A read of an image, or the loading of a companion, that takes longer than
+    ``timeout_s`` seconds is given up and fails its item; the reference engine, which has no threads of its own, waits for as long as it takes. Raises PlanError by
     name.
 
     >>> from fractions import Fraction

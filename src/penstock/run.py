@@ -467,7 +467,7 @@ class Run:
             while len(self._flight) < self._window and self._submitted < self._steps and not self._closed:
                 request, ticketed = self._ahead.take(self._ready, self._submitted, self._steps)
                 engine.submit(ticketed, more=self._submitted + 1 < self._steps)
-                self._flight.append(Flying(request, ticketed, Escort(self.line, request, self.options.epoch, engine)))
+                self._flight.append(Flying(request, ticketed, self._escort(request, engine)))
                 self._submitted += 1
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
@@ -494,7 +494,7 @@ class Run:
             raise EngineError(_CLOSED)
         ticketed = self._ticketed(engine, request, urgent=True)
         engine.submit(ticketed, more=self._submitted < self._steps)
-        escort = Escort(self.line, request, self.options.epoch, engine)
+        escort = self._escort(request, engine)
         self._flight.appendleft(Flying(request, ticketed, escort))  # so that whoever closes the run gives it up as well
         results = engine.wait(ticketed)
         if self._closed:
@@ -508,6 +508,9 @@ class Run:
         columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
         escort.join(columns)
         return columns
+
+    def _escort(self, request: Request, engine: Engine) -> Escort:
+        return Escort(self.line, request, self.options.epoch, engine, self.options.timeout_s)
 
     def _ticketed(self, engine: Engine, request: Request, urgent: bool = False) -> Ticketed:
         return engine.prepare(
