@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -42,10 +43,8 @@ class Stuck:
     def let_go(self) -> None:
         deadline = time.monotonic() + 10
         while any(thread.name.startswith("penstock-beside") for thread in threading.enumerate()):
-            try:
+            with contextlib.suppress(OSError):  # nobody reads it at the moment
                 os.close(os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK))
-            except OSError:  # nobody reads it at the moment
-                pass
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

@@ -82,6 +82,7 @@ class Run:
             equal=options.equal_batches,
         )
         self._steps = self._grid.steps
+        self._most_steps = replace(self._grid, rank=0).steps  # of any rank
         self.threads = options.threads or default_threads()
         self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
         self._delivery = Delivery(
@@ -194,6 +195,9 @@ class Run:
         if self._closed:
             return
         self._closed = True
+        if self._started is None and self._engine is not None and not self._engine.usable:
+            self._flight.clear()  # begun early, and the pool has ended meanwhile, perhaps with the interpreter
+            return
         if self._started is not None and self._ended is None:
             self._ended = time.perf_counter()
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
@@ -240,7 +244,7 @@ class Run:
     @property
     def epoch_used_up(self) -> bool:
         """True once the steps delivered are all that any rank has; a rank may have a step less than the first."""
-        return self._handed_out >= replace(self._grid, rank=0).steps
+        return self._handed_out >= self._most_steps
 
     @property
     def position(self) -> int:
@@ -401,9 +405,28 @@ class Run:
                 self._engine.close()
                 raise EngineError(_CLOSED)
         self._baseline = self._engine.times()
-        self._pillow_baseline = self._engine.pillow()
-        self._maps_baseline = self._engine.maps()
+        if not self._flight:
+            self._count_from_here(self._engine)
         self._submit(self._engine)
+
+    def _count_from_here(self, engine: Engine) -> None:
+        self._pillow_baseline = engine.pillow()
+        self._maps_baseline = engine.maps()
+
+    def begin_early(self) -> None:
+        """Submits the first steps before anybody asks for one; close() drops them.
+
+        Native threads' time until then is in no pass's statistics, which are shares of a pass's own time.
+        """
+        if self._engine is not None and self._engine.usable:
+            self._count_from_here(self._engine)
+            self._submit(self._engine)
+
+    def made_by(self, engine: Engine | None) -> bool:
+        """Whether this pass runs on that engine, and still can."""
+        if self._closed or engine is None or engine is not self._engine:
+            return False
+        return engine.usable and not engine.stranded
 
     def _step(self) -> Batch:
         step = self._next_step
