@@ -69,7 +69,8 @@ def test_who_waits_is_said_of_the_threads_that_work():
         for _ in run:
             time.sleep(0.02)
     stats = run.stats
-    assert stats.share(stats.blocked_s) > 0.5 and stats.share(stats.blocked_s) + stats.share(stats.starved_s) <= 1.05
+    assert stats.share(stats.blocked_s) > max(0.3, stats.share(stats.starved_s))
+    assert stats.blocked_s + stats.starved_s <= stats.threads * stats.wall_s * 1.05
 
 
 def test_threads_end_with_the_run():

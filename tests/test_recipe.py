@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,13 @@ def test_a_recipe_is_a_value() -> None:
     again = recipe().decode().resize(256, 256, fit="cover").random_resized_crop(224, 224).normalize(IMAGENET)
     assert again == FULL and hash(again) == hash(FULL) and again.fingerprint == FULL.fingerprint
     assert pickle.loads(pickle.dumps(FULL)) == FULL
+
+
+def test_a_recipe_that_a_new_process_gets_can_be_called_there():
+    data = pickle.dumps(recipe().resize(2, 3))
+    script = f"import pickle, numpy; print(pickle.loads({data!r})(numpy.zeros((4, 6, 3), numpy.uint8)).shape)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("(2, 3, 3)\n", "")
     assert recipe().decode() != recipe()
     with pytest.raises(AttributeError):
         FULL.verbs = ()  # type: ignore[misc]

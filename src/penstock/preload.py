@@ -218,7 +218,7 @@ class _Filling:
             located, index = self._source.locate_images(items), np.repeat(items, self._source.image_counts(items))
         else:
             located, index = self._source.locate(items), items
-        ticketed = engine.submit(
+        ticketed = engine.prepare(
             self._plan,
             self._recipe,
             located,
@@ -227,10 +227,10 @@ class _Filling:
             capacity=len(index),
             seed=0,
             epoch=0,
-            more=True,
             cache=self._cache,
             cut=self._cut,
         )
+        engine.submit(ticketed, more=True)
         return _Step(ticketed, index, len(items))
 
     def _count(self, step: _Step, results: dict[str, Any]) -> None:

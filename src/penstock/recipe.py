@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy.typing as npt
 
 from penstock.decode import Decode
-from penstock.errors import ItemError, PenstockError, PlanError
+from penstock.errors import ItemError, PlanError
 from penstock.geometry import Matrix, compose, matrix
 from penstock.transform.center_crop import CenterCrop
 from penstock.transform.chain import VERBS, Chain
@@ -401,8 +402,8 @@ class Recipe(Chain):
             raise PlanError(f"recipe: expected layout= one of 'NHWC', 'NCHW', found {layout!r}.")
         if layout != "NHWC" and any(isinstance(verb, Patchify) for verb in self.verbs):
             raise PlanError(f"recipe: expected no layout= after patchify, whose patches are [P, D], found {layout!r}.")
-        if not _process:
-            raise PenstockError("recipe: expected penstock's engine, found it not imported; import penstock first.")
+        if not _process:  # a recipe that was unpickled in a new process is all of this package that is there
+            importlib.import_module("penstock.functions")
         return _process[0](self, data, seed, epoch, index, layout)
 
     def __str__(self) -> str:
