@@ -604,7 +604,8 @@ def test_a_cache_that_cannot_be_written_says_so_once(pictures, tmp_path, caplog)
 def test_ram_goes_with_its_last_user(pictures):
     script = (
         "import sys, penstock as ps\n"
-        "line = ps.folder(sys.argv[1]).decode().resize(17, int(sys.argv[2])).cache(ps.RAM, max_bytes='100MB').batch(4)\n"
+        "line = ps.folder(sys.argv[1]).decode().resize(17, int(sys.argv[2]))\n"
+        "line = line.cache(ps.RAM, max_bytes='100MB').batch(4)\n"
         "for _ in range(2):\n"
         "    with line.run(on_failure='skip') as run:\n"
         "        for batch in run: pass\n"
@@ -619,3 +620,54 @@ def test_ram_goes_with_its_last_user(pictures):
         hits, folder = done.stdout.split()
         assert int(hits) == len(ps.folder(pictures)) - 1, done.stderr
         assert os.path.exists(folder) == (ending == "killed")
+
+
+@pytest.mark.parametrize("identity", ["stat", "content"])
+def test_the_twin_finds_every_entry(identity, pictures, tmp_path):
+    pytest.importorskip("xxhash")
+    from penstock._reference.cache import cache_key, read_entries
+    from penstock._reference.cached import content_key, file_key
+
+    root = os.fspath(pictures)
+    line = ps.folder(root).decode().resize(16, 16)
+    line = line.cache(tmp_path / "cache", max_bytes="1GB", identity=identity).batch(4)
+    images = [image for batch in everything(line)[0] for image in batch["images"]]
+    recipe = cache_key(line.caching.fingerprint(line.recipe).encode(), (0, 0))
+    kept = read_entries(tmp_path / "cache", recipe)
+    assert len(kept) == len(images) - 1
+    for image, item in zip(images, line.source, strict=True):
+        if item.key.endswith("broken.jpg"):
+            continue
+        path = os.path.join(root, item.key)
+        if identity == "stat":
+            key = file_key(os.fsencode(path), os.stat(path), recipe)
+        else:
+            key = content_key(Path(path).read_bytes(), recipe)
+        np.testing.assert_array_equal(np.frombuffer(kept[key].data, np.uint8).reshape(16, 16, 3), image)
+
+
+def test_the_twin_finds_arrays_and_parts_of_files(pictures, tmp_path):
+    pytest.importorskip("xxhash")
+    import tarfile
+
+    from penstock._reference.cache import cache_key, read_entries
+    from penstock._reference.cached import content_key, file_key
+
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    line = ps.arrays([image]).cache(tmp_path / "arrays", max_bytes="1GB").resize(4, 4).batch(1)
+    everything(line)
+    recipe = cache_key(line.caching.fingerprint(line.recipe).encode(), (0, 0))
+    assert list(read_entries(tmp_path / "arrays", recipe)) == [content_key(image.tobytes(), recipe, (9, 7))]
+    with tarfile.open(tmp_path / "s.tar", "w") as shard:
+        shard.add(pictures / "a" / "turned.jpg", "turned.jpg")
+    with tarfile.open(tmp_path / "s.tar") as shard:
+        start, size = shard.getmembers()[0].offset_data, shard.getmembers()[0].size
+    aged(tmp_path / "s.tar")
+    settle()
+    line = ps.tar(tmp_path / "s.tar").cache(tmp_path / "encoded", max_bytes="1GB").decode().resize(4, 4).batch(1)
+    everything(line)
+    recipe = cache_key(line.caching.fingerprint(line.recipe).encode(), (0, 0))
+    path = os.fsencode(tmp_path / "s.tar")
+    kept = read_entries(tmp_path / "encoded", recipe)
+    assert list(kept) == [file_key(path, os.stat(path), recipe, start, size)]
+    assert bytes(kept[next(iter(kept))].data) == (pictures / "a" / "turned.jpg").read_bytes()

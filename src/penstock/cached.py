@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from penstock.sources.source import Source
     from penstock.types import Spec
 
-__all__ = ["Cached", "cache_of", "cut_of"]
+__all__ = ["BETWEEN", "Cached", "cache_of", "cut_of"]
+
+BETWEEN = {"map": "map runs Python", "cache": "cache keeps what comes"}
+"""What stands between two native loops, for ``print(line)``."""
 
 
 class Cached:

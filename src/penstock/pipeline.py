@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self
 from penstock.accompanied import Accompanied
 from penstock.batch import Batching, Selection, expect_items
 from penstock.cache import Caching
-from penstock.cached import Cached
+from penstock.cached import BETWEEN, Cached
 from penstock.columns import expect_columns
 from penstock.companions import Companion, expect_followable
 from penstock.decode import Decode
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl", "parquet", "tar"]
 
 P = ParamSpec("P")
-
-_BETWEEN = {"map": "map runs Python", "cache": "cache keeps what comes"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -329,7 +327,7 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Preloadable, Deliver
         held = list(dict.fromkeys(word for recipe in recipes for word in recipe.held()))
         whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
         native = ", then ".join(map(_listed, loops)) if len(loops) > 1 else _listed(loops[0])
-        between = "".join(f"; {_BETWEEN[word]} between them" for word in cuts if len(loops) > 1)
+        between = "".join(f"; {BETWEEN[word]} between them" for word in cuts if len(loops) > 1)
         loop = "native loops" if len(loops) > 1 else "one native loop"
         return f"fused: {native} run as {loop}, a strip of rows at a time{between}{whole}"
 
