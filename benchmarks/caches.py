@@ -69,8 +69,7 @@ def second_from_disk(task: Task) -> Lap:
 
 def _filled(task: Task, where: Any) -> Lap:
     line = _resized(task).cache(where, max_bytes=MAX_BYTES)
-    for _ in line.loader(threads=task.threads):
-        pass
+    line.preload(threads=task.threads)
     if line.cache_info().entries < len(task.paths):
         raise PenstockError(f"bench: expected {len(task.paths)} entries, found {line.cache_info()}.")
     return held(line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW"), task)
