@@ -21,7 +21,8 @@ def steps(setup: Setup) -> Iterator[Figure | Table]:
         step_ms = 1000 * statistics.median(lap["step_s"] for lap in result.laps)
         detail = (
             f"the line of examples/train_torch.py at 224 x 224, batch 16, 1 thread decodes; a step of {step_ms:.0f} ms "
-            f"of CPU time, 1.3 times a batch's making, multiplies matrices; the first batch's wait is counted"
+            f"of CPU time, 1.3 times a batch's making, multiplies matrices; counted is "
+            f"all that a next() takes, an epoch's first one too, which is begun in the step before (across_epochs=True)"
         )
     yield Figure(
         name="steps",

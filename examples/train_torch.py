@@ -93,7 +93,7 @@ def train(out: Path, steps: int, rows: int, save_every: int, rank: int, ranks: i
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     path = out / "state.pt"
     step = 0
-    with line.loader(rank=rank, world_size=ranks) as loader:
+    with line.loader(rank=rank, world_size=ranks, across_epochs=True) as loader:
         if path.exists():
             state = torch.load(path, weights_only=True)
             step = state["step"]

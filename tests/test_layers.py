@@ -57,7 +57,7 @@ ROWS = [
         *("step", "escort"),
     ],
     ["deliver", "predict"],
-    ["headers", "buckets", "run", "loader", "replay", "functions", "pipeline", "packing"],
+    ["headers", "buckets", "ahead", "run", "loader", "replay", "functions", "pipeline", "packing"],
     ["__init__", "compat", "testing", "bench", "cli", "__main__"],
 ]
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}

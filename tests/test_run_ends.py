@@ -216,7 +216,7 @@ def test_bytes_that_are_still_read_are_kept_when_a_wait_for_them_is_interrupted(
     with monkeypatch.context() as patched:
         patched.setattr(engine, "_pool", Interrupted())
         with pytest.raises(KeyboardInterrupt):
-            engine.abandon([engine_module.Ticketed(Job(), held, {}, {})])  # type: ignore[arg-type]
+            engine.abandon([engine_module.Ticketed(Job(), held, {}, {}, None)])  # type: ignore[arg-type]
     assert any(kept is held for kept in engine_module._abandoned)
     engine_module._abandoned[:] = [kept for kept in engine_module._abandoned if kept is not held]
     engine.close()

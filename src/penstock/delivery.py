@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -89,8 +89,9 @@ class Columns:
     ) -> Columns:
         """The dict of a native job, with the notes that Pillow made meanwhile."""
         notes = dict(pillow_notes)
-        for row in np.flatnonzero(results["notes"]).tolist():
-            notes[row] = names_of_notes(int(results["notes"][row]))
+        if results["notes"].any():
+            for row in np.flatnonzero(results["notes"]).tolist():
+                notes[row] = names_of_notes(int(results["notes"][row]))
         notes.update((row, tuple(text.split("\n"))) for row, text in results["cached_notes"])
         problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
         several: dict[str, Any] = {}
@@ -195,13 +196,13 @@ class Delivery:
         step: int,
         epoch: int,
         size: tuple[int, int] | None = None,
-        progress: npt.NDArray[np.int64] | None = None,
+        progress: Callable[[], npt.NDArray[np.int64]] | None = None,
         stand_ins: Make | None = None,
         draws: npt.NDArray[np.int64] | None = None,
     ) -> Batch:
         """One Batch, its failures handled; raises ItemError or TooManyFailuresError as the options say.
 
-        ``size`` is what every image must have, where batches were filled by size. ``progress`` says how far into the
+        ``size`` is what every image must have, where batches were filled by size. ``progress()`` is how far into the
         epoch each row's item comes (int64, as the ledger counts), ``stand_ins`` makes items for failed rows. ``draws``
         keys the random draws of each row (``Request.row_draws``), where something is still to be drawn on a device.
         """
@@ -253,7 +254,7 @@ class Delivery:
             sizes = sizes_of(images, self.layout)
             if self.ragged != "list":
                 images = padded(images, self.layout, self.spec.channels, numpy_dtype(self.spec.dtype), size)
-        failed_in = self._failed_in(failures, np.where(valid, -1, index))
+        failed_in = self._failed_in(failures, np.where(valid, -1, index)) if failures else {}
         geometry = Geometry(
             columns.geometry,
             columns.stored,
@@ -315,7 +316,7 @@ class Delivery:
         valid: npt.NDArray[np.bool_],
     ) -> tuple[npt.NDArray[np.int64], dict[str, Sequence[Any]]]:
         """Labels and fields as the maps on items left them."""
-        changes = {row: change for row, change in changes.items() if valid[row]}
+        changes = {row: change for row, change in changes.items() if valid[row]} if changes else {}
         if not changes:
             return labels, {}
         labels = labels.copy()
@@ -430,8 +431,6 @@ class Delivery:
 
     def _failed_in(self, failures: list[Failure], index: npt.NDArray[np.int64]) -> dict[int, str]:
         """The stage that each failed row of the batch failed in, by row."""
-        if not failures:
-            return {}
         stages = {failure.index: failure.stage for failure in failures}
         return {row: stages[at] for row, at in enumerate(index.tolist()) if at in stages}
 
@@ -452,8 +451,13 @@ class Delivery:
         return patch_columns(np.where(valid[:, None], columns.sizes, 0), spec.patch, spec.max_patches)
 
     def _count(
-        self, columns: Columns, index: npt.NDArray[np.int64], progress: npt.NDArray[np.int64] | None
+        self, columns: Columns, index: npt.NDArray[np.int64], progress: Callable[[], npt.NDArray[np.int64]] | None
     ) -> list[Failure]:
+        if not (columns.problems or columns.damages or columns.notes or columns.outcome.any()):
+            items = int(np.count_nonzero(index >= 0))  # each of them clean: there is nothing to say about any
+            self.outcomes.clean += items
+            self.outcomes.reached += items
+            return []
         problems = list(columns.problems)
         for row, text in columns.damages:
             at = int(index[row])
@@ -465,11 +469,12 @@ class Delivery:
             key = self.source.key(at)
             self.damaged.add(Damage(key, at, sentence("decode", key, f"the codec recovered from damage: {text}")))
         failures = []
+        reached = None if progress is None or not problems else progress()
         for row, stage, cause, message in sorted(problems):
             at = int(index[row])
             key = self.source.key(at)
             failures.append(Failure(key, at, stage, cause, sentence(stage, key, message)))
-            self.failures.add(failures[-1], -1 if progress is None else int(progress[row]))
+            self.failures.add(failures[-1], -1 if reached is None else int(reached[row]))
         made = columns.outcome <= DAMAGED
         for row in sorted(columns.notes):
             if made[row]:  # a loss is an image's that was delivered

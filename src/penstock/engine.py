@@ -16,8 +16,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,6 +45,13 @@ _CLOSE_TIMEOUT_MS = 1000
 _WAKE_UP_MS = 250
 _LEAVE_TIMEOUT_MS = 300
 _DEFAULT_MAX_MEMORY = 2 << 30
+_MOST_LEFT_BEHIND = 64  # threads that may be stuck in calls that were given up; the pool has as many of its own
+_LOOK_S = 0.1  # between two looks for such calls
+
+_STRANDED = (
+    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than may be left behind "
+    "(64), or no further thread to be had; look at the storage, then start a new run."
+)
 
 # Engines that still have threads, so that leaving the interpreter with a run open ends them first.
 _living: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -176,6 +183,7 @@ class Ticketed:
     held: object  # bytes and arrays that native threads read; kept until the job is done
     notes: dict[int, tuple[str, ...]]  # by row
     changes: dict[int, Changes]  # of maps on items, by row
+    asked: Asked  # what Python threads need to answer its referrals
 
 
 def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -> None:
@@ -199,39 +207,104 @@ def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -
         job.fill_problem(int(tickets[row]), cause, message)
 
 
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A call that one of the threads beside the pool makes."""
+
+    future: Future[Any]
+    work: Callable[[], Any]
+    limit_s: float | None
+    instead: Any  # the answer, once the call has taken longer than that
+    begun: float = 0.0
+    given_up: bool = False
+
+
 class Beside:
-    """Python threads for work beside the pool: they end with the engine, and never keep the process from ending."""
+    """Python threads for work beside the pool: they end with the engine, and never keep the process from ending.
+
+    A thread whose call takes longer than that call may is left behind, and another takes its place.
+    """
 
     def __init__(self, threads: int) -> None:
-        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._waiting: deque[_Call] = deque()
+        self._running: list[_Call] = []
         self._changed = threading.Condition()
         self._closed = False
-        for number in range(threads):
-            threading.Thread(target=self._work, name=f"penstock-beside-{number}", daemon=True).start()
+        self._living = 0  # without those left behind
+        self._left_behind = 0
+        self._watching = False  # a call came that may not take for ever
+        for _ in range(threads):
+            self._start()
 
-    def begin(self, work: Callable[..., Answer], *args: Any, **options: Any) -> Future[Answer]:
+    def _start(self) -> None:
+        threading.Thread(target=self._work, name=f"penstock-beside-{self._living}", daemon=True).start()
+        self._living += 1
+
+    def begin(
+        self, work: Callable[[], Answer], limit_s: float | None = None, instead: Answer | None = None
+    ) -> Future[Answer]:
         """A call that one of the threads makes; the future holds its answer or what it raised.
 
-        Once these threads are closed the future is cancelled: nobody waits for what nobody will do.
+        Where it takes longer than ``limit_s`` the answer is ``instead``. Once these threads are closed the future is
+        cancelled: nobody waits for what nobody will do.
         """
         future: Future[Answer] = Future()
         with self._changed:
             if self._closed:
                 future.cancel()
             else:
-                self._waiting.append((future, partial(work, *args, **options)))
+                self._watching = self._watching or limit_s is not None
+                self._waiting.append(_Call(future, work, limit_s, instead))
                 self._changed.notify()
         return future
 
+    def wait(self, future: Future[Any]) -> bool:
+        """Waits until the future is done, and gives up whatever takes too long meanwhile.
+
+        False: too many threads are left behind, or none is left to work.
+        """
+        while not future.done():
+            if not self._give_up():
+                return False
+            wait_for([future], _LOOK_S if self._watching else None)
+        return True
+
+    def _give_up(self) -> bool:
+        now = time.monotonic()
+        with self._changed:
+            late = [call for call in self._running if call.limit_s is not None and now - call.begun > call.limit_s]
+            for call in late:
+                self._leave(call)
+            fits = self._left_behind <= _MOST_LEFT_BEHIND
+            for _ in late if fits and not self._closed else ():
+                try:
+                    self._start()
+                except RuntimeError:  # the system has no thread left; those that run do the work
+                    break
+            fits = fits and self._living > 0
+        for call in late:
+            call.future.set_result(call.instead)
+        return fits
+
+    def _leave(self, call: _Call) -> None:
+        call.given_up = True
+        self._running.remove(call)
+        self._living -= 1
+        self._left_behind += 1
+
     def close(self) -> None:
-        """Lets the threads end after the call they are in; those that nobody has begun are cancelled."""
+        """Lets the threads end after the call they are in; nobody waits for one any more."""
         with self._changed:
             self._closed = True
-            waiting = list(self._waiting)
+            waiting, running = list(self._waiting), list(self._running)
             self._waiting.clear()
+            for call in running:
+                self._leave(call)
             self._changed.notify_all()
-        for future, _ in waiting:
-            future.cancel()
+        for call in waiting:
+            call.future.cancel()
+        for call in running:
+            call.future.set_exception(CancelledError())
 
     def _work(self) -> None:
         while True:
@@ -240,13 +313,27 @@ class Beside:
                     self._changed.wait()
                 if self._closed:
                     return
-                future, call = self._waiting.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
+                call = self._waiting.popleft()
+                if not call.future.set_running_or_notify_cancel():
+                    continue
+                call.begun = time.monotonic()
+                self._running.append(call)
+            answer: Any = None
+            problem: BaseException | None = None
             try:
-                future.set_result(call())
+                answer = call.work()
             except BaseException as error:  # whoever waits for the answer gets it
-                future.set_exception(error)
+                problem = error
+            with self._changed:
+                if call.given_up:
+                    self._left_behind -= 1
+                    return
+                self._running.remove(call)
+            if problem is None:
+                call.future.set_result(answer)
+            else:
+                call.future.set_exception(problem)
+            del call, answer, problem  # not held until the next one comes
 
 
 class Engine:
@@ -275,7 +362,7 @@ class Engine:
         """False after close(), and in a forked child, whose threads stayed in the parent."""
         return not self._closed and self._pid == os.getpid()
 
-    def submit(
+    def prepare(
         self,
         plan: _native.Plan,
         recipe: Recipe,
@@ -286,14 +373,13 @@ class Engine:
         capacity: int,
         seed: int,
         epoch: int,
-        more: bool,
         item: ItemOf | None = None,
         timeout_s: float | None = None,
         urgent: bool = False,
         cache: OpenedCache | None = None,
         cut: int | None = None,
     ) -> Ticketed:
-        """Reserves the tickets of one batch: what was ``located`` fills the first of its ``rows``.
+        """The tickets of one batch, for ``submit``: what was ``located`` fills the first of its ``rows``.
 
         ``plan`` is the ``recipe``'s; ``indices`` (int64, one a ticket) key the random draws. ``capacity`` rows are what
         a full batch has: every batch takes memory of that size, so that it is recycled. A read that takes longer than
@@ -314,19 +400,25 @@ class Engine:
         parts = self._parts_of(recipe, cut)
         with self._lock:
             workers = self._workers_of(parts)
-            # Python threads make such images themselves: handing them over would cost more than a short function. Where
-            # a read may be given up native threads take the tickets, because those can be replaced; where processes are
-            # waited for, too, because nothing is made while a Python thread waits.
-            maps = any(part.call is not None for part in parts)
-            job.by_parties = maps and timeout_s is None and not workers
-            self._asked[id(job)] = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
+        # Python threads make such images themselves: handing them over would cost more than a short function. Where a
+        # read may be given up native threads take the tickets, because those can be replaced; where processes are
+        # waited for, too, because nothing is made while a Python thread waits.
+        maps = any(part.call is not None for part in parts)
+        job.by_parties = maps and timeout_s is None and not workers
+        asked = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
+        return Ticketed(job, located, notes, changes, asked)
+
+    def submit(self, ticketed: Ticketed, more: bool) -> None:
+        """Hands the tickets of a batch to the threads. ``more``: others follow once the consumer has taken one."""
+        job, asked = ticketed.job, ticketed.asked
+        with self._lock:
+            self._asked[id(job)] = asked
         if not self._pool.submit(job, more):
             with self._lock:
                 self._asked.pop(id(job), None)
-            raise EngineError(self._refusal(recipe, capacity, job.batch_bytes))
-        if maps:
+            raise EngineError(self._refusal(asked.recipe, job.capacity, job.batch_bytes))
+        if any(part.call is not None for part in asked.parts):
             self._start_party()
-        return Ticketed(job, located, notes, changes)
 
     def _parts_of(self, recipe: Recipe, cut: int | None) -> list[Part]:
         place = id(recipe), cut
@@ -365,11 +457,7 @@ class Engine:
                 raise EngineError("The engine was closed while a batch was awaited; start a new run.")
             if state == "stranded":
                 self.stranded = True
-                raise EngineError(
-                    "The engine ran out of threads: expected reads that end, found more threads stuck in reads than "
-                    "may be left behind (64), or no further thread to be had; look at the storage, then start a new "
-                    "run."
-                )
+                raise EngineError(_STRANDED)
             self._start_party()
         with self._lock:
             self._asked.pop(id(ticketed.job), None)
@@ -392,15 +480,24 @@ class Engine:
                 for ticketed in flight:
                     self._asked.pop(id(ticketed.job), None)
 
-    def beside(self, work: Callable[..., Answer], *args: Any, **options: Any) -> Future[Answer]:
-        """Begins a call in one of the engine's Python threads, which start with the first one."""
+    def beside(
+        self, work: Callable[[], Answer], limit_s: float | None = None, instead: Answer | None = None
+    ) -> Future[Answer]:
+        """Begins a call in one of the engine's Python threads, which start with the first one.
+
+        One that takes longer than ``limit_s`` is given up, and ``instead`` is its answer.
+        """
         if self._beside is None:
             self._beside = Beside(self.threads)
-        return self._beside.begin(work, *args, **options)
+        return self._beside.begin(work, limit_s, instead)
 
     def answers(self, begun: Sequence[Future[Answer]]) -> list[Answer]:
         """What the calls of ``beside`` answered, in order; EngineError where the engine was closed meanwhile."""
         try:
+            for future in begun:
+                if self._beside is not None and not self._beside.wait(future):
+                    self.stranded = True
+                    raise EngineError(_STRANDED)
             return [future.result() for future in begun]
         except CancelledError:
             raise EngineError("The engine was closed while companions were awaited; start a new run.") from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from penstock.companions import CompanionError, Loaded, companion_of, load
+from penstock.companions import Companion, CompanionError, Loaded, companion_of, load
 from penstock.decode import Decode
 from penstock.delivery import DAMAGED, Columns, fail
 
@@ -23,18 +25,24 @@ __all__ = ["Escort"]
 class Escort:
     """The companions of one step of a line; with an engine in its Python threads, else when they are asked for."""
 
-    def __init__(self, line: Pipeline, request: Request, epoch: int, engine: Engine | None) -> None:
+    def __init__(
+        self, line: Pipeline, request: Request, epoch: int, engine: Engine | None, timeout_s: float | None = None
+    ) -> None:
         self._line = line
         self._request = request
         self._epoch = epoch
         self._engine = engine
-        self._loading: list[Future[list[Loaded | CompanionError]]] = []
+        self._loading: list[list[Future[Loaded | CompanionError]]] = []  # by row, one a companion
         if engine is not None and line.companions:
-            self._loading = [engine.beside(self._load, row) for row in range(len(request.draws))]
+            late = {companion: _late(companion, timeout_s) for companion in line.companions}
+            self._loading = [
+                [engine.beside(partial(self._load, row, one), timeout_s, late[one]) for one in line.companions]
+                for row in range(len(request.draws))
+            ]
 
     def cancel(self) -> None:
         """Nobody wants them any more."""
-        for future in self._loading:
+        for future in chain.from_iterable(self._loading):
             future.cancel()
 
     def join(self, columns: Columns) -> None:
@@ -43,9 +51,15 @@ class Escort:
             return
         rows = [row for row in range(len(self._request.draws)) if columns.outcome[row] <= DAMAGED]
         if self._engine is None:
-            answers = {row: self._moved(row, columns) for row in rows}
+            answers = {row: self._moved(row, columns, self._loaded(row)) for row in rows}
         else:
-            moving = [self._engine.beside(self._moved, row, columns) for row in rows]
+            # Not in the threads that move: those may have to wait for one another.
+            loaded = iter(self._engine.answers([future for row in rows for future in self._loading[row]]))
+            of_row = [[next(loaded) for _ in self._line.companions] for _ in rows]
+            moving = [
+                self._engine.beside(partial(self._moved, row, columns, found))
+                for row, found in zip(rows, of_row, strict=True)
+            ]
             answers = dict(zip(rows, self._engine.answers(moving), strict=True))
         held: dict[str, list[npt.NDArray[Any] | None]] = {
             companion.name: [None] * len(columns.outcome) for companion in self._line.companions
@@ -58,20 +72,20 @@ class Escort:
                 held[companion.name][row] = values
         columns.companions = held
 
-    def _load(self, row: int) -> list[Loaded | CompanionError]:
-        line, request = self._line, self._request
-        found: list[Loaded | CompanionError] = []
-        for companion in line.companions:
-            try:
-                index = int(request.index[row])
-                decode = line.recipe.decoding or Decode()
-                found.append(load(companion, line.source, request.located, row, index, decode))
-            except CompanionError as error:
-                found.append(error)
-        return found
+    def _loaded(self, row: int) -> list[Loaded | CompanionError]:
+        return [self._load(row, companion) for companion in self._line.companions]
 
-    def _moved(self, row: int, columns: Columns) -> list[npt.NDArray[Any]] | CompanionError:
-        loaded = self._loading[row].result() if self._loading else self._load(row)
+    def _load(self, row: int, companion: Companion) -> Loaded | CompanionError:
+        line, request = self._line, self._request
+        decode = line.recipe.decoding or Decode()
+        try:
+            return load(companion, line.source, request.located, row, int(request.index[row]), decode)
+        except CompanionError as error:
+            return error
+
+    def _moved(
+        self, row: int, columns: Columns, loaded: list[Loaded | CompanionError]
+    ) -> list[npt.NDArray[Any]] | CompanionError:
         height, width = columns.stored[row].tolist()
         moved = []
         for companion, one in zip(self._line.companions, loaded, strict=True):
@@ -93,3 +107,15 @@ class Escort:
             except CompanionError as error:
                 return error
         return moved
+
+
+def _late(companion: Companion, timeout_s: float | None) -> CompanionError | None:
+    """What stands for a companion whose loading takes too long."""
+    if timeout_s is None:
+        return None
+    return CompanionError(
+        "read",
+        "timeout",
+        f"companion {companion.name}: expected its values within {timeout_s:g} s (timeout_s), found them still being "
+        f"read",
+    )

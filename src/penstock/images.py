@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def deliver_step(
     step: int,
     epoch: int,
     size: tuple[int, int] | None = None,
-    progress: npt.NDArray[np.int64] | None = None,
+    progress: Callable[[], npt.NDArray[np.int64]] | None = None,
     stand_ins: Make | None = None,
     draws: npt.NDArray[np.int64] | None = None,
 ) -> Batch:

@@ -12,7 +12,7 @@ from penstock.deliver.feed import Feed, feed_of
 from penstock.engine import Engine, default_threads
 from penstock.errors import PlanError
 from penstock.images import expect_policy
-from penstock.options import RunOptions, whole
+from penstock.options import RunOptions, expect_flag, whole
 from penstock.run import Run
 
 if TYPE_CHECKING:
@@ -26,9 +26,12 @@ class Loader:
     so that the state is the same on every rank. A pass that is left early counts as an epoch, one that was never begun
     does not; after ``load_state_dict`` the next pass goes on from where the state was taken. ``len`` is the whole
     epoch's batches, those before that state included, as trainers count them.
+
+    With ``across_epochs`` the pool begins the next epoch's first batches when the last one is handed out, so that no
+    model waits between epochs. They are dropped if no such pass comes; no draw, state or account knows of them.
     """
 
-    def __init__(self, line: Pipeline, options: RunOptions) -> None:
+    def __init__(self, line: Pipeline, options: RunOptions, *, across_epochs: bool = False) -> None:
         if line.batching is None:
             raise PlanError("loader(): expected a line with .batch(n), found none; add .batch(n) before .loader().")
         expect_policy(line.batching, options)
@@ -41,6 +44,8 @@ class Loader:
         self._run: Run | None = None
         self._start = 0
         self._done = 0  # steps of this epoch before self._start
+        self._across_epochs = expect_flag("across_epochs", across_epochs)
+        self._early: Run | None = None  # the next pass, begun before anybody asked for it
         self._feed: Feed | None = None  # held as the pool is: what runs on a device is compiled once
 
     def __len__(self) -> int:
@@ -58,15 +63,42 @@ class Loader:
     def __iter__(self) -> Iterator[Any]:
         """The next epoch's batches; a pass still open ends here."""
         self._leave_pass()
-        options = replace(self.options, epoch=self.epoch)
-        run = Run(self.line, options, engine=self._pool(), start=self._start, feed=self._target_feed())
+        run = self._taken_early() or self._new_run(self._pool())
         self._run = run
         return self._pass(run)
+
+    def _new_run(self, engine: Engine | None) -> Run:
+        options = replace(self.options, epoch=self.epoch)
+        return Run(self.line, options, engine=engine, start=self._start, feed=self._target_feed())
+
+    def _begin_early(self) -> None:
+        """Begins the pass that is likely to come; not where a grid of batches has to be made of the headers first."""
+        engine, batching = self._engine, self.line.batching
+        if not self._across_epochs or batching is None or batching.ragged == "bucket":
+            return
+        if engine is not None and engine.usable and not engine.stranded:
+            self._early = self._new_run(engine)
+            self._early.begin_early()
+
+    def _taken_early(self) -> Run | None:
+        """The pass that was begun early, if it is the one that is asked for now."""
+        run = self._early
+        if run is None or not run.made_by(self._engine) or run.options.epoch != self.epoch or self._start:
+            self._drop_early()
+            return None
+        self._early = None
+        return run
+
+    def _drop_early(self) -> None:
+        run, self._early = self._early, None
+        if run is not None:
+            run.close()
 
     def _pass(self, run: Run) -> Iterator[Any]:
         for batch in run:
             if run.epoch_used_up:
                 self._close_epoch(run)
+                self._begin_early()
             yield batch
         if self._run is run:  # its last steps had nothing left to hand out, or another rank has a step more
             self._close_epoch(run)
@@ -155,6 +187,7 @@ class Loader:
         epoch = whole("load_state_dict: epoch", state.get("epoch"), 0)
         position = whole("load_state_dict: position", state.get("position"), 0, self.line.items)
         steps = whole("load_state_dict: steps", state.get("steps", 0), 0)
+        self._drop_early()
         if self._run is not None:
             self._run.close()
             self._run = None
@@ -171,6 +204,7 @@ class Loader:
 
     def close(self) -> None:
         """Ends the pool's threads; a later pass starts new ones."""
+        self._drop_early()
         self._leave_pass()
         if self._engine is not None:
             self._engine.close()

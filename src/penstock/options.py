@@ -36,9 +36,9 @@ class RunOptions:
     cores. ``prefetch`` batches may be in flight. ``max_memory`` bounds encoded bytes and decoder working memory in
     flight; the memory of the batches (``prefetch`` + 2) and Pillow's own come on top. ``max_failures`` is a count, or a
     Fraction of the items. ``ledger`` is a file that gets one JSON line a failure; ``{rank}`` in its name, needed
-    where there are several, becomes the rank. A read that takes longer than ``timeout_s`` seconds is given up and fails
-    its item; the reference engine, which has no threads of its own, waits for as long as it takes. Raises PlanError by
-    name.
+    where there are several, becomes the rank. A read of an image, or the loading of a companion, that takes longer than
+    ``timeout_s`` seconds is given up and fails its item; the reference engine, which has no threads of its own, waits
+    for as long as it takes. Raises PlanError by name.
 
     >>> from fractions import Fraction
     >>> RunOptions(epoch=3, max_failures=Fraction(1, 100)).prefetch
@@ -100,10 +100,7 @@ class RunOptions:
         return path
 
     def _check_equal_batches(self) -> None:
-        if not isinstance(self.equal_batches, bool):
-            raise PlanError(
-                f"equal_batches={self.equal_batches!r}: expected True or False, found {self.equal_batches!r}."
-            )
+        expect_flag("equal_batches", self.equal_batches)
         if self.equal_batches and self.on_failure == "skip":
             raise PlanError(
                 "equal_batches=True: expected on_failure='raise', 'blank' or 'replace', found 'skip', which makes "
@@ -120,6 +117,13 @@ class RunOptions:
             raise PlanError(
                 f"max_failures={self.max_failures!r}: expected a Fraction from 0 to 1, found {self.max_failures}."
             )
+
+
+def expect_flag(name: str, value: Any) -> bool:
+    """True or False as it is, or a PlanError that names the option."""
+    if not isinstance(value, bool):
+        raise PlanError(f"{name}={value!r}: expected True or False, found {value!r}.")
+    return value
 
 
 def _seconds(value: Any) -> float:

@@ -428,9 +428,11 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Delivered):
         ledger: str | os.PathLike[str] | None = None,
         timeout_s: float | None = None,
         equal_batches: bool = False,
+        across_epochs: bool = False,
     ) -> Loader:
         """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments of :meth:`run`.
 
+        With ``across_epochs`` the first batches of the next epoch are begun when the last one is handed out.
         Raises PlanError for options that cannot be, and for a line without :meth:`batch`.
         """
         self._expect_images("loader()")
@@ -455,6 +457,7 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Delivered):
                 timeout_s=timeout_s,
                 equal_batches=equal_batches,
             ),
+            across_epochs=across_epochs,
         )
 
     def __iter__(self) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from penstock.ahead import Ahead
 from penstock.buckets import Buckets, grid_of
 from penstock.cache import OpenedCache
 from penstock.cached import cache_of, cut_of
@@ -32,8 +33,8 @@ from penstock.options import RunOptions
 from penstock.reference import finish_batch
 from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
-from penstock.step import Request, request_of
-from penstock.types import Batch, DtypeName, Item, LayoutName
+from penstock.step import Request, request_of, requests_of
+from penstock.types import Batch, Item, LayoutName
 from penstock.view_columns import columns_of
 
 if TYPE_CHECKING:
@@ -78,7 +79,6 @@ class Run:
         expect_policy(batching, options)
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
         spec = line.recipe.spec()
-        self._dtype: DtypeName = spec.dtype
         self._grid = grid_of(
             line,
             epoch=options.epoch,
@@ -88,6 +88,7 @@ class Run:
             equal=options.equal_batches,
         )
         self._steps = self._grid.steps
+        self._most_steps = replace(self._grid, rank=0).steps  # of any rank
         self.threads = options.threads or default_threads()
         self._window = options.prefetch if batching is not None else self.threads * _ROWS_IN_FLIGHT_PER_THREAD
         self._delivery = Delivery(
@@ -116,6 +117,7 @@ class Run:
         self._hits = self._misses = 0
         self._engine = engine
         self._owns_engine = engine is None
+        self._ahead = Ahead(self._capacity)
         self._flight: deque[Flying] = deque()
         self._feed = feed
         self._sent: deque[tuple[Sent, int]] = deque()  # on their way to a device, and the steps done with each
@@ -202,6 +204,9 @@ class Run:
         if self._closed:
             return
         self._closed = True
+        if self._started is None and self._engine is not None and not self._engine.usable:
+            self._flight.clear()  # begun early, and the pool has ended meanwhile, perhaps with the interpreter
+            return
         if self._started is not None and self._ended is None:
             self._ended = time.perf_counter()
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
@@ -248,7 +253,7 @@ class Run:
     @property
     def epoch_used_up(self) -> bool:
         """True once the steps delivered are all that any rank has; a rank may have a step less than the first."""
-        return self._handed_out >= replace(self._grid, rank=0).steps
+        return self._handed_out >= self._most_steps
 
     @property
     def position(self) -> int:
@@ -412,9 +417,28 @@ class Run:
                 self._engine.close()
                 raise EngineError(_CLOSED)
         self._baseline = self._engine.times()
-        self._pillow_baseline = self._engine.pillow()
-        self._maps_baseline = self._engine.maps()
+        if not self._flight:
+            self._count_from_here(self._engine)
         self._submit(self._engine)
+
+    def _count_from_here(self, engine: Engine) -> None:
+        self._pillow_baseline = engine.pillow()
+        self._maps_baseline = engine.maps()
+
+    def begin_early(self) -> None:
+        """Submits the first steps before anybody asks for one; close() drops them.
+
+        Native threads' time until then is in no pass's statistics, which are shares of a pass's own time.
+        """
+        if self._engine is not None and self._engine.usable:
+            self._count_from_here(self._engine)
+            self._submit(self._engine)
+
+    def made_by(self, engine: Engine | None) -> bool:
+        """Whether this pass runs on that engine, and still can."""
+        if self._closed or engine is None or engine is not self._engine:
+            return False
+        return engine.usable and not engine.stranded
 
     def _step(self) -> Batch:
         step = self._next_step
@@ -430,9 +454,9 @@ class Run:
             step=step,
             epoch=self.options.epoch,
             size=self.size_at(step),
-            progress=self._grid.progress(step),
-            stand_ins=self.stand_ins(step, self._make),
-            draws=request.row_draws if self.line.target is not None else None,
+            progress=partial(self._grid.progress, step),
+            stand_ins=self.stand_ins(step, self._make) if self.options.on_failure == "replace" else None,
+            draws=request.row_draws if self.line.target is not None and self.line.target.random else None,
         )
         self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
         return batch
@@ -476,13 +500,25 @@ class Run:
         """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
         try:
             while len(self._flight) < self._window and self._submitted < self._steps and not self._closed:
-                request = self.request_at(self._submitted)
-                more = self._submitted + 1 < self._steps
-                ticketed = self._ticketed(engine, request, more)
-                self._flight.append(Flying(request, ticketed, Escort(self.line, request, self.options.epoch, engine)))
+                request, ticketed = self._ahead.take(self._ready, self._submitted, self._steps)
+                engine.submit(ticketed, more=self._submitted + 1 < self._steps)
+                self._flight.append(Flying(request, ticketed, self._escort(request, engine)))
                 self._submitted += 1
         except Exception as error:  # noqa: BLE001 - raised by _step, when the turn comes
             self._refused = error
+
+    def _ready(self, step: int, count: int) -> list[tuple[Request, Ticketed]]:
+        """Steps and their jobs, which the pool does not have yet; several only of paths."""
+        engine = self._engine
+        assert engine is not None
+        requests = []
+        if count > 1:
+            line, places = self.line, [self._grid.positions(at) for at in range(step, step + count)]
+            together = np.concatenate(places)
+            items, draws = line.order.draws(together[together >= 0], len(line.source), self.options.epoch)
+            requests = requests_of(line.source, places, items, draws)
+        requests = requests or [self.request_at(step)]
+        return [(request, self._ticketed(engine, request)) for request in requests]
 
     def _make(self, request: Request) -> Columns:
         """What stands in for items that failed: made at once, while the consumer waits."""
@@ -491,8 +527,9 @@ class Run:
         engine = self._engine
         if engine is None or self._closed:
             raise EngineError(_CLOSED)
-        ticketed = self._ticketed(engine, request, more=self._submitted < self._steps, urgent=True)
-        escort = Escort(self.line, request, self.options.epoch, engine)
+        ticketed = self._ticketed(engine, request, urgent=True)
+        engine.submit(ticketed, more=self._submitted < self._steps)
+        escort = self._escort(request, engine)
         self._flight.appendleft(Flying(request, ticketed, escort))  # so that whoever closes the run gives it up as well
         results = engine.wait(ticketed)
         if self._closed:
@@ -502,7 +539,8 @@ class Run:
 
     def _columns(self, results: dict[str, Any], ticketed: Ticketed, escort: Escort) -> Columns:
         """What the pool made of a step, with its companions."""
-        columns = Columns.from_native(results, ticketed.notes, self._dtype, ticketed.changes, self.line.viewing)
+        dtype, views = self._delivery.spec.dtype, self.line.viewing
+        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
         escort.join(columns)
         self._hits += results["hits"]
         self._misses += results["misses"]
@@ -511,8 +549,11 @@ class Run:
             self._delivery.notes.add("cache off")
         return columns
 
-    def _ticketed(self, engine: Engine, request: Request, more: bool, urgent: bool = False) -> Ticketed:
-        return engine.submit(
+    def _escort(self, request: Request, engine: Engine) -> Escort:
+        return Escort(self.line, request, self.options.epoch, engine, self.options.timeout_s)
+
+    def _ticketed(self, engine: Engine, request: Request, urgent: bool = False) -> Ticketed:
+        return engine.prepare(
             self._plan,
             self.line.recipe,
             request.located,
@@ -521,7 +562,6 @@ class Run:
             capacity=request.rows if urgent else self._capacity,
             seed=self.line.order.seed,
             epoch=self.options.epoch,
-            more=more,
             item=partial(self._item, request),
             timeout_s=self.options.timeout_s,
             urgent=urgent,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from penstock.batch import Batching
     from penstock.sources.source import Source
 
-__all__ = ["Request", "request_of"]
+__all__ = ["Request", "request_of", "requests_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +89,26 @@ def request_of(
     labels[: len(items)] = source.labels(items)
     pictures = keyed[slots.row] + (slots.number << DRAW_SHIFT)
     return Request(index, labels, located, pictures, slots, known, refused, pads)
+
+
+def requests_of(
+    source: Source, places: Sequence[npt.NDArray[np.int64]], items: npt.NDArray[np.int64], draws: npt.NDArray[np.int64]
+) -> list[Request]:
+    """The requests for several steps, as ``request_of`` makes one; their items are located at once, and are paths.
+
+    ``places`` are the steps' positions (-1 where a row is blank), ``items`` and ``draws`` those of all the others, one
+    step after the other. Nothing comes where an item is no path.
+    """
+    located = source.locate(items)
+    if located.paths is None:
+        return []
+    requests = []
+    end = 0
+    for place in places:
+        begin, end = end, end + int(np.count_nonzero(place >= 0))
+        index = np.full(len(place), -1, dtype=np.int64)
+        labels = index.copy()
+        index[: end - begin] = items[begin:end]
+        labels[: end - begin] = located.labels[begin:end]
+        requests.append(Request(index, labels, located.part(begin, end), draws[begin:end]))
+    return requests

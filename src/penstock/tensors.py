@@ -41,15 +41,15 @@ def tensor_of(array: Any) -> Any:
     """
     import torch
 
-    if isinstance(array, torch.Tensor):
-        return array
     if not isinstance(array, np.ndarray):
+        if isinstance(array, torch.Tensor):
+            return array
         from torch.utils.dlpack import from_dlpack
 
         return from_dlpack(array)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+    if not array.flags.writeable or min(array.strides, default=0) < 0:
         array = array.copy()
-    if array.dtype.name == "bfloat16":
+    if array.dtype.kind == "V" and array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
 

@@ -119,7 +119,7 @@ class Samples:
             self._plan = compile_plan(line.recipe, self.layout, cut=cut_of(line.caching))
         items, draws = line.order.draws(positions, len(line.source), epoch)
         request = request_of(line.source, items, len(items), draws)
-        ticketed = engine.submit(
+        ticketed = engine.prepare(
             self._plan,
             line.recipe,
             request.located,
@@ -128,11 +128,11 @@ class Samples:
             capacity=request.rows,
             seed=line.order.seed,
             epoch=epoch,
-            more=False,
             item=lambda row: line.source[int(request.index[row])],
             cache=cache_of(line),
             cut=cut_of(line.caching),
         )
+        engine.submit(ticketed, more=False)
         try:
             results = engine.wait(ticketed)
         except BaseException:

@@ -23,6 +23,9 @@ Sent = Callable[[], Any]
 """A batch on its way; called, it is what the user gets, ready for the device's next work."""
 
 
+_NOTHING = np.zeros(0, dtype=np.int64)
+
+
 class Feed(Protocol):
     """Brings batches to a device: ``send`` begins and does not wait; ``ahead`` more may be on their way meanwhile."""
 
@@ -64,6 +67,8 @@ class Handed:
 
 def handed(target: Target, batch: Batch, *, seed: int) -> Handed:
     """What the host decides before a batch leaves: which rows are mirrored, and where their pixels went."""
+    if not target.verbs:
+        return Handed(batch, [], _NOTHING)
     filled = batch.valid if batch.image_row is None else batch.image_row >= 0  # of the rows of pixels
     blank = np.flatnonzero(~filled)
     draws = batch.index if batch._draws is None else batch._draws  # noqa: SLF001 - meant for the hand-over

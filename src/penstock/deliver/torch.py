@@ -121,7 +121,7 @@ class TorchFeed:
         """An array as a tensor on the device."""
         tensor = tensor_of(array)
         if not self._on_card:
-            return tensor.to(self.device)
+            return tensor if self.device.type == "cpu" else tensor.to(self.device)
         # A plain copy, so that the batch's own memory is free at once; only pinned memory is read behind our back.
         pinned = self._torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         pinned.copy_(tensor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -73,15 +73,15 @@ class Flow:
         window: deque[tuple[int, Future[Sample | Failure]]] = deque()
         most = 2 * self.threads + 2
         chunks = range(first, end, _CHUNK)
-        asked = beside.begin(self._located, first, min(first + _CHUNK, end)) if chunks else None
+        asked = beside.begin(partial(self._located, first, min(first + _CHUNK, end))) if chunks else None
         for start in chunks:
             assert asked is not None
             located, known = asked.result()
             after = start + _CHUNK
             if after < end:
-                asked = beside.begin(self._located, after, min(after + _CHUNK, end))
+                asked = beside.begin(partial(self._located, after, min(after + _CHUNK, end)))
             for row, about in enumerate(known):
-                window.append((start + row, beside.begin(self._read, located, row, about)))
+                window.append((start + row, beside.begin(partial(self._read, located, row, about))))
                 if len(window) > most:
                     yield _outcome(*window.popleft())
         while window:
@@ -116,7 +116,7 @@ class Flow:
         with Run(line, options, start=first) as run:
             while at < end:
                 batch = next(run)
-                known = beside.begin(abouts, self.line.source, batch.index, raw=self.raw)
+                known = beside.begin(partial(abouts, self.line.source, batch.index, raw=self.raw))
                 failed = {failure.index: failure for failure in batch.failures}
                 begun: list[tuple[int, Future[Sample | Failure] | Failure, bool]] = []
                 beside_these = known.result()
@@ -128,7 +128,7 @@ class Flow:
                             assert wrong is not None
                             begun.append((at + row, wrong, False))
                         else:
-                            made = beside.begin(self._sample, image, about)
+                            made = beside.begin(partial(self._sample, image, about))
                             begun.append((at + row, made, bool(batch.damaged[row])))
                 at += len(batch)
                 yield from map(_done, before)

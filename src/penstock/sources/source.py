@@ -67,6 +67,15 @@ class Locations:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def part(self, begin: int, end: int) -> Locations:
+        """The rows from ``begin`` up to ``end`` of items that are paths; nothing is copied."""
+        assert self.paths is not None
+        rows = slice(begin, end)
+        ranges = None if self.ranges is None else Ranges(self.ranges.starts[rows], self.ranges.sizes[rows])
+        problems = {row - begin: problem for row, problem in self.problems.items() if begin <= row < end}
+        paths = self.paths._replace(rows=self.paths.rows[rows])
+        return Locations(self.labels[rows], paths=paths, ranges=ranges, problems=problems)
+
 
 class Source(abc.ABC):
     """A table of items: sized, indexable, picklable; equal and hashed by what it lists and where that is.
