@@ -44,8 +44,7 @@ def one(images: int, cached: bool) -> None:
 def _told(images: int, cached: bool, count: int) -> list[dict[str, int]]:
     command = [sys.executable, __file__, str(images), "cached" if cached else "plain"]
     processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(count)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
     ]
     try:
         return [json.loads(process.stdout.readline()) for process in processes if process.stdout is not None]

@@ -403,7 +403,8 @@ class Engine:
         # Python threads make such images themselves: handing them over would cost more than a short function. Where a
         # read may be given up native threads take the tickets, because those can be replaced; where processes are
         # waited for, too, because nothing is made while a Python thread waits.
-        job.by_parties = any(part.call is not None for part in parts) and timeout_s is None and not workers
+        maps = any(part.call is not None for part in parts)
+        job.by_parties = maps and timeout_s is None and not workers
         asked = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
         return Ticketed(job, located, notes, changes, asked)
 

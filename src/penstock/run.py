@@ -34,7 +34,7 @@ from penstock.reference import finish_batch
 from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of, requests_of
-from penstock.types import Batch, DtypeName, Item, LayoutName
+from penstock.types import Batch, Item, LayoutName
 from penstock.view_columns import columns_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ class Run:
         expect_policy(batching, options)
         self._layout: LayoutName = "NHWC" if batching is None else batching.layout
         spec = line.recipe.spec()
-        self._dtype: DtypeName = spec.dtype
         self._grid = grid_of(
             line,
             epoch=options.epoch,
@@ -540,7 +539,8 @@ class Run:
 
     def _columns(self, results: dict[str, Any], ticketed: Ticketed, escort: Escort) -> Columns:
         """What the pool made of a step, with its companions."""
-        columns = Columns.from_native(results, ticketed.notes, self._dtype, ticketed.changes, self.line.viewing)
+        dtype, views = self._delivery.spec.dtype, self.line.viewing
+        columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
         escort.join(columns)
         self._hits += results["hits"]
         self._misses += results["misses"]
