@@ -85,7 +85,7 @@ def _first(setup: Setup, second_rate: float) -> Iterator[Figure | Table]:
             means="filling in passing costs next to nothing",
             value=result.ratio(without),
             bound=0.93,
-            detail=f"{IMAGES:,} JPEGs of 500 x 375 to 224 x 224 float32 NCHW, batch 64; each lap a new run and an empty cache",
+            detail=f"{IMAGES:,} JPEGs of 500 x 375 to 224 x 224 float32 NCHW; each lap a new run and an empty cache",
         )
     yield race("cache_fill", "first epochs", results, without)
 

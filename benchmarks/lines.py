@@ -178,22 +178,33 @@ def window_shuffled(task: Task) -> Lap:
     return held(_ordinary(ps.files(task.paths).shuffle(window=64), task), task)
 
 
+def arrays(task: Task) -> Lap:
+    """Pictures in memory, resized and normalised."""
+    return held(_normalized(_in_memory(task), task), task)
+
+
 def mapped(task: Task) -> Lap:
-    """The ordinary task with a function that changes nothing between resize and normalize."""
-    line = ps.files(task.paths).decode().resize(task.height, task.width).map(_identity, geometry="keep", version="1")
-    return held(line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW"), task)
+    """The same with a function that changes nothing between resize and normalize."""
+    return held(_normalized(_in_memory(task).map(_identity, geometry="keep", version="1"), task), task)
 
 
 def pixels(task: Task) -> Lap:
     """Resized uint8 pictures as they are."""
-    line = ps.files(task.paths).decode().resize(task.height, task.width)
-    return held(line.batch(task.batch), task, np.uint8, (task.height, task.width, 3))
+    return held(_in_memory(task).batch(task.batch), task, np.uint8, (task.height, task.width, 3))
 
 
 def pixels_mapped(task: Task) -> Lap:
     """The same with a function that changes nothing at the end."""
-    line = ps.files(task.paths).decode().resize(task.height, task.width).map(_identity, geometry="keep", version="1")
+    line = _in_memory(task).map(_identity, geometry="keep", version="1")
     return held(line.batch(task.batch), task, np.uint8, (task.height, task.width, 3))
+
+
+def _in_memory(task: Task) -> ps.Pipeline:
+    return ps.arrays(pictures(task)).resize(task.height, task.width)
+
+
+def _normalized(line: ps.Pipeline, task: Task) -> ps.Pipeline:
+    return line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW")
 
 
 def _identity(image: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -13,7 +13,10 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr size_t kGathered = 8;      // maps that one wake-up of a party is for
+constexpr size_t kGathered = 8;  // maps that one wake-up of a party is for
+// Images in memory of their own that a Python thread makes before it calls the function: so much is in the core's cache
+// still when the next part reads it.
+constexpr size_t kGatheredBytes = size_t{400} << 10;
 constexpr int kMostLeftBehind = 64;  // threads that may be stuck in reads that were given up
 constexpr int kLookMs = 100;         // between two looks for such reads
 
@@ -490,7 +493,9 @@ Pool::Party& Pool::party_of(Shared& shared) {
 void Pool::take_tickets(const std::shared_ptr<Shared>& shared, Party& self, std::unique_lock<std::mutex>& lock,
                         std::vector<Referral>& taken, size_t most) {
   self.inside = true;
-  while (taken.size() < most && !shared->parties_jobs.empty() && !shared->closing && shared->referrals.empty()) {
+  size_t gathered_bytes = 0;
+  while (taken.size() < most && gathered_bytes < kGatheredBytes && !shared->parties_jobs.empty() && !shared->closing &&
+         shared->referrals.empty()) {
     if (!taken.empty() && (shared->parties_jobs.front() != taken[0].job || !shared->budget.has_room())) break;
     std::shared_ptr<Job> job = shared->parties_jobs.front();
     const size_t row = job->next_++;
@@ -502,6 +507,7 @@ void Pool::take_tickets(const std::shared_ptr<Shared>& shared, Party& self, std:
     ItemResult& result = job->results[row];
     carry(*shared, self, job, row, holding, self.scratch);
     if (result.outcome == Outcome::referee && result.mapping) {
+      if (result.own) gathered_bytes += job->part(row).image_bytes(result.size);
       taken.push_back({std::move(job), row, {}, std::move(holding)});
     } else if (result.outcome != Outcome::referee || !refer(*shared, job, row, self.scratch, holding)) {
       holding = Holding();

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "answer_referrals"]
 
 _REFERRAL_WAIT_MS = 60_000
-_MOST = 4  # images made before the GIL is taken for all of them: few enough to be in the core's cache still
+_MOST = 8  # images made before the GIL is taken for all of them; fewer where they are large
 _SHORT_S = 0.0005  # a function that takes longer is called for one at a time, so that the others' threads get some
 
 
@@ -73,14 +73,17 @@ def _item_so_far(of: ItemOf, row: int, before: Changes) -> Item:
     return changed_item(of(row), before)
 
 
-def answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine]) -> None:
-    """The life of one Python party. While it waits it holds the pool alone: no picture, and no engine."""
+def answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine], map_totals: list[float]) -> None:
+    """The life of one Python party. While it waits it holds the pool alone: no picture, and no engine.
+
+    ``map_totals``: seconds and images spent in functions of maps, to which it adds its own.
+    """
     most = 1
     while most:
-        most = answer_some(pool, owner, most)
+        most = _answer_some(pool, owner, map_totals, most)
 
 
-def answer_some(pool: _native.Pool, owner: weakref.ref[Engine], most: int) -> int:
+def _answer_some(pool: _native.Pool, owner: weakref.ref[Engine], map_totals: list[float], most: int) -> int:
     """Waits for referrals and answers them; how many maps to take next time, 0 when there is nothing to wait for."""
     referrals = pool.take_referrals(most, _REFERRAL_WAIT_MS)
     if referrals is None:
@@ -89,14 +92,16 @@ def answer_some(pool: _native.Pool, owner: weakref.ref[Engine], most: int) -> in
     if not referrals:
         return most if engine is not None else 0
     if referrals[0].map is None:
-        _answer(pool, referrals[0], engine)
+        _answer(pool, referrals[0], engine, map_totals)
         return most
-    spent = _answer_maps(pool, referrals, engine) / len(referrals)
+    spent = _answer_maps(pool, referrals, engine, map_totals) / len(referrals)
     in_processes = engine is not None and engine.has_workers  # then each image has a thread that waits for it
     return _MOST if spent < _SHORT_S and not in_processes else 1
 
 
-def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: Engine | None) -> float:
+def _answer_maps(
+    pool: _native.Pool, referrals: list[_native.Referral], engine: Engine | None, map_totals: list[float]
+) -> float:
     """Calls the functions that referrals ask for, one map after the other where several follow; seconds spent."""
     total = 0.0
     while referrals:
@@ -104,15 +109,14 @@ def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: 
         kept: list[_native.Referral] = []
         answers: list[tuple[Any, ...]] = []
         failures: list[Callable[[], None]] = []
-        plain = _plain_map(referrals, engine)
-        for place, referral in enumerate(referrals):
+        call, images = _plain_map(referrals, engine)
+        for referral, image in zip(referrals, images, strict=True):
             try:
-                if plain is None:
+                if call is None:
                     answers.append(_mapped(referral, engine))
                     continue
-                call, images = plain
-                pixels = call.plainly(images[place])
-                if pixels is images[place]:
+                pixels = call.plainly(image)
+                if pixels is image:
                     kept.append(referral)
                 else:
                     answers.append((referral, pixels, None, None))
@@ -123,8 +127,8 @@ def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: 
                 failures.append(partial(pool.return_failure, referral, "transform", "unexpected", message))
         spent = time.perf_counter() - begun
         total += spent
-        if engine is not None:  # before the answers, with which the run may end
-            engine.book_maps(spent, len(referrals))
+        map_totals[0] += spent  # before the answers, with which the run may end
+        map_totals[1] += len(referrals)
         for fail in failures:
             fail()
         opened = pool.return_kept(kept) if kept else []
@@ -134,18 +138,16 @@ def _answer_maps(pool: _native.Pool, referrals: list[_native.Referral], engine: 
     return total
 
 
-def _plain_map(
-    referrals: list[_native.Referral], engine: Engine | None
-) -> tuple[MapCall, list[npt.NDArray[Any]]] | None:
+def _plain_map(referrals: list[_native.Referral], engine: Engine | None) -> tuple[MapCall | None, Sequence[Any]]:
     """The one map that all ask for, and their images, where an image is all that it takes and nothing else is asked."""
-    one = _native.one_map_of(referrals)
+    one = None if engine is None else _native.one_map_of(referrals)
     asked = None if engine is None or one is None else engine.asked_by(one[0])
     if one is None or asked is None:
-        return None
+        return None, referrals
     _, number, images = one
     call = asked.parts[number].call
     if call is None or not call.plain or asked.parts[number + 1].warps:
-        return None
+        return None, referrals
     return call, images
 
 
@@ -163,7 +165,7 @@ def _mapped(referral: _native.Referral, engine: Engine | None) -> tuple[Any, ...
     return referral, None if pixels is image else pixels, matrix, matrices
 
 
-def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | None) -> None:
+def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | None, map_totals: list[float]) -> None:
     """Answers a referral that asks for matrices or for Pillow, and for the maps that come next."""
     began = time.perf_counter()
     if referral.asked is not None and _answer_with_matrices(pool, referral, engine):
@@ -171,7 +173,7 @@ def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | Non
             engine.book(time.perf_counter() - began, items=0)
         return
     if referral.map is not None:
-        _answer_maps(pool, [referral], engine)
+        _answer_maps(pool, [referral], engine, map_totals)
         return
     notes: tuple[str, ...] = ()
     answer: Callable[[], bool | None]
@@ -201,7 +203,7 @@ def _answer(pool: _native.Pool, referral: _native.Referral, engine: Engine | Non
     if engine is not None:
         engine.book(time.perf_counter() - decoded_at, items=0)
     if goes_on and not (referral.asked is not None and _answer_with_matrices(pool, referral, engine)):
-        _answer_maps(pool, [referral], engine)
+        _answer_maps(pool, [referral], engine, map_totals)
 
 
 def _decoding(referral: _native.Referral, engine: Engine | None) -> Decode:

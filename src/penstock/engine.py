@@ -351,8 +351,7 @@ class Engine:
         self._lock = threading.Lock()
         self._pillow_s = 0.0
         self._pillow_items = 0
-        self._map_s = 0.0
-        self._map_items = 0
+        self._map_totals: list[list[float]] = []  # of each party: seconds and images, which it alone changes
         self._closed = False
         self.stranded = False  # too many of its threads are stuck in reads: the next run needs another engine
         _living.add(self)
@@ -512,7 +511,8 @@ class Engine:
 
     def maps(self) -> tuple[float, int]:
         """Seconds and images that the Python party has spent in the functions of maps since the engine began."""
-        return self._map_s, self._map_items
+        totals = list(self._map_totals)
+        return sum(total[0] for total in totals), int(sum(total[1] for total in totals))
 
     def close(self, deadline: float | None = None) -> None:
         """Ends the threads; within a second (or by ``deadline``, time.monotonic's), whatever they are doing."""
@@ -547,7 +547,7 @@ class Engine:
         for number in range(max(self.threads, *(workers.count for workers in self._workers.values()), 0)):
             thread = threading.Thread(
                 target=answer_referrals,
-                args=(self._pool, weakref.ref(self)),
+                args=(self._pool, weakref.ref(self), self._new_map_totals()),
                 name=f"penstock-python-{number}",
                 daemon=True,
             )
@@ -562,11 +562,11 @@ class Engine:
             self._party.append(thread)
         self._pool.announce_parties(len(self._party))
 
-    def book_maps(self, seconds: float, images: int) -> None:
-        """Counts what the Python party has spent in functions of maps."""
-        with self._lock:
-            self._map_s += seconds
-            self._map_items += images
+    def _new_map_totals(self) -> list[float]:
+        """A party's own account of functions of maps: seconds and images. It needs no lock to add to it."""
+        totals = [0.0, 0.0]
+        self._map_totals.append(totals)
+        return totals
 
     def book(self, seconds: float, items: int) -> None:
         """Counts what the Python party has spent."""
