@@ -1,10 +1,32 @@
-"""Bytes as people say them."""
+"""Bytes as people say them, and as they write them."""
 
 from __future__ import annotations
 
-__all__ = ["spoken"]
+import re
+from typing import Any
+
+__all__ = ["counted", "spoken"]
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
+_WRITTEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+_FACTORS = {"": 1, "B": 1}
+_FACTORS |= {f"{letter}B": 1000 ** (power + 1) for power, letter in enumerate("KMGTP")}
+_FACTORS |= {f"{letter}IB": 1024 ** (power + 1) for power, letter in enumerate("KMGTP")}
+
+
+def counted(value: Any) -> int | None:
+    """The number of bytes that an int, or words such as "1.5GB" and "64 MiB", stand for; None for anything else.
+
+    >>> counted("1.5GB"), counted("64 MiB"), counted(10), counted("many")
+    (1500000000, 67108864, 10, None)
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = _WRITTEN.fullmatch(value) if isinstance(value, str) else None
+    factor = None if found is None else _FACTORS.get(found[2].upper())
+    if found is None or factor is None:
+        return None
+    return int(float(found[1]) * factor) if "." in found[1] else int(found[1]) * factor
 
 
 def spoken(count: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
-import re
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from penstock import _native
 from penstock._reference.resample import installed_order
-from penstock.byte_counts import spoken
+from penstock.byte_counts import counted, spoken
 from penstock.errors import PlanError
 from penstock.recipe import Recipe
 from penstock.transform.map import Map
@@ -33,18 +32,6 @@ FORMAT = 1
 
 IdentityName = Literal["stat", "content"]
 
-_UNITS = {
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KIB": 1 << 10,
-    "MIB": 1 << 20,
-    "GIB": 1 << 30,
-    "TIB": 1 << 40,
-}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 _MOST_BYTES = 1 << 62
 _VOLATILE = "penstock-ram-"  # native/cache.h: folders that go with their last user
 
@@ -218,19 +205,13 @@ def shared_memory() -> str:
 
 def _bytes_of(text: str, value: Any) -> int:
     """A number of bytes from an int or words such as "20GB"; PlanError."""
-    found: float = -1
-    if isinstance(value, int) and not isinstance(value, bool):
-        found = value
-    elif isinstance(value, str):
-        match = _SIZE.fullmatch(value)
-        if match is not None and match[2].upper() in _UNITS:
-            found = float(match[1]) * _UNITS[match[2].upper()]
-    if not 1 <= found <= _MOST_BYTES:
+    found = counted(value)
+    if found is None or not 1 <= found <= _MOST_BYTES:
         raise PlanError(
             f"{text}: expected max_bytes= a number of bytes of at least 1, or words such as '20GB' or '512MiB', found "
             f"{value!r}."
         )
-    return int(found)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

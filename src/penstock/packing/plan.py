@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.batch import expect_items
+from penstock.byte_counts import counted
 from penstock.errors import PlanError
 from penstock.options import whole
 from penstock.sources.source import Source
@@ -33,9 +33,6 @@ __all__ = [
 PackTo = Literal["tar", "parquet"]
 PackOnFailure = Literal["skip", "raise"]
 
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{letter}B": 1000 ** (power + 1) for power, letter in enumerate("KMGT")}
-_UNITS |= {f"{letter}IB": 1024 ** (power + 1) for power, letter in enumerate("KMGT")}
 _LEAST_SHARD = 1 << 10
 _QUALITY = 90
 
@@ -47,11 +44,10 @@ def byte_count(name: str, value: int | str) -> int:
     (1500000000, 67108864)
     """
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
-        factor = None if found is None else _UNITS.get(found[2].upper())
-        if found is None or factor is None:
+        found = counted(value)
+        if found is None:
             raise PlanError(f"{name}={value!r}: expected a number of bytes such as '1GB' or '512MiB', found {value!r}.")
-        value = int(float(found[1]) * factor) if "." in found[1] else int(found[1]) * factor
+        value = found
     return whole(name, value, _LEAST_SHARD, also=" of bytes")
 
 
