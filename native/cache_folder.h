@@ -76,9 +76,10 @@ class CacheSurvey {
   void remove_rubbish(const CacheFolder& folder);
   // Removes segments of other recipes, oldest first, until `bytes` more fit under `max_bytes`; not those being written.
   void evict(const CacheFolder& folder, const CacheKey& recipe, uint64_t bytes, uint64_t max_bytes);
-  // Makes the next segment; false with an error, or with error 0 where `bytes` do not fit.
-  bool begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes, SegmentWriter& writer,
-                     int& error);
+  // Makes the next segment; false with an error, or with error 0 where `bytes` do not fit. `beside`: this process has
+  // others open; the new one is small against what is left, or it is not made.
+  bool begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes, bool beside,
+                     SegmentWriter& writer, int& error);
   uint64_t remove(const CacheFolder& folder, const std::string& name);  // the bytes it had
 
  private:

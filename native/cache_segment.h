@@ -71,6 +71,7 @@ class SegmentWriter {
   bool create(int folder, const std::string& name, SegmentHeader header, mode_t mode, int& error);
   explicit operator bool() const { return static_cast<bool>(pixels_); }
   const std::string& name() const { return name_; }
+  uint64_t created_ns() const { return header_.created_ns; }
   bool fits(const RecordHeader& header) const;
   static uint64_t needed(const RecordHeader& header);  // by a segment of this record alone
   // Bytes first, then the index. Sets header.offset.

@@ -150,7 +150,7 @@ void CacheSurvey::evict(const CacheFolder& folder, const CacheKey& recipe, uint6
   }
 }
 
-bool CacheSurvey::begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes,
+bool CacheSurvey::begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes, bool beside,
                                 SegmentWriter& writer, int& error) {
   error = 0;
   const uint64_t taken = promised();
@@ -160,6 +160,11 @@ bool CacheSurvey::begin_segment(const CacheFolder& folder, const CacheOptions& o
   // Towards the end each writer is promised less, so that little lies promised and unused when nothing more is given.
   const uint64_t left = options.max_bytes - taken, share = std::max(left / 8, kLeastShare);
   header.capacity = std::max(bytes, std::min({kLargestSegment, options.max_bytes / 16, share, left}));
+  if (beside) {
+    // All that one process has open stays a small part of the cache, and of what is left of it.
+    header.capacity = std::min({kLargestSegment, options.max_bytes / 64, left / 32});
+    if (header.capacity < std::max(kLeastShare, 4 * bytes)) return false;
+  }
   // Later than all there are, whatever the clock says: of two entries of a key the later one counts.
   header.created_ns = static_cast<uint64_t>(cache_clock_ns());
   for (const auto& [name, known] : segments_) {
