@@ -78,14 +78,18 @@ class SegmentWriter {
   bool append(RecordHeader& header, const CacheRecord& record, int& error);
   uint64_t end() const { return end_; }
   bool removed() const;  // somebody unlinked the file
-  void seal();           // from now on others know that it grows no more
+  void seal();           // gives back what it reserved; from now on others know that it grows no more
   void reset();          // closes without unlocking: a forked child's way
 
  private:
+  void reserve_for(uint64_t bytes);
+
   FileNumber pixels_, index_;
   std::string name_;
   SegmentHeader header_;
   uint64_t end_ = 0, index_end_ = 0;
+  uint64_t reserved_end_ = 0;  // the disk has room for the segment up to here
+  bool reserves_ = true;
 };
 
 }  // namespace penstock

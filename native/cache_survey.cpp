@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <random>
+#include <utility>
 
 #include "cache_folder.h"
 
@@ -135,6 +136,12 @@ void CacheSurvey::remove_rubbish(const CacheFolder& folder) {
     if (file && !segment_is_living(file.get())) useless.push_back(name);
   }
   for (const std::string& name : useless) remove(folder, name);
+  for (auto& [name, known] : segments_) {
+    if (!known.whole || known.living || std::exchange(known.trimmed, true)) continue;
+    int error = 0;
+    const FileNumber file = open_beside(folder.number(), name + kPixels, O_RDWR, error);
+    if (file) give_back_reserved(file.get());
+  }
 }
 
 void CacheSurvey::evict(const CacheFolder& folder, const CacheKey& recipe, uint64_t bytes, uint64_t max_bytes) {

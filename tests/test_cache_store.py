@@ -394,6 +394,29 @@ def test_a_folder_deleted_under_a_run(folder):
     opened.close()
 
 
+def test_what_is_reserved_on_the_disk_is_given_back(folder):
+    def surplus(path: Path) -> int:
+        return path.stat().st_blocks * 512 - path.stat().st_size
+
+    def killed() -> None:
+        opened = work.store(folder)
+        work.keep(opened, 0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(work.in_child(killed), 0)
+    (left,) = files(folder, ".pixels")
+    if surplus(left) < 1 << 20:
+        pytest.skip("nothing is reserved on this file system")
+    content = left.read_bytes()
+    opened = work.store(folder)
+    assert work.keep(opened, 1) == "stored" and work.right(opened, 0)
+    assert left.read_bytes() == content and surplus(left) < 1 << 18
+    assert max(map(surplus, files(folder, ".pixels"))) > 1 << 20
+    opened.close()
+    assert max(map(surplus, files(folder, ".pixels"))) < 1 << 18
+    assert verify(folder)["problems"] == [] and verify(folder)["entries"] == 2
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="/proc says what a process holds")
 @pytest.mark.parametrize("look", ["refresh", "trouble", "find"])
 def test_a_folder_that_was_removed_holds_no_memory(folder, look):
