@@ -116,7 +116,10 @@ class CacheStore {
   void refresh();  // takes in what other processes added; find() and keep() do it at most every half second
   CacheCounts counts() const;
   std::string trouble();  // why nothing is kept any more: a sentence, once; else empty
-  // Seals this process's segment; of a volatile folder the last user removes it. What was found stays readable.
+  // Whether the folder is gone. Then nothing is found any more, and memory is let go as soon as no hit holds it;
+  // find(), at most every half second, refresh() and trouble() see to that as well.
+  bool removed();
+  // Seals this process's segments; of a volatile folder the last user removes it. What was found stays readable.
   void close();
 
   // Of a folder, by nobody's leave: for the command line. An empty `problem` says that it was done.

@@ -86,6 +86,34 @@ bool read_some(int file, void* into, size_t bytes, uint64_t offset, size_t& coun
   return true;
 }
 
+#ifdef __linux__
+
+bool reserve(int file, uint64_t offset, uint64_t bytes) {
+  constexpr uint64_t kTmpfs = 0x01021994, kRamfs = 0x858458F6;  // which would fill with zeros what is written anyway
+  constexpr int64_t kQuickMs = 10;
+  struct statfs status;
+  if (::fstatfs(file, &status) != 0) return false;
+  const auto number = static_cast<uint64_t>(static_cast<uint32_t>(status.f_type));
+  if (number == kTmpfs || number == kRamfs) return false;
+  const int64_t start = cache_steady_ms();
+  const int done = ::fallocate(file, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+  return done == 0 && cache_steady_ms() - start <= kQuickMs;
+}
+
+#else
+
+bool reserve(int, uint64_t, uint64_t) { return false; }
+
+#endif
+
+void give_back_reserved(int file) {
+  constexpr off_t kBlock = 512, kSlack = off_t{128} << 10;  // no less than what any file takes beyond its bytes
+  struct stat status;
+  if (::fstat(file, &status) != 0 || status.st_blocks * kBlock <= status.st_size + kSlack) return;
+  // Where it fails, the room stays taken until the file goes.
+  if (::ftruncate(file, status.st_size) != 0) return;
+}
+
 uint64_t size_beside(int folder, const std::string& name) {
   struct stat status;
   if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode)) return 0;

@@ -37,6 +37,11 @@ FileNumber open_beside(int folder, const std::string& name, int flags, int& erro
 bool write_all(int file, std::vector<iovec> parts, uint64_t offset, int& error);
 // As many bytes as there are, up to `bytes`.
 bool read_some(int file, void* into, size_t bytes, uint64_t offset, size_t& count, int& error);
+// Room on the disk for bytes that come later, beyond the file's end as well: writing them is cheaper then. Its size
+// stays. False: the file system does not do that, or not quickly, and need not be asked again.
+bool reserve(int file, uint64_t offset, uint64_t bytes);
+// Gives back what is reserved beyond the end of a file that grows no more. No byte of it changes.
+void give_back_reserved(int file);
 // The size of a file in `folder`; 0 where there is none.
 uint64_t size_beside(int folder, const std::string& name);
 std::vector<std::string> names_in(int folder, int& error);  // without . and .., sorted

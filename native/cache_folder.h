@@ -60,9 +60,10 @@ class CacheSurvey {
  public:
   struct Known {
     SegmentHeader header;
-    bool whole = false;  // the header could be read
-    bool living = true;  // a process appends to it
-    uint64_t bytes = 0;  // both files
+    bool whole = false;    // the header could be read
+    bool living = true;    // a process appends to it
+    uint64_t bytes = 0;    // both files
+    bool trimmed = false;  // what a killed writer may have left reserved on the disk was given back
   };
   // Looks again; false where the folder cannot be listed. `all`: also where nothing seems to have changed.
   bool look(const CacheFolder& folder, bool all);
@@ -72,13 +73,14 @@ class CacheSurvey {
   uint64_t recipes() const;
 
   // These are for who holds the folder's lock. Removes what nobody can read: segments without a header, indexes without
-  // a segment, files half made.
+  // a segment, files half made; and gives back what killed writers left reserved.
   void remove_rubbish(const CacheFolder& folder);
   // Removes segments of other recipes, oldest first, until `bytes` more fit under `max_bytes`; not those being written.
   void evict(const CacheFolder& folder, const CacheKey& recipe, uint64_t bytes, uint64_t max_bytes);
-  // Makes the next segment; false with an error, or with error 0 where `bytes` do not fit.
-  bool begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes, SegmentWriter& writer,
-                     int& error);
+  // Makes the next segment; false with an error, or with error 0 where `bytes` do not fit. `beside`: this process has
+  // others open; the new one is small against what is left, or it is not made.
+  bool begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes, bool beside,
+                     SegmentWriter& writer, int& error);
   uint64_t remove(const CacheFolder& folder, const std::string& name);  // the bytes it had
 
  private:

@@ -41,7 +41,10 @@ uint64_t cache_checksum_seeded(const void* data, size_t bytes, uint64_t seed) {
   return XXH3_64bits_withSeed(data, bytes, seed);
 }
 
-uint64_t cache_checksum(const void* data, size_t bytes) { return XXH3_64bits(data, bytes); }
+uint64_t cache_checksum(const void* data, size_t bytes) {
+  static const Checksum avx2 = checksum_avx2();
+  return avx2 != nullptr ? avx2(data, bytes) : XXH3_64bits(data, bytes);
+}
 
 CacheKey cache_key(const void* identity, size_t bytes, const CacheKey& recipe) {
   uint8_t first[16];

@@ -48,6 +48,9 @@ struct IndexRecord {
 };
 
 uint64_t cache_checksum_seeded(const void* data, size_t bytes, uint64_t seed);
+// cache_checksum with AVX2; nullptr where not built or not supported. The values are the same.
+using Checksum = uint64_t (*)(const void* data, size_t bytes);
+Checksum checksum_avx2();
 
 // Encoding fills all of the bytes; decoding is false where the checksum, the magic or a number is not right.
 void encode(SegmentHeader& header, uint8_t (&bytes)[kSegmentHeaderBytes]);  // fills in header.checksum

@@ -25,6 +25,9 @@ std::string hexadecimal(uint64_t value) {
   return text;
 }
 
+// Of a disk; little enough that what a killed writer leaves reserved is soon found again.
+constexpr uint64_t kReservedAtOnce = uint64_t{16} << 20;
+
 iovec part_of(const void* data, size_t bytes) { return {const_cast<void*>(data), bytes}; }
 
 }  // namespace
@@ -166,6 +169,8 @@ bool SegmentWriter::create(int folder, const std::string& name, SegmentHeader he
   header_ = header;
   end_ = kSegmentHeaderBytes;
   index_end_ = kIndexHeaderBytes;
+  reserved_end_ = 0;
+  reserves_ = true;
   return true;
 }
 
@@ -177,9 +182,19 @@ bool SegmentWriter::fits(const RecordHeader& header) const {
   return pixels_ && end_ + index_end_ + header.whole_bytes() + kIndexRecordBytes <= header_.capacity;
 }
 
+// A full disk is left to the write, which may still find room.
+void SegmentWriter::reserve_for(uint64_t bytes) {
+  if (!reserves_ || end_ + bytes <= reserved_end_) return;
+  const uint64_t from = std::max(end_, reserved_end_);
+  const uint64_t to = std::min(header_.capacity, std::max(end_ + bytes, from + kReservedAtOnce));
+  reserves_ = reserve(pixels_.get(), from, to - from);
+  reserved_end_ = to;
+}
+
 bool SegmentWriter::append(RecordHeader& header, const CacheRecord& record, int& error) {
   static const uint8_t zeros[kCacheAlignment] = {};
   header.offset = end_;
+  reserve_for(header.whole_bytes());
   uint8_t first[kRecordHeaderBytes], entry[kIndexRecordBytes];
   encode(header, header_.checksum, first);
   const uint64_t used = kRecordHeaderBytes + header.payload_bytes + header.damage_bytes + header.notes_bytes;
@@ -205,7 +220,10 @@ bool SegmentWriter::removed() const {
 
 void SegmentWriter::seal() {
   // A forked child may hold a copy of the file: closing alone would leave the lock with it.
-  if (pixels_) unlock_file(pixels_.get());
+  if (pixels_) {
+    if (reserved_end_ > 0) give_back_reserved(pixels_.get());
+    unlock_file(pixels_.get());
+  }
   reset();
 }
 

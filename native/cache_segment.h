@@ -71,20 +71,25 @@ class SegmentWriter {
   bool create(int folder, const std::string& name, SegmentHeader header, mode_t mode, int& error);
   explicit operator bool() const { return static_cast<bool>(pixels_); }
   const std::string& name() const { return name_; }
+  uint64_t created_ns() const { return header_.created_ns; }
   bool fits(const RecordHeader& header) const;
   static uint64_t needed(const RecordHeader& header);  // by a segment of this record alone
   // Bytes first, then the index. Sets header.offset.
   bool append(RecordHeader& header, const CacheRecord& record, int& error);
   uint64_t end() const { return end_; }
   bool removed() const;  // somebody unlinked the file
-  void seal();           // from now on others know that it grows no more
+  void seal();           // gives back what it reserved; from now on others know that it grows no more
   void reset();          // closes without unlocking: a forked child's way
 
  private:
+  void reserve_for(uint64_t bytes);
+
   FileNumber pixels_, index_;
   std::string name_;
   SegmentHeader header_;
   uint64_t end_ = 0, index_end_ = 0;
+  uint64_t reserved_end_ = 0;  // the disk has room for the segment up to here
+  bool reserves_ = true;
 };
 
 }  // namespace penstock

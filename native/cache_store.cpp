@@ -1,7 +1,10 @@
 // The store: a table of what is where, one segment of its own to append to, and the segments of others, mapped.
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <mutex>
+#include <thread>
 
 #include "cache_folder.h"
 
@@ -12,11 +15,15 @@ namespace {
 constexpr int64_t kRefreshMs = 500;
 constexpr int kPatienceMs = 250;   // with a process that holds the folder's lock, and may be stopped
 constexpr int64_t kFullMs = 1000;  // so long a full cache is not asked again whether there is room
+constexpr size_t kMostWriters = 8;
+
+// Of one process: one for each thread that may write at a time, so that none waits for another's bytes.
+size_t writers_at_once() { return std::clamp<size_t>(std::thread::hardware_concurrency(), 2, kMostWriters); }
 
 }  // namespace
 
-// Locks are taken in this order: writing, surveying, table. Only the last is taken by a hit, and never while bytes are
-// read, checked or written.
+// Locks are taken in this order: a writer's (of several the earlier first), surveying, table. Only the last is taken by
+// a hit, and never while bytes are read, checked or written.
 struct CacheStore::State {
   struct Adopted {
     std::string name;
@@ -24,14 +31,34 @@ struct CacheStore::State {
     bool complete = false;  // sealed, and all of it is in the table
     bool own = false;
   };
+  // A segment of this process's own, while it is appended to.
+  struct Writer {
+    std::mutex lock;
+    SegmentWriter file;
+    uint32_t number = 0;
+  };
+  // A key that a thread is about to keep, for as long as this lives: no other thread keeps it then.
+  class Claim {
+   public:
+    Claim(State& state, const CacheKey& key);
+    ~Claim();
+    Claim(const Claim&) = delete;
+    Claim& operator=(const Claim&) = delete;
+    explicit operator bool() const { return has_; }
+
+   private:
+    State& state_;
+    const CacheKey& key_;
+    bool has_ = false;
+  };
 
   CacheOptions options;
   pid_t process = 0;
   CacheFolder folder;
 
-  std::mutex writing;
-  SegmentWriter writer;
-  uint32_t writing_to = 0;
+  std::array<Writer, kMostWriters> writers;
+  const size_t writer_count = writers_at_once();
+  std::atomic<size_t> turn{0};
 
   std::mutex surveying;
   CacheSurvey survey;
@@ -41,25 +68,33 @@ struct CacheStore::State {
   mutable std::mutex table_lock;
   CacheTable table;
   std::vector<std::shared_ptr<Segment>> segments;  // by number; nullptr where it was removed
-  CacheCounts seen;                                // bytes, segments, recipes as of the last look
+  std::vector<CacheKey> claimed;
+  CacheCounts seen;  // bytes, segments, recipes as of the last look
 
   std::atomic<bool> off{false}, closed{false}, told{false};
-  std::atomic<int64_t> refreshed_ms{0}, full_until_ms{0};
+  std::atomic<int64_t> refreshed_ms{0}, watched_ms{0};
+  std::atomic<int64_t> full_until_ms{0}, no_more_until_ms{0};  // no more: segments beside those that are written
   std::atomic<uint64_t> hits{0}, misses{0}, stored{0}, present{0}, left_out{0}, corrupt{0}, rebuilt{0};
   std::mutex trouble_lock;
   std::string trouble;
 
   bool usable() const { return !closed.load(std::memory_order_relaxed) && ::getpid() == process; }
-  void turn_off(const std::string& why);
+  void turn_off(const std::string& why, bool removed = false);
   bool look_up(const CacheKey& key, CacheTable::Place& place, std::shared_ptr<Segment>& segment) const;
-  bool has(const CacheKey& key, uint64_t decoder) const;
+  bool has(const CacheKey& key, uint64_t decoder, uint64_t& created_ns) const;
   void put(const CacheKey& key, const CacheTable::Place& place);
+  bool watch();  // whether the folder was removed; then all is let go that nobody reads
   bool refresh_if_due();
   void refresh();                                     // surveying is held by the caller
   uint32_t adopt(const std::string& name, bool own);  // as is it here; ~0 where it cannot be mapped
   void absorb(uint32_t number);                       // and here
   void repair_index(const Segment& segment, const std::vector<IndexRecord>& records);
-  Kept room_for(const RecordHeader& header);  // writing is held by the caller; stored: there is room
+  Kept write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns);
+  // In these the writer's lock is held by the caller. begin: stored where there is a segment now.
+  bool takes(const Writer& writer, const RecordHeader& header, uint64_t created_ns);
+  Kept begin(Writer& writer, const RecordHeader& header, bool beside);
+  Kept append(Writer& writer, RecordHeader& header, const CacheRecord& record);
+  void seal(Writer& writer);
 };
 
 CacheStore::CacheStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -79,10 +114,11 @@ std::shared_ptr<CacheStore> CacheStore::open(const CacheOptions& options, std::s
   return store;
 }
 
-void CacheStore::State::turn_off(const std::string& why) {
+void CacheStore::State::turn_off(const std::string& why, bool removed) {
   const std::lock_guard<std::mutex> guard(trouble_lock);
   if (off.exchange(true)) return;
-  trouble = "cache '" + options.folder + "': " + why + "; nothing more is kept in it, and what is there is still read";
+  trouble = "cache '" + options.folder + "': " + why + "; nothing more is kept in it" +
+            (removed ? "" : ", and what is there is still read");
 }
 
 std::string CacheStore::trouble() {
@@ -91,6 +127,7 @@ std::string CacheStore::trouble() {
     return "cache '" + state_->options.folder + "': expected the process that opened it, found a forked child of it; " +
            "the child opens its own";
   }
+  state_->watch();
   const std::lock_guard<std::mutex> guard(state_->trouble_lock);
   std::string text;
   text.swap(state_->trouble);
@@ -105,16 +142,33 @@ bool CacheStore::State::look_up(const CacheKey& key, CacheTable::Place& place,
   return segment != nullptr;
 }
 
-bool CacheStore::State::has(const CacheKey& key, uint64_t decoder) const {
+// Whether there is one of this decoder; of one of another decoder, the time of its segment.
+bool CacheStore::State::has(const CacheKey& key, uint64_t decoder, uint64_t& created_ns) const {
   CacheTable::Place place;
   std::shared_ptr<Segment> segment;
+  if (!look_up(key, place, segment)) return false;
   RecordHeader header;
-  return look_up(key, place, segment) && segment->record_at(place.offset, header) && header.key == key &&
-         header.record.decoder == decoder;
+  if (segment->record_at(place.offset, header) && header.key == key && header.record.decoder == decoder) return true;
+  created_ns = segment->header().created_ns;
+  return false;
+}
+
+CacheStore::State::Claim::Claim(State& state, const CacheKey& key) : state_(state), key_(key) {
+  const std::lock_guard<std::mutex> guard(state.table_lock);
+  if (std::find(state.claimed.begin(), state.claimed.end(), key) != state.claimed.end()) return;
+  state.claimed.push_back(key);
+  has_ = true;
+}
+
+CacheStore::State::Claim::~Claim() {
+  if (!has_) return;
+  const std::lock_guard<std::mutex> guard(state_.table_lock);
+  state_.claimed.erase(std::find(state_.claimed.begin(), state_.claimed.end(), key_));
 }
 
 void CacheStore::State::put(const CacheKey& key, const CacheTable::Place& place) {
   CacheTable::Place old;
+  if (segments[place.segment] == nullptr) return;
   if (table.find(key, old) && segments[old.segment] != nullptr) {
     const uint64_t then = segments[old.segment]->header().created_ns;
     const uint64_t now = segments[place.segment]->header().created_ns;
@@ -126,6 +180,7 @@ void CacheStore::State::put(const CacheKey& key, const CacheTable::Place& place)
 bool CacheStore::find(const CacheKey& key, CacheHit& hit) {
   State& state = *state_;
   if (!state.usable()) return false;
+  if (cache_steady_ms() >= state.watched_ms.load(std::memory_order_relaxed) + kRefreshMs) state.watch();
   CacheTable::Place place;
   std::shared_ptr<Segment> segment;
   if (state.look_up(key, place, segment) || (state.refresh_if_due() && state.look_up(key, place, segment))) {
@@ -151,7 +206,9 @@ bool CacheStore::find(const CacheKey& key, CacheHit& hit) {
 CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record) {
   State& state = *state_;
   if (!state.usable() || state.off) return Kept::off;
-  if (state.has(key, record.decoder)) {
+  const State::Claim claim(state, key);
+  uint64_t created_ns = 0;
+  if (!claim || state.has(key, record.decoder, created_ns)) {
     ++state.present;
     return Kept::present;
   }
@@ -164,65 +221,140 @@ CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record
     return Kept::full;
   }
   RecordHeader header = header_of(key, record);
-  const std::lock_guard<std::mutex> guard(state.writing);
-  if (state.closed || state.off) return Kept::off;
-  if (state.has(key, record.decoder)) {
-    ++state.present;
-    return Kept::present;
+  const Kept kept = state.write(header, record, created_ns);
+  if (kept == Kept::stored) ++state.stored;
+  if (kept == Kept::full || kept == Kept::too_large) ++state.left_out;
+  if (kept == Kept::off) state.watch();
+  return kept;
+}
+
+// Of two entries of a key the one in the later segment counts: what replaces another goes into no earlier one.
+bool CacheStore::State::takes(const Writer& writer, const RecordHeader& header, uint64_t created_ns) {
+  return writer.file.fits(header) && writer.file.created_ns() >= created_ns;
+}
+
+CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns) {
+  // Whoever is free, or one more beside those that are busy.
+  Writer* empty = nullptr;
+  std::unique_lock<std::mutex> held;
+  bool busy = false;
+  for (size_t i = 0; i < writer_count; ++i) {
+    Writer& each = writers[i];
+    std::unique_lock<std::mutex> guard(each.lock, std::try_to_lock);
+    if (!guard) busy = true;
+    if (!guard) continue;
+    if (takes(each, header, created_ns)) return append(each, header, record);
+    if (each.file) seal(each);
+    if (empty != nullptr) continue;
+    empty = &each;
+    held = std::move(guard);
   }
-  if (state.writer.removed()) {
-    state.turn_off("expected the files of the cache, found them removed");
-    state.writer.seal();
+  Kept kept = Kept::full;
+  if (empty != nullptr) {
+    kept = begin(*empty, header, busy);
+    if (kept == Kept::stored) return append(*empty, header, record);
+    if (!busy || kept != Kept::full) return kept;
+    held.unlock();  // nobody waits for one writer with another in hand
+  }
+  // Then whoever will be free; and where none has room, what they leave of theirs.
+  const size_t first = turn.fetch_add(1, std::memory_order_relaxed);
+  for (size_t i = 0; i < writer_count; ++i) {
+    Writer& each = writers[(first + i) % writer_count];
+    const std::lock_guard<std::mutex> guard(each.lock);
+    if (takes(each, header, created_ns)) return append(each, header, record);
+    if (each.file) seal(each);
+  }
+  Writer& last = writers[first % writer_count];
+  const std::lock_guard<std::mutex> guard(last.lock);
+  if (!takes(last, header, created_ns)) {
+    if (last.file) seal(last);
+    kept = begin(last, header, false);
+    if (kept != Kept::stored) return kept;
+  }
+  return append(last, header, record);
+}
+
+CacheStore::Kept CacheStore::State::append(Writer& writer, RecordHeader& header, const CacheRecord& record) {
+  if (closed || off) return Kept::off;
+  if (writer.file.removed()) {
+    turn_off("expected the files of the cache, found them removed", true);
+    seal(writer);
+    const std::lock_guard<std::mutex> guard(table_lock);
+    table.drop_segment(writer.number);
+    segments[writer.number] = nullptr;
     return Kept::off;
-  }
-  const Kept room = state.room_for(header);
-  if (room != Kept::stored) {
-    if (room != Kept::off) ++state.left_out;
-    return room;
   }
   int error = 0;
-  if (!state.writer.append(header, record, error)) {
-    state.turn_off("expected to write " + std::to_string(header.whole_bytes()) + " bytes, found " + error_words(error));
-    state.writer.seal();
+  if (!writer.file.append(header, record, error)) {
+    turn_off("expected to write " + std::to_string(header.whole_bytes()) + " bytes, found " + error_words(error));
+    seal(writer);
     return Kept::off;
   }
-  ++state.stored;
-  const std::lock_guard<std::mutex> table_guard(state.table_lock);
-  state.segments[state.writing_to]->reach(state.writer.end());
-  state.table.put(key, {state.writing_to, header.offset, false});
+  const std::lock_guard<std::mutex> guard(table_lock);
+  if (segments[writer.number] == nullptr) return Kept::stored;  // it was removed meanwhile
+  segments[writer.number]->reach(writer.file.end());
+  table.put(header.key, {writer.number, header.offset, false});
   return Kept::stored;
 }
 
-CacheStore::Kept CacheStore::State::room_for(const RecordHeader& header) {
-  if (writer.fits(header)) return Kept::stored;
+void CacheStore::State::seal(Writer& writer) {
+  writer.file.seal();
+  const std::lock_guard<std::mutex> guard(surveying);
+  adopted[writer.number].complete = true;
+}
+
+CacheStore::Kept CacheStore::State::begin(Writer& writer, const RecordHeader& header, bool beside) {
+  if (closed || off) return Kept::off;
   const uint64_t needed = SegmentWriter::needed(header);
   if (needed > options.max_bytes) return Kept::too_large;
-  if (cache_steady_ms() < full_until_ms) return Kept::full;
+  std::atomic<int64_t>& until_ms = beside ? no_more_until_ms : full_until_ms;
+  if (cache_steady_ms() < until_ms) return Kept::full;
   const std::lock_guard<std::mutex> guard(surveying);
-  if (writer) {
-    writer.seal();
-    adopted[writing_to].complete = true;
-  }
   int error = 0;
   const FolderLock held = folder.lock(error, kPatienceMs);
   if (held && survey.look(folder, true)) {
     survey.remove_rubbish(folder);
-    if (options.evict) survey.evict(folder, options.recipe, needed, options.max_bytes);
-    if (survey.begin_segment(folder, options, needed, writer, error)) {
-      writing_to = adopt(writer.name(), true);
-      if (writing_to != ~uint32_t{0}) return Kept::stored;
-      writer.seal();
+    if (options.evict && !beside) survey.evict(folder, options.recipe, needed, options.max_bytes);
+    if (survey.begin_segment(folder, options, needed, beside, writer.file, error)) {
+      writer.number = adopt(writer.file.name(), true);
+      if (writer.number != ~uint32_t{0}) return Kept::stored;
+      writer.file.seal();
       turn_off("expected to map the cache's files, found no way to");
       return Kept::off;
     }
   }
-  if (error != 0 || folder.removed()) {
-    turn_off(folder.removed() ? std::string("expected the folder of the cache, found it removed")
-                              : "expected a folder that can be written, found " + error_words(error));
+  if (folder.removed()) {
+    turn_off("expected the folder of the cache, found it removed", true);
     return Kept::off;
   }
-  full_until_ms = cache_steady_ms() + kFullMs;
+  if (error != 0) {
+    turn_off("expected a folder that can be written, found " + error_words(error));
+    return Kept::off;
+  }
+  until_ms = cache_steady_ms() + kFullMs;
   return Kept::full;
+}
+
+bool CacheStore::State::watch() {
+  watched_ms = cache_steady_ms();
+  if (!folder.removed() || closed) return false;
+  turn_off("expected the folder of the cache, found it removed", true);
+  for (Writer& each : writers) {  // one that is busy is left to the next look
+    const std::unique_lock<std::mutex> guard(each.lock, std::try_to_lock);
+    if (guard) each.file.seal();
+  }
+  CacheTable empty;
+  std::vector<std::shared_ptr<Segment>> unread;
+  const std::lock_guard<std::mutex> guard(table_lock);
+  std::swap(table, empty);
+  unread.resize(segments.size());  // the numbers stay taken
+  unread.swap(segments);
+  return true;
+}
+
+bool CacheStore::removed() {
+  if (::getpid() != state_->process) return false;
+  return state_->closed ? state_->folder.removed() : state_->watch();
 }
 
 bool CacheStore::State::refresh_if_due() {
@@ -241,12 +373,7 @@ void CacheStore::refresh() {
 
 void CacheStore::State::refresh() {
   refreshed_ms = cache_steady_ms();
-  if (closed || folder.number() < 0) return;
-  if (folder.removed()) {
-    turn_off("expected the folder of the cache, found it removed");
-    return;
-  }
-  if (!survey.look(folder, false)) return;
+  if (closed || folder.number() < 0 || watch() || !survey.look(folder, false)) return;
   for (const auto& [name, known] : survey.segments()) {
     if (!known.whole || known.header.recipe != options.recipe || number_of.count(name) != 0) continue;
     adopt(name, false);
@@ -261,7 +388,7 @@ void CacheStore::State::refresh() {
     // Whoever removed it wants its space: it is freed when the last map of it goes.
     const std::lock_guard<std::mutex> guard(table_lock);
     table.drop_segment(number);
-    if (!adopted[number].own || adopted[number].complete) segments[number] = nullptr;
+    segments[number] = nullptr;
     each = number_of.erase(each);
   }
   const std::lock_guard<std::mutex> guard(table_lock);
@@ -289,6 +416,7 @@ void CacheStore::State::absorb(uint32_t number) {
     const std::lock_guard<std::mutex> guard(table_lock);
     segment = segments[number];
   }
+  if (segment == nullptr) return;
   const auto take_in = [&](const std::vector<IndexRecord>& records) {
     const std::lock_guard<std::mutex> guard(table_lock);
     for (const IndexRecord& record : records) put(record.key, {number, record.offset, false});
@@ -337,10 +465,11 @@ CacheCounts CacheStore::counts() const {
 void CacheStore::close() {
   State& state = *state_;
   if (::getpid() != state.process) return;  // a forked child's copies of the files are closed with the object
-  const std::lock_guard<std::mutex> writing(state.writing);
+  std::array<std::unique_lock<std::mutex>, kMostWriters> writing;
+  for (size_t i = 0; i < kMostWriters; ++i) writing[i] = std::unique_lock<std::mutex>(state.writers[i].lock);
   const std::lock_guard<std::mutex> surveying(state.surveying);
   if (state.closed.exchange(true)) return;
-  state.writer.seal();
+  for (State::Writer& each : state.writers) each.file.seal();
   state.folder.leave();
   const std::lock_guard<std::mutex> guard(state.table_lock);
   state.table = CacheTable();

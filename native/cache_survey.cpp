@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <random>
+#include <utility>
 
 #include "cache_folder.h"
 
@@ -135,6 +136,12 @@ void CacheSurvey::remove_rubbish(const CacheFolder& folder) {
     if (file && !segment_is_living(file.get())) useless.push_back(name);
   }
   for (const std::string& name : useless) remove(folder, name);
+  for (auto& [name, known] : segments_) {
+    if (!known.whole || known.living || std::exchange(known.trimmed, true)) continue;
+    int error = 0;
+    const FileNumber file = open_beside(folder.number(), name + kPixels, O_RDWR, error);
+    if (file) give_back_reserved(file.get());
+  }
 }
 
 void CacheSurvey::evict(const CacheFolder& folder, const CacheKey& recipe, uint64_t bytes, uint64_t max_bytes) {
@@ -150,7 +157,7 @@ void CacheSurvey::evict(const CacheFolder& folder, const CacheKey& recipe, uint6
   }
 }
 
-bool CacheSurvey::begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes,
+bool CacheSurvey::begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes, bool beside,
                                 SegmentWriter& writer, int& error) {
   error = 0;
   const uint64_t taken = promised();
@@ -160,6 +167,11 @@ bool CacheSurvey::begin_segment(const CacheFolder& folder, const CacheOptions& o
   // Towards the end each writer is promised less, so that little lies promised and unused when nothing more is given.
   const uint64_t left = options.max_bytes - taken, share = std::max(left / 8, kLeastShare);
   header.capacity = std::max(bytes, std::min({kLargestSegment, options.max_bytes / 16, share, left}));
+  if (beside) {
+    // All that one process has open stays a small part of the cache, and of what is left of it.
+    header.capacity = std::min({kLargestSegment, options.max_bytes / 64, left / 32});
+    if (header.capacity < std::max(kLeastShare, 4 * bytes)) return false;
+  }
   // Later than all there are, whatever the clock says: of two entries of a key the later one counts.
   header.created_ns = static_cast<uint64_t>(cache_clock_ns());
   for (const auto& [name, known] : segments_) {

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -387,10 +388,54 @@ def test_a_folder_deleted_under_a_run(folder):
     shutil.rmtree(folder)
     assert work.keep(opened, 3) == "off" and work.keep(opened, 4) == "off"
     assert opened.trouble() == (
-        f"cache '{folder}': expected the files of the cache, found them removed; nothing more is kept in it, "
-        "and what is there is still read"
+        f"cache '{folder}': expected the files of the cache, found them removed; nothing more is kept in it"
     )
-    assert opened.trouble() == "" and all(work.right(opened, n) for n in range(3))
+    assert opened.trouble() == "" and not any(work.right(opened, n) for n in range(3))
+    opened.close()
+
+
+def test_what_is_reserved_on_the_disk_is_given_back(folder):
+    def surplus(path: Path) -> int:
+        return path.stat().st_blocks * 512 - path.stat().st_size
+
+    def killed() -> None:
+        opened = work.store(folder)
+        work.keep(opened, 0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(work.in_child(killed), 0)
+    (left,) = files(folder, ".pixels")
+    if surplus(left) < 1 << 20:
+        pytest.skip("nothing is reserved on this file system")
+    content = left.read_bytes()
+    opened = work.store(folder)
+    assert work.keep(opened, 1) == "stored" and work.right(opened, 0)
+    assert left.read_bytes() == content and surplus(left) < 1 << 18
+    assert max(map(surplus, files(folder, ".pixels"))) > 1 << 20
+    opened.close()
+    assert max(map(surplus, files(folder, ".pixels"))) < 1 << 18
+    assert verify(folder)["problems"] == [] and verify(folder)["entries"] == 2
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="/proc says what a process holds")
+@pytest.mark.parametrize("look", ["refresh", "trouble", "find"])
+def test_a_folder_that_was_removed_holds_no_memory(folder, look):
+    def held() -> list[str]:
+        names = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+        return [name for name in [*names, *Path("/proc/self/maps").read_text().splitlines()] if ".pixels" in name]
+
+    opened = work.store(folder)
+    for n in range(50):
+        work.keep(opened, n)
+    assert work.right(opened, 0) and held()
+    shutil.rmtree(folder)
+    if look == "find":
+        time.sleep(0.6)
+        assert not work.right(opened, 0)
+    else:
+        getattr(opened, look)()
+    assert held() == []
+    assert not work.right(opened, 0) and work.keep(opened, 0) == "off" and opened.counts()["entries"] == 0
     opened.close()
 
 

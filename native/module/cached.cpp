@@ -75,6 +75,11 @@ void bind_cached(nb::module_& m) {
   nb::class_<OpenCache>(m, "OpenCache")
       .def("counts", &counts_of)
       .def("trouble", [](const OpenCache& cache) { return cache.store->trouble(); })
+      .def("removed",
+           [](const OpenCache& cache) {
+             Released released;
+             return cache.store->removed();
+           })
       .def("close", &close_cache);
   nb::class_<Caching>(m, "Caching").def("filling", [](const Caching& cache) {
     auto made = std::make_shared<Caching>(cache);

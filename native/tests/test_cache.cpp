@@ -120,7 +120,8 @@ void keeps_and_finds() {
 
 void many_threads() {
   const std::string folder = fresh("threads");
-  const std::shared_ptr<CacheStore> store = open(folder), other = open(folder);
+  const uint64_t many = uint64_t{1} << 30;  // enough for several segments at once
+  const std::shared_ptr<CacheStore> store = open(folder, many), other = open(folder, many);
   std::vector<std::thread> threads;
   std::atomic<int> wrong{0};
   for (uint32_t t = 0; t < 4; ++t) {
@@ -141,6 +142,77 @@ void many_threads() {
   for (std::thread& thread : threads) thread.join();
   CHECK(wrong == 0);
   CHECK(store->counts().corrupt == 0);
+}
+
+// What each of several threads keeps stays within the limit and is found by a later process.
+void many_writers(uint64_t max_bytes) {
+  const std::string folder = fresh("writers");
+  constexpr uint32_t kThreads = 6, kEach = 400, kBytes = 100000;
+  const std::vector<uint8_t> pixels(kBytes, 5);
+  std::atomic<uint64_t> kept{0}, left{0}, wrong{0};
+  {
+    const std::shared_ptr<CacheStore> store = open(folder, max_bytes);
+    std::vector<std::thread> threads;
+    for (uint32_t t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        for (uint32_t i = 0; i < kEach; ++i) {
+          CacheRecord record;
+          record.size = {1, static_cast<int>(kBytes)};
+          record.channels = 1;
+          record.notes = t * kEach + i;
+          record.data = pixels.data();
+          record.bytes = kBytes;
+          const CacheStore::Kept result = store->keep(key_of(record.notes), record);
+          CacheHit hit;
+          if (result == CacheStore::Kept::stored) {
+            ++kept;
+            if (!store->find(key_of(record.notes), hit) || hit.record.notes != record.notes) ++wrong;
+          } else if (result == CacheStore::Kept::full) {
+            ++left;
+          } else {
+            ++wrong;
+          }
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    store->refresh();
+    CHECK(store->counts().bytes <= max_bytes && store->counts().entries == kept);
+  }
+  CHECK(wrong == 0 && kept + left == kThreads * kEach);
+  CHECK(left == 0 || kept * (kBytes + 512) > max_bytes * 7 / 8);
+  std::string problem;
+  const CacheReport report = CacheStore::verify(folder, problem);
+  CHECK(problem.empty() && report.problems.empty() && report.entries == kept && report.torn == 0);
+  CHECK(open(folder, max_bytes)->counts().entries == kept);
+  std::filesystem::remove_all(folder);
+}
+
+void removed_folders_are_let_go() {
+  const std::string folder = fresh("removed");
+  const std::shared_ptr<CacheStore> store = open(folder, uint64_t{1} << 30);
+  keep(*store, 1);
+  CacheHit hit;
+  CHECK(store->find(key_of(1), hit) && !store->removed());
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      for (uint32_t i = 10 + t; !stop; i += 3) {
+        keep(*store, i % 5000);
+        found_right(*store, i % 5000);
+      }
+    });
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  std::filesystem::remove_all(folder);
+  CHECK(store->removed());
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  CHECK(!found_right(*store, 1) && keep(*store, 1) == CacheStore::Kept::off && !store->trouble().empty());
+  const std::vector<uint8_t> pixels = pixels_of(1);
+  CHECK(std::memcmp(hit.record.data, pixels.data(), pixels.size()) == 0);  // what was found stays
 }
 
 std::vector<uint8_t> read_bytes(const std::string& path) {
@@ -202,6 +274,17 @@ void damaged_files_give_nothing_wrong() {
   CHECK(missing > 100);
 }
 
+// XXH3-64 has a way of its own for each range of lengths. Seeded with 0 it is not dispatched: the portable value.
+void checksums_are_the_same_with_avx2() {
+  if (checksum_avx2() == nullptr) return;
+  std::vector<uint8_t> bytes(5000);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
+  for (size_t count = 0; count < bytes.size() - 3; count += count < 600 ? 1 : 97) {
+    const uint8_t* data = bytes.data() + count % 3;
+    CHECK(checksum_avx2()(data, count) == cache_checksum_seeded(data, count, 0));
+  }
+}
+
 void network_file_systems_have_names() {
   for (const uint64_t number : {0x6969u, 0xFF534D42u, 0x0BD00BD0u, 0x00C36400u, 0x47504653u, 0x01021997u}) {
     CHECK(network_file_system_name(number) != nullptr);
@@ -220,7 +303,11 @@ int main() {
   the_table_is_a_map();
   keeps_and_finds();
   many_threads();
+  many_writers(uint64_t{16} << 20);
+  many_writers(uint64_t{1} << 30);
+  removed_folders_are_let_go();
   damaged_files_give_nothing_wrong();
+  checksums_are_the_same_with_avx2();
   network_file_systems_have_names();
   std::filesystem::remove_all(base);
   return penstock_test::report("test_cache");

@@ -245,6 +245,8 @@ def opened(caching: Caching, recipe: Recipe, part: int) -> OpenedCache:
     ram = isinstance(caching.where, _Memory)
     place = (folder, fingerprint, caching.max_bytes, *flags, ram)
     with _lock:
+        for gone in [known for known, files in _files.items() if files.removed()]:
+            _files.pop(gone).close()
         files = _files.get(place)
         if files is None:
             try:
