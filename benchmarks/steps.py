@@ -33,17 +33,21 @@ def step_loop(task: Task) -> Lap:
         batches = sum(1 for _ in loader)
         step_s = STEP * (time.process_time() - begun) / batches
         step(step_s)  # of the last batch: the next epoch's first one is made meanwhile
-        begun, cpu = time.perf_counter(), time.process_time()
-        for _ in loader:
+        cpu, waited, end = time.process_time(), 0.0, object()
+        begun = asked = time.perf_counter()
+        batches_of_pass = iter(loader)
+        while next(batches_of_pass, end) is not end:
+            waited += time.perf_counter() - asked
             step(step_s)
-        wall, spent = time.perf_counter() - begun, time.process_time() - cpu
+            asked = time.perf_counter()
+        ended = time.perf_counter()
+        waited += ended - asked
         assert loader.run is not None
-        stats = loader.run.stats
         return {
-            "images": float(stats.items),
-            "wall": wall,
-            "cpu": spent,
-            "waiting_share": stats.waiting_s / stats.wall_s,
+            "images": float(loader.run.stats.items),
+            "wall": ended - begun,
+            "cpu": time.process_time() - cpu,
+            "waiting_share": waited / (ended - begun),
             "step_s": step_s,
         }
 

@@ -6,22 +6,6 @@ namespace {
 
 const char* const kStageNames[] = {"source", "read", "decode", "transform", "batch"};
 
-// NumPy has no bfloat16: its bits go out as uint16, and Python names them.
-nb::dlpack::dtype array_dtype(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::uint8:
-      return nb::dtype<uint8_t>();
-    case Dtype::uint16:
-    case Dtype::bfloat16:
-      return nb::dtype<uint16_t>();
-    case Dtype::float16:
-      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
-    case Dtype::float32:
-      return nb::dtype<float>();
-  }
-  return nb::dtype<float>();
-}
-
 }  // namespace
 
 nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows) {
@@ -30,8 +14,6 @@ nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, S
 
 nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows,
                     int copies) {
-  auto* holder = new std::shared_ptr<Buffer>(buffer);
-  nb::capsule owner(holder, [](void* p) noexcept { delete static_cast<std::shared_ptr<Buffer>*>(p); });
   std::vector<size_t> shape;
   if (rows >= 0) shape.push_back(static_cast<size_t>(rows));
   if (copies >= 0) shape.push_back(static_cast<size_t>(copies));
@@ -44,8 +26,9 @@ nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const 
   } else {
     shape.insert(shape.end(), {height, width, channels});
   }
-  return nb::cast(
-      nb::ndarray<nb::numpy>(data, shape.size(), shape.data(), owner, nullptr, array_dtype(plan.output.dtype)));
+  size_t bytes = element_bytes(plan.output.dtype);
+  for (size_t side : shape) bytes *= side;
+  return array_of({buffer, data, bytes}, shape, plan.output.dtype);
 }
 
 nb::tuple problem_tuple(const Problem& problem) {

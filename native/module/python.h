@@ -18,7 +18,9 @@ using namespace nb::literals;
 using Pixels = nb::ndarray<const uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
 using AnyPixels = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;  // [H, W, C]: uint8, uint16, float32
 using Matrices = std::vector<std::vector<double>>;                                  // six numbers each, row-major
-using Indices = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename Element>
+using Column = nb::ndarray<const Element, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Indices = Column<int64_t>;
 
 // One a part of the module.
 void bind_plans(nb::module_& m);
@@ -54,13 +56,14 @@ nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, S
 // The same where the image begins at `data` inside the buffer; `copies` (not -1) makes a second axis.
 nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows,
                     int copies = -1);
-// pictures.cpp: an image in memory that `held` keeps alive, as a function of a map gets it: what array_at makes, for a
-// fraction of its time.
+// pictures.cpp: an image, or several, in memory that `held` keeps alive, and an array over it.
 struct Picture {
   std::shared_ptr<Buffer> held;
   uint8_t* data;
   size_t bytes;
 };
+nb::object array_of(Picture picture, const std::vector<size_t>& shape, Dtype dtype);
+// As a function of a map gets it.
 nb::object picture_array(Picture picture, const Plan& plan, Size size);
 nb::tuple problem_tuple(const Problem& problem);
 

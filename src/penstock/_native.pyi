@@ -65,8 +65,12 @@ def run_pixels(
     matrices: list[list[float]] = ...,
 ) -> dict[str, Any]: ...
 
+class Places:
+    def columns(self) -> dict[str, Any]: ...
+
 class Job:
     def results(self) -> dict[str, Any]: ...
+    def clean(self) -> tuple[npt.NDArray[Any], Places, int, int] | None: ...
     @property
     def done(self) -> bool: ...
     @property
@@ -82,7 +86,7 @@ class Job:
         self,
         tickets: npt.NDArray[np.int64],
         names: bytes,
-        offsets: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.integer[Any]],  # int64 or uint32
         table_rows: npt.NDArray[np.int64],
         prefix: bytes,
         starts: npt.NDArray[np.int64],

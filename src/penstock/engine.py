@@ -53,6 +53,8 @@ _STRANDED = (
     "(64), or no further thread to be had; look at the storage, then start a new run."
 )
 
+_NONE = np.zeros(0, dtype=np.int64)
+
 # Engines that still have threads, so that leaving the interpreter with a run open ends them first.
 _living: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -184,19 +186,18 @@ class Ticketed:
     notes: dict[int, tuple[str, ...]]  # by row
     changes: dict[int, Changes]  # of maps on items, by row
     asked: Asked  # what Python threads need to answer its referrals
+    maps: bool = False  # whether those are sure to be needed
 
 
 def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -> None:
     """Tells a native job where its ``tickets`` (int64, one an item of ``located``) have their bytes."""
-    none = np.zeros(0, dtype=np.int64)
     if located.paths is not None:
         names, offsets, table_rows, prefix = located.paths
-        starts, sizes = located.ranges or (none, none)
-        ends: npt.NDArray[Any] = offsets
-        if ends.dtype != np.int64:  # of a table in four bytes each: these rows' own are widened, never all
-            pairs = np.stack([ends[table_rows], ends[table_rows + 1]], axis=1)
-            ends, table_rows = pairs.astype(np.int64).ravel(), np.arange(0, pairs.size, 2, dtype=np.int64)
-        job.fill_paths(tickets, names, ends, table_rows, prefix, starts, sizes)
+        starts, sizes = located.ranges or (_NONE, _NONE)
+        if offsets.dtype.char not in "Iql" or not offsets.flags.c_contiguous:  # these rows' own are widened, never all
+            pairs = np.stack([offsets[table_rows], offsets[table_rows + 1]], axis=1)
+            offsets, table_rows = pairs.astype(np.int64).ravel(), np.arange(0, pairs.size, 2, dtype=np.int64)
+        job.fill_paths(tickets, names, offsets, table_rows, prefix, starts, sizes)
     elif located.blobs is not None:
         job.fill_bytes(tickets, located.blobs)
     elif located.arrays is not None:
@@ -405,18 +406,16 @@ class Engine:
         maps = any(part.call is not None for part in parts)
         job.by_parties = maps and timeout_s is None and not workers
         asked = Asked(recipe, parts, seed, epoch, indices, notes, changes, item, workers)
-        return Ticketed(job, located, notes, changes, asked)
+        return Ticketed(job, located, notes, changes, asked, maps)
 
     def submit(self, ticketed: Ticketed, more: bool) -> None:
         """Hands the tickets of a batch to the threads. ``more``: others follow once the consumer has taken one."""
         job, asked = ticketed.job, ticketed.asked
-        with self._lock:
-            self._asked[id(job)] = asked
+        self._asked[id(job)] = asked  # one entry at a time: it needs no lock
         if not self._pool.submit(job, more):
-            with self._lock:
-                self._asked.pop(id(job), None)
+            self._asked.pop(id(job), None)
             raise EngineError(self._refusal(asked.recipe, job.capacity, job.batch_bytes))
-        if any(part.call is not None for part in asked.parts):
+        if ticketed.maps:
             self._start_party()
 
     def _parts_of(self, recipe: Recipe, cut: int | None) -> list[Part]:
@@ -451,6 +450,11 @@ class Engine:
 
     def wait(self, ticketed: Ticketed) -> dict[str, Any]:
         """Blocks until the batch is done and returns its columns; signals are served every 100 ms."""
+        self.settle(ticketed)
+        return ticketed.job.results()
+
+    def settle(self, ticketed: Ticketed) -> None:
+        """Blocks as ``wait`` does, and leaves the columns where they are."""
         while (state := self._pool.wait(ticketed.job)) != "done":
             if state == "closed":
                 raise EngineError("The engine was closed while a batch was awaited; start a new run.")
@@ -458,10 +462,8 @@ class Engine:
                 self.stranded = True
                 raise EngineError(_STRANDED)
             self._start_party()
-        with self._lock:
-            self._asked.pop(id(ticketed.job), None)
+        self._asked.pop(id(ticketed.job), None)
         ticketed.held = None
-        return ticketed.job.results()
 
     def abandon(self, flight: list[Ticketed]) -> None:
         """Cancels batches that nobody wants any more and waits for the threads to let go, at most a second."""
@@ -475,9 +477,8 @@ class Engine:
                         time.sleep(0.02)  # which is said at once, while others may still be at work
         finally:  # a second Ctrl-C ends the wait, not the threads that still read
             _abandoned.extend(ticketed.held for ticketed in flight if not ticketed.job.done)
-            with self._lock:
-                for ticketed in flight:
-                    self._asked.pop(id(ticketed.job), None)
+            for ticketed in flight:
+                self._asked.pop(id(ticketed.job), None)
 
     def beside(
         self, work: Callable[[], Answer], limit_s: float | None = None, instead: Answer | None = None

@@ -21,7 +21,7 @@ from penstock.buckets import Buckets, grid_of
 from penstock.cache import OpenedCache
 from penstock.cached import cache_of, cut_of
 from penstock.deliver.feed import Feed, Sent, feed_of
-from penstock.delivery import Columns, Delivery
+from penstock.delivery import Clean, Columns, Delivery
 from penstock.engine import Engine, Ticketed, compile_plan, default_threads
 from penstock.errors import EngineError, PlanError
 from penstock.escort import Escort
@@ -53,7 +53,7 @@ class Flying(NamedTuple):
 
     request: Request
     ticketed: Ticketed
-    escort: Escort
+    escort: Escort | None  # of a line with companions
 
 
 class Run:
@@ -105,6 +105,10 @@ class Run:
             viewing=line.viewing,
             ledger=_ledger_of(line, options),
         )
+        self._draws_later = line.target is not None and line.target.random
+        # Whether a batch may be clean: its items are its rows, nothing is read, and nothing drawn, for them beside.
+        simple = batching is not None and batching.images is None and not batching.pads and not self._draws_later
+        self._plain = simple and self._delivery.plain
         self._capacity = self._grid.batch_size  # rows of memory of a full batch
         if batching is not None and batching.images is not None:
             self._capacity = batching.images
@@ -224,7 +228,8 @@ class Run:
 
     def _abandon(self, flight: list[Ticketed]) -> None:
         for flying in self._flight:
-            flying.escort.cancel()
+            if flying.escort is not None:
+                flying.escort.cancel()
         if self._engine is not None and self._engine.usable:
             self._engine.abandon(flight)
 
@@ -442,12 +447,25 @@ class Run:
 
     def _step(self) -> Batch:
         step = self._next_step
+        columns: Columns | Clean
         if self.options.engine == "reference":
             request = self.request_at(step)
             columns = self._by_reference(request)
         else:
             request, columns = self._by_engine()
-        batch = deliver_step(
+        batch = self._delivered(step, request, columns)
+        self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
+        return batch
+
+    def _delivered(self, step: int, request: Request, columns: Columns | Clean) -> Batch:
+        if isinstance(columns, Clean):
+            self._hits += columns.hits
+            self._misses += columns.misses
+            self._look_at_cache()
+            return self._delivery.deliver_clean(
+                columns, request.index, request.labels, step=step, epoch=self.options.epoch
+            )
+        return deliver_step(
             self._delivery,
             columns,
             request,
@@ -456,10 +474,8 @@ class Run:
             size=self.size_at(step),
             progress=partial(self._grid.progress, step),
             stand_ins=self.stand_ins(step, self._make) if self.options.on_failure == "replace" else None,
-            draws=request.row_draws if self.line.target is not None and self.line.target.random else None,
+            draws=request.row_draws if self._draws_later else None,
         )
-        self._next_step += 1  # a batch that deliver refused was not handed out: a state resumes with it
-        return batch
 
     def _by_reference(self, request: Request) -> Columns:
         def make(recipe: Recipe, draws: npt.NDArray[np.int64]) -> Columns:
@@ -479,7 +495,7 @@ class Run:
         Escort(self.line, request, self.options.epoch, None).join(columns)
         return columns
 
-    def _by_engine(self) -> tuple[Request, Columns]:
+    def _by_engine(self) -> tuple[Request, Columns | Clean]:
         """The next step, made by the pool; the one behind the window is begun."""
         engine = self._engine
         if engine is None or not engine.usable:
@@ -489,12 +505,14 @@ class Run:
         if not self._flight and self._refused is not None:
             raise self._refused
         request, ticketed, escort = self._flight[0]
-        results = engine.wait(ticketed)
+        engine.settle(ticketed)
         if self._closed:  # by another thread: the batch ended because it was given up
             raise EngineError(_CLOSED)
         self._flight.popleft()
         self._submit(engine)
-        return request, self._columns(results, ticketed, escort)
+        if self._plain and not (ticketed.notes or ticketed.changes) and (made := ticketed.job.clean()) is not None:
+            return request, Clean(*made)
+        return request, self._columns(ticketed.job.results(), ticketed, escort)
 
     def _submit(self, engine: Engine) -> None:
         """Fills the window. What cannot be submitted is raised in its turn, after the batches that are in flight."""
@@ -537,19 +555,25 @@ class Run:
         self._flight.popleft()
         return self._columns(results, ticketed, escort)
 
-    def _columns(self, results: dict[str, Any], ticketed: Ticketed, escort: Escort) -> Columns:
+    def _columns(self, results: dict[str, Any], ticketed: Ticketed, escort: Escort | None) -> Columns:
         """What the pool made of a step, with its companions."""
         dtype, views = self._delivery.spec.dtype, self.line.viewing
         columns = Columns.from_native(results, ticketed.notes, dtype, ticketed.changes, views)
-        escort.join(columns)
+        if escort is not None:
+            escort.join(columns)
         self._hits += results["hits"]
         self._misses += results["misses"]
+        self._look_at_cache()
+        return columns
+
+    def _look_at_cache(self) -> None:
         if self._cache is not None and (trouble := self._cache.trouble()):
             logger.warning("%s", trouble)
             self._delivery.notes.add("cache off")
-        return columns
 
-    def _escort(self, request: Request, engine: Engine) -> Escort:
+    def _escort(self, request: Request, engine: Engine) -> Escort | None:
+        if not self.line.companions:
+            return None
         return Escort(self.line, request, self.options.epoch, engine, self.options.timeout_s)
 
     def _ticketed(self, engine: Engine, request: Request, urgent: bool = False) -> Ticketed:

@@ -105,10 +105,14 @@ def requests_of(
     requests = []
     end = 0
     for place in places:
-        begin, end = end, end + int(np.count_nonzero(place >= 0))
-        index = np.full(len(place), -1, dtype=np.int64)
-        labels = index.copy()
-        index[: end - begin] = items[begin:end]
-        labels[: end - begin] = located.labels[begin:end]
+        if len(place) and place[-1] >= 0:  # blank rows are behind the others
+            begin, end = end, end + len(place)
+            index, labels = items[begin:end].copy(), located.labels[begin:end].copy()
+        else:
+            begin, end = end, end + int(np.count_nonzero(place >= 0))
+            index = np.full(len(place), -1, dtype=np.int64)
+            labels = index.copy()
+            index[: end - begin] = items[begin:end]
+            labels[: end - begin] = located.labels[begin:end]
         requests.append(Request(index, labels, located.part(begin, end), draws[begin:end]))
     return requests

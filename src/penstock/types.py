@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -257,6 +257,29 @@ class Batch:
     view_geometry: Mapping[str, Geometry | tuple[Geometry, ...]] = field(default_factory=dict)
     _blank: npt.NDArray[Any] | None = None  # what a row has for an image where a list holds None
     _draws: npt.NDArray[np.int64] | None = None  # what keys the draws of each row, where a device still draws
+    _late: Callable[[], Mapping[str, Any]] | None = None  # the fields that nobody has read yet
+
+    @classmethod
+    def begun(cls, late: Callable[[], Mapping[str, Any]], **known: Any) -> Self:
+        """A batch of which only what is ``known`` is there; ``late()`` makes the other fields when one is read."""
+        batch = cls.__new__(cls)
+        for name, value in {**known, "_late": late}.items():
+            setattr(batch, name, value)
+        return batch
+
+    if not TYPE_CHECKING:  # a checker would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "_late" or name not in self.__slots__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            if self._late is not None:
+                for other, value in self._late().items():
+                    try:
+                        object.__getattribute__(self, other)
+                    except AttributeError:  # else somebody has put another value there, or another thread was faster
+                        setattr(self, other, value)
+                self._late = None
+            return object.__getattribute__(self, name)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -61,6 +61,7 @@ class TorchFeed:
         self._seed = seed
         self.device = device_of(target.device)
         self._on_card = self.device.type == "cuda"
+        self._shares = self.device.type == "cpu"
         self.ahead = 1 if self._on_card else 0
         self._stream = self._torch.cuda.Stream(self.device) if self._on_card else None
         self._held: deque[tuple[Any, list[Any]]] = deque()  # (event of the copies, what they read)
@@ -119,6 +120,10 @@ class TorchFeed:
 
     def _moved(self, array: Any) -> Any:
         """An array as a tensor on the device."""
+        if (
+            self._shares and array.dtype.kind in "uif" and array.flags.writeable and min(array.strides) >= 0
+        ):  # as tensor_of, for a part of its time
+            return self._torch.from_numpy(array)
         tensor = tensor_of(array)
         if not self._on_card:
             return tensor if self.device.type == "cpu" else tensor.to(self.device)
@@ -133,10 +138,16 @@ class TorchFeed:
         if isinstance(images, list):
             return [None if image is None else self._moved(image) for image in images]
         layout = leaving.batch.layout
-        tensor = self._moved(images)
-        if self._target.channels_last:  # the same memory, its axes in torch's order
-            tensor = tensor.permute(0, 3, 1, 2)
+        if not self._target.channels_last:
+            tensor = self._moved(images)
+        else:  # the same memory, its axes in torch's order
             layout = "NCHW"
+            if self._on_card or not isinstance(images, np.ndarray):
+                tensor = self._moved(images).permute(0, 3, 1, 2)
+            else:  # NumPy turns them for less
+                tensor = self._moved(images.transpose(0, 3, 1, 2))
+        if not self._target.verbs:
+            return tensor
         flips = iter(leaving.flips)
         for verb in self._target.verbs:
             if isinstance(verb, Normalize):

@@ -54,6 +54,8 @@ class Order:
         Lap 0 is an item's first time in the pass; another lap is another number, so that it may draw on its own.
         """
         given = np.asarray(positions, dtype=np.int64)
+        if given.ndim == 1 and given.size and given.min() >= 0:
+            return self._places(given, n, epoch)
         out, laps = np.full(given.shape, -1, dtype=np.int64), np.zeros(given.shape, dtype=np.int64)
         filled = given >= 0
         out[filled], laps[filled] = self._places(given[filled], n, epoch)

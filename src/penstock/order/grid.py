@@ -72,6 +72,9 @@ class Grid:
         if not 0 <= step < self.steps:
             raise IndexError(f"batch: expected a step from 0 to {self.steps - 1}, found {step}.")
         first = self.start + step * self.stride
+        begin, end = first + self.rank, first + self.stride + self.rank
+        if end - self.world_size < self.items:  # a full one, as most are
+            return np.arange(begin, end, self.world_size, dtype=np.int64)
         places = first + self.rank + self.world_size * np.arange(self.batch_size, dtype=np.int64)
         if self.last == "blank" or self.equal:
             # The rank that has the most sets the rows of a step that is not full.

@@ -72,8 +72,11 @@ class Locations:
         assert self.paths is not None
         rows = slice(begin, end)
         ranges = None if self.ranges is None else Ranges(self.ranges.starts[rows], self.ranges.sizes[rows])
-        problems = {row - begin: problem for row, problem in self.problems.items() if begin <= row < end}
-        paths = self.paths._replace(rows=self.paths.rows[rows])
+        problems = self.problems  # of most sources there are none
+        if problems:
+            problems = {row - begin: problem for row, problem in problems.items() if begin <= row < end}
+        names, offsets, table_rows, prefix = self.paths
+        paths = PathTable(names, offsets, table_rows[rows], prefix)
         return Locations(self.labels[rows], paths=paths, ranges=ranges, problems=problems)
 
 
