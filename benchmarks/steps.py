@@ -36,7 +36,8 @@ def step_loop(task: Task) -> Lap:
         cpu, waited, end = time.process_time(), 0.0, object()
         begun = asked = time.perf_counter()
         batches_of_pass = iter(loader)
-        while next(batches_of_pass, end) is not end:
+        # Held until the next one is there, as in a training.
+        while (_held := next(batches_of_pass, end)) is not end:
             waited += time.perf_counter() - asked
             step(step_s)
             asked = time.perf_counter()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,42 @@ def test_rows_and_dictionaries_of_a_batch() -> None:
             batch[outside]
     assert "images=float32 [7, 3, 24, 20]" in repr(batch)
     assert batch._repr_png_().startswith(b"\x89PNG")
+
+
+def one_batch(**options: Any) -> ps.Batch:
+    with plain_line(6).batch(6).run(**options) as run:
+        (batch,) = run
+    assert isinstance(batch, ps.Batch)
+    return batch
+
+
+@pytest.mark.parametrize("on_failure", ["raise", "skip", "blank", "replace"])
+def test_fields_that_are_made_when_they_are_read_are_the_reference_engines(on_failure: Any) -> None:
+    batch, expected = (one_batch(on_failure=on_failure, engine=engine) for engine in ("native", "reference"))
+    for name in reversed(BATCH_FIELDS):
+        found, other = getattr(batch, name), getattr(expected, name)
+        if name == "geometry":
+            assert not found.failed_in and found.unknown == other.unknown
+            for part in ("matrices", "sizes", "orientation", "model_sizes"):
+                np.testing.assert_array_equal(getattr(found, part), getattr(other, part))
+                assert getattr(found, part).dtype == getattr(other, part).dtype
+        elif isinstance(other, np.ndarray):
+            np.testing.assert_array_equal(found, other)
+            assert found.dtype == other.dtype
+        elif name in ("keys", "fields"):
+            assert list(found) == list(other)
+        else:
+            assert found == other and type(found) is type(other)
+
+
+def test_a_batch_of_which_nothing_was_read_is_copied_and_changed_like_any_other() -> None:
+    for copied in (copy.copy(one_batch()), copy.deepcopy(one_batch()), replace(one_batch(), step=7)):
+        assert copied.valid.all() and len(copied.geometry) == 6 and list(copied.keys) == [str(key) for key in range(6)]
+        assert copied.failures == () and copied.step in (0, 7)
+    batch = one_batch()
+    batch.valid = np.zeros(6, dtype=np.bool_)  # before anything was read
+    assert not batch.damaged.any() and not batch.valid.any()
+    assert not hasattr(batch, "colour") and "valid=0" in repr(batch)
 
 
 def test_select_hands_over_tuples_and_dicts() -> None:

@@ -35,7 +35,7 @@ _MOST = 8  # images made before the GIL is taken for all of them; fewer where th
 _SHORT_S = 0.0005  # a function that takes longer is called for one at a time, so that the others' threads get some
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Asked:
     """What a Python party has to know of the job that a referral belongs to."""
 
