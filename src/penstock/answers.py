@@ -123,7 +123,7 @@ def _answer_maps(
             except StepError as error:
                 failures.append(partial(pool.return_failure, referral, "transform", error.cause, error.message))
             except BaseException as error:  # a party must answer: whatever happens, the ticket gets its outcome
-                message = f"expected an image, found {error!r}"
+                message = f"{_title(referral, engine)}expected an image, found {_named(error)}"
                 failures.append(partial(pool.return_failure, referral, "transform", "unexpected", message))
         spent = time.perf_counter() - begun
         total += spent
@@ -136,6 +136,21 @@ def _answer_maps(
             opened += pool.return_mapped(answers)
         referrals = [one for one in opened if one.asked is None or not _answer_with_matrices(pool, one, engine)]
     return total
+
+
+def _title(referral: _native.Referral, engine: Engine | None) -> str:
+    """The map that is asked for, as failures name it; "" where nobody waits for it any more."""
+    asked, number = None if engine is None else engine.asked(referral), referral.map
+    call = None if asked is None or number is None else asked.parts[number].call
+    return "" if call is None else f"{call.verb.title}: "
+
+
+def _named(error: BaseException) -> str:
+    """An exception in words, also where its own words cannot be had."""
+    try:
+        return repr(error)
+    except Exception:
+        return type(error).__name__
 
 
 def _plain_map(referrals: list[_native.Referral], engine: Engine | None) -> tuple[MapCall | None, Sequence[Any]]:

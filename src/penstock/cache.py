@@ -44,6 +44,8 @@ class _Memory(Enum):
     def __repr__(self) -> str:
         return f"ps.{self.value}"
 
+    __str__ = __repr__
+
 
 RAM = _Memory.RAM
 """Shared memory: as fast as a cache gets, shared by the processes of one user, gone with the last of them."""
@@ -110,6 +112,8 @@ class Caching:
                 folder = os.fsdecode(self.where)
             except TypeError:
                 raise PlanError(f"{text}: expected a folder or ps.RAM, found {self.where!r}.") from None
+            if folder.lower().removeprefix("ps.") == "ram":
+                raise PlanError(f"{text}: expected a folder or ps.RAM, found the text {folder!r}; write ps.RAM.")
             if not folder or "\0" in folder:
                 raise PlanError(f"{text}: expected the name of a folder, found {folder!r}.")
             object.__setattr__(self, "where", folder)
@@ -119,6 +123,11 @@ class Caching:
         for flag in ("evict", "read_only", "readable_by_others", "network"):
             if not isinstance(getattr(self, flag), bool):
                 raise PlanError(f"{text}: expected {flag}= True or False, found {getattr(self, flag)!r}.")
+        for flag in ("read_only", "readable_by_others", "network"):
+            if getattr(self, flag) and isinstance(self.where, _Memory):
+                raise PlanError(
+                    f"{text}: expected a folder with {flag}=True, found {self.where!r}, which is this user's."
+                )
         if self.encoded and self.identity == "content":
             raise PlanError(
                 f"{text}: expected identity='stat' before decode, found 'content', which would read each file to learn "
@@ -256,6 +265,32 @@ def opened(caching: Caching, recipe: Recipe, part: int) -> OpenedCache:
             _files[place] = files
     native = _native.caching_of(files, caching.encoded, caching.identity == "content", _pillow(), part)
     return OpenedCache(native, files, caching)
+
+
+def cleared(caching: Caching, recipe: Recipe) -> int:
+    """Lets go of a line's cache in this process and removes its files; the bytes that were removed. PlanError."""
+    folder = caching.folder(caching.fingerprint(recipe))
+    text = f"cache({caching.where!r})"
+    if caching.read_only:
+        raise PlanError(f"{text}: expected a cache that may be written, found read_only=True.")
+    before = _bytes_in(folder)
+    with _lock:
+        for place in [place for place in _files if place[0] == folder]:
+            _files.pop(place).close()  # of a cache in RAM the last user removes all
+        if os.path.isdir(folder):
+            try:
+                _native.CacheStore.clear(os.fsencode(folder))
+            except ValueError as error:
+                raise PlanError(f"{text}: {str(error).rstrip('.')}.") from None
+    return max(0, before - _bytes_in(folder))
+
+
+def _bytes_in(folder: str) -> int:
+    try:
+        with os.scandir(folder) as files:
+            return sum(file.stat().st_size for file in files)
+    except OSError:
+        return 0
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from penstock.cache import RAM, CacheInfo, Caching, IdentityName, OpenedCache, opened
+from penstock.cache import RAM, CacheInfo, Caching, IdentityName, OpenedCache, cleared, opened
 from penstock.errors import PlanError
 from penstock.recipe import Stage
 from penstock.signatures import checked
@@ -103,6 +103,21 @@ class Cached:
             counts["misses"],
             self._estimated_bytes(self.caching),
         )
+
+    def cache_clear(self) -> int:
+        """Removes all that is in the line's cache, of other recipes in its folder too; the bytes that were freed.
+
+        A pass that goes on meanwhile makes the rest of its images anew; files that another process is writing stay.
+        Raises PlanError for a line without a cache, and for one that is read only.
+
+        >>> import penstock as ps, numpy as np
+        >>> line = ps.arrays([np.zeros((8, 8, 3), np.uint8)]).resize(4, 4).cache(ps.RAM, max_bytes="1MB")
+        >>> line.preload().stored, line.cache_info().entries, line.cache_clear() > 0, line.cache_info().entries
+        (1, 1, True, 0)
+        """
+        if self.caching is None:
+            raise PlanError("cache_clear(): expected a line with a cache, found none; call .cache(where) in it.")
+        return cleared(self.caching, self.recipe)
 
     def _with_cache(self, rows: list[Stage]) -> list[Stage]:
         """The rows of the recipe, with the cache's at its place."""

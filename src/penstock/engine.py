@@ -358,6 +358,11 @@ class Engine:
         _living.add(self)
 
     @property
+    def closed(self) -> bool:
+        """Whether close() was called, in the process that made it."""
+        return self._closed and self._pid == os.getpid()
+
+    @property
     def usable(self) -> bool:
         """False after close(), and in a forked child, whose threads stayed in the parent."""
         return not self._closed and self._pid == os.getpid()

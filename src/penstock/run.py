@@ -499,6 +499,8 @@ class Run:
         """The next step, made by the pool; the one behind the window is begun."""
         engine = self._engine
         if engine is None or not engine.usable:
+            if engine is not None and engine.closed:
+                raise EngineError(_CLOSED)
             raise EngineError(
                 "run: expected the process that started it, found a forked child; start a run of its own there."
             )

@@ -48,6 +48,8 @@ class Samples:
         self.on_failure: OnFailure = on_failure
         # In memory that worker processes share, however they were started: one that lives on sees a new epoch.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        # Held here as well: a cache in RAM goes with its last user, and a DataLoader's workers go after each epoch.
+        self._cache = cache_of(line)
         self._engine: Engine | None = None
         self._plan: Plan | None = None
 

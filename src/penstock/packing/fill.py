@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,6 +94,8 @@ def pack(
     table = ParquetTable(line.source) if to == "parquet" else None
     encoded = line.spec.kind == "image"
     flow = Flow(line, quality if encoded else None, raw_sidecars(line, options), many)
+    if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+        raise PlanError(f"pack: expected a folder to write to, found {folder!r}: {os.strerror(errno.EACCES)}.")
     with Journal(folder, head_of(line, options)) as journal:
         ledger = Ledger(os.path.join(folder, LEDGER), lambda: line.fingerprint, epoch=0, rank=0, world_size=1)
         packing = _Packing(flow, options, journal, Failures(ledger), table, on_progress)
