@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from penstock.engine import Beside, default_threads
-from penstock.errors import ItemError, PenstockError, SourceError, TooManyFailuresError
+from penstock.errors import ItemError, PenstockError, PlanError, SourceError, TooManyFailuresError
 from penstock.failures import Failures
 from penstock.ledger import Ledger
 from penstock.options import whole
