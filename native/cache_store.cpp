@@ -13,6 +13,11 @@ namespace penstock {
 namespace {
 
 constexpr int64_t kRefreshMs = 500;
+// While other processes write the same recipe's entries what they keep need not be kept again, and until it is known
+// whether there are any. A look may take a twentieth of the time at most.
+constexpr int64_t kRefreshBesideOthersMs = 2;
+constexpr int64_t kRefreshAloneMs = 20;
+constexpr int64_t kShareOfLooks = 20;
 constexpr int kPatienceMs = 250;   // with a process that holds the folder's lock, and may be stopped
 constexpr int64_t kFullMs = 1000;  // so long a full cache is not asked again whether there is room
 constexpr size_t kMostWriters = 8;
@@ -72,7 +77,7 @@ struct CacheStore::State {
   CacheCounts seen;  // bytes, segments, recipes as of the last look
 
   std::atomic<bool> off{false}, closed{false}, told{false};
-  std::atomic<int64_t> refreshed_ms{0}, watched_ms{0};
+  std::atomic<int64_t> refresh_at_ms{0}, watched_ms{0};
   std::atomic<int64_t> full_until_ms{0}, no_more_until_ms{0};  // no more: segments beside those that are written
   std::atomic<uint64_t> hits{0}, misses{0}, stored{0}, present{0}, left_out{0}, corrupt{0}, rebuilt{0};
   std::mutex trouble_lock;
@@ -206,6 +211,7 @@ bool CacheStore::find(const CacheKey& key, CacheHit& hit) {
 CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record) {
   State& state = *state_;
   if (!state.usable() || state.off) return Kept::off;
+  state.refresh_if_due();
   const State::Claim claim(state, key);
   uint64_t created_ns = 0;
   if (!claim || state.has(key, record.decoder, created_ns)) {
@@ -358,7 +364,7 @@ bool CacheStore::removed() {
 }
 
 bool CacheStore::State::refresh_if_due() {
-  if (cache_steady_ms() < refreshed_ms.load(std::memory_order_relaxed) + kRefreshMs) return false;
+  if (cache_steady_ms() < refresh_at_ms.load(std::memory_order_relaxed)) return false;
   const std::unique_lock<std::mutex> guard(surveying, std::try_to_lock);
   if (!guard) return false;
   refresh();
@@ -372,16 +378,21 @@ void CacheStore::refresh() {
 }
 
 void CacheStore::State::refresh() {
-  refreshed_ms = cache_steady_ms();
+  const int64_t begun_ms = cache_steady_ms();
+  refresh_at_ms = begun_ms + kRefreshMs;
   if (closed || folder.number() < 0 || watch() || !survey.look(folder, false)) return;
   for (const auto& [name, known] : survey.segments()) {
     if (!known.whole || known.header.recipe != options.recipe || number_of.count(name) != 0) continue;
     adopt(name, false);
   }
+  bool beside_others = false;
   for (auto each = number_of.begin(); each != number_of.end();) {
     const uint32_t number = each->second;
     if (survey.segments().count(each->first) != 0) {
-      if (!adopted[number].complete && !adopted[number].own) absorb(number);
+      if (!adopted[number].complete && !adopted[number].own) {
+        absorb(number);
+        beside_others = beside_others || !adopted[number].complete;
+      }
       ++each;
       continue;
     }
@@ -391,6 +402,9 @@ void CacheStore::State::refresh() {
     segments[number] = nullptr;
     each = number_of.erase(each);
   }
+  const int64_t now_ms = cache_steady_ms();
+  const int64_t least_ms = beside_others ? kRefreshBesideOthersMs : kRefreshAloneMs;
+  refresh_at_ms = now_ms + std::min(kRefreshMs, std::max(least_ms, kShareOfLooks * (now_ms - begun_ms)));
   const std::lock_guard<std::mutex> guard(table_lock);
   seen.bytes = survey.bytes();
   seen.segments = survey.segments().size();
