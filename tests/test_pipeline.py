@@ -239,6 +239,7 @@ def test_run_and_loader_take_the_run_options() -> None:
     expected = list(known.values())
     for method in (Pipeline.run, Pipeline.loader):
         own = list(inspect.signature(method).parameters.values())[1:]
+        own = [one for one in own if one.name != "across_epochs"]  # a loader's alone: a run is one epoch
         assert [(one.name, one.default, one.kind) for one in own] == [
             (one.name, one.default, one.kind) for one in expected
         ]

@@ -114,7 +114,7 @@ def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes)
 
     engine = engine_module.Engine(1, 2, None)
     pool: Any = Pool()
-    assert answer_some(pool, weakref.ref(engine), 1)
+    assert answer_some(pool, weakref.ref(engine), [0.0, 0.0], 1)
     assert pool.counted == [1] and engine.pillow()[0] > 0
     engine.close()
 

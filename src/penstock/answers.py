@@ -80,10 +80,10 @@ def answer_referrals(pool: _native.Pool, owner: weakref.ref[Engine], map_totals:
     """
     most = 1
     while most:
-        most = _answer_some(pool, owner, map_totals, most)
+        most = answer_some(pool, owner, map_totals, most)
 
 
-def _answer_some(pool: _native.Pool, owner: weakref.ref[Engine], map_totals: list[float], most: int) -> int:
+def answer_some(pool: _native.Pool, owner: weakref.ref[Engine], map_totals: list[float], most: int) -> int:
     """Waits for referrals and answers them; how many maps to take next time, 0 when there is nothing to wait for."""
     referrals = pool.take_referrals(most, _REFERRAL_WAIT_MS)
     if referrals is None:
