@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,20 @@ def pictures() -> dict[str, Any]:
         "thin 97x1": astronaut[30:127, 250:251],
         "flat 1x64": coffee[200:201, 100:164],
     }
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, Callable[[int], int]]]:
+    """A file system of ``SMALL_DISK`` bytes of the test's module, and how to mount it anew; only root may."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    size = f"size={request.module.SMALL_DISK}".encode()
+
+    def mount(flags: int) -> int:
+        return int(libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, size))
+
+    if sys.platform != "linux" or mount(0) != 0:
+        pytest.skip("mounting a small file system is refused here")
+    yield place, mount
+    libc.umount2(os.fsencode(place), 2)

@@ -123,3 +123,17 @@ def test_one_that_is_left_to_the_end_of_the_interpreter_is_no_trouble(line: ps.P
 def test_a_refused_flag(line: ps.Pipeline) -> None:
     with pytest.raises(ps.PlanError, match=r"across_epochs=1: expected True or False, found 1\."):
         line.loader(across_epochs=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", ["RAM", "folder"])
+def test_a_cache_is_open_when_batches_are_begun_early(place: str, tmp_path: Path) -> None:
+    pixels = [np.full((8, 9, 3), number, np.uint8) for number in range(12)]
+    plain = ps.arrays(pixels).seed(1).shuffle().resize(6, 6)
+    kept = plain.cache(ps.RAM if place == "RAM" else tmp_path / "cache", max_bytes="1MB")
+    with kept.random_crop(4, 4).batch(3).loader(threads=2, across_epochs=True) as loader:
+        for epoch, hits in enumerate((0, 12, 12)):
+            found = [batch.images.copy() for batch in loader]
+            expected = [batch.images.copy() for batch in plain.random_crop(4, 4).batch(3).run(epoch=epoch)]
+            np.testing.assert_array_equal(found, expected)
+            assert loader.run is not None and loader.run.stats.cache_hits == hits
+    kept.cache_clear()

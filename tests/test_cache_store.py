@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,21 @@ from penstock import _native
 
 SUPPORT = Path(__file__).parent / "support"
 GOLDEN = Path(__file__).parent / "golden" / "cache.json"
+
+
+SMALL_DISK = 2 << 20
+
+
+def in_a_child(child: Callable[[], None]) -> None:
+    """Runs it in a forked child, which has to come to its end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+            os._exit(42)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
 
 
 @pytest.fixture
@@ -250,15 +265,8 @@ def test_a_forked_child_does_no_harm_and_opens_its_own(folder):
         own = work.store(folder)
         assert work.right(own, 0) and work.keep(own, 2) == "stored"
         own.close()
-        os._exit(42)
 
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child()
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
+    in_a_child(child)
     assert work.keep(opened, 3) == "stored"
     opened.refresh()
     assert [work.right(opened, n) for n in range(4)] == [True, False, True, True]
@@ -439,22 +447,6 @@ def test_a_folder_that_was_removed_holds_no_memory(folder, look):
     opened.close()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 2 MB, and how to mount it anew; only root may."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def mount(flags: int) -> int:
-        return libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, b"size=2m")
-
-    if sys.platform != "linux" or mount(0) != 0:
-        pytest.skip("mounting a small file system is refused here")
-    yield place, mount
-    libc.umount2(os.fsencode(place), 2)
-
-
 def test_a_full_disk(small_disk):
     folder = str(small_disk[0] / "cache")
     opened = work.store(folder, 64 << 20)
@@ -495,15 +487,8 @@ def test_the_largest_size_of_a_file(folder):
         results = [work.keep(opened, n) for n in range(50)]
         assert results[-1] == "off" and "the limit of a file's size" in opened.trouble()
         assert all(work.right(opened, n) for n, result in enumerate(results) if result == "stored")
-        os._exit(42)
 
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child()
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
+    in_a_child(child)
     assert verify(folder)["problems"] == [] and verify(folder)["torn"] == 1
 
 

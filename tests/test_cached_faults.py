@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import logging
 import os
@@ -22,6 +21,7 @@ import penstock as ps
 from penstock import cli
 
 COUNT = 60
+SMALL_DISK = 512 << 10
 FILL = """
 import sys
 import penstock as ps
@@ -118,22 +118,6 @@ def test_flipped_bytes(
     info = line.cache_info()
     assert info.entries == COUNT
     assert (info.misses > 0) == (suffix == ".pixels")  # an index is made anew from its segment
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of half a megabyte, and how to mount it anew; only root may."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def mount(flags: int) -> int:
-        return libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, b"size=512k")
-
-    if sys.platform != "linux" or mount(0) != 0:
-        pytest.skip("mounting a small file system is refused here")
-    yield place, mount
-    libc.umount2(os.fsencode(place), 2)
 
 
 def test_a_full_disk(small_disk, photos: Path, expected: np.ndarray, caplog: pytest.LogCaptureFixture):

@@ -40,16 +40,7 @@ nb::dict counts_of(const OpenCache& cache) {
     cache.store->refresh();
     counts = cache.store->counts();
   }
-  nb::dict out;
-  out["entries"] = counts.entries;
-  out["bytes"] = counts.bytes;
-  out["hits"] = counts.hits;
-  out["misses"] = counts.misses;
-  out["stored"] = counts.stored;
-  out["present"] = counts.present;
-  out["left_out"] = counts.left_out;
-  out["corrupt"] = counts.corrupt;
-  return out;
+  return dict_of(counts);
 }
 
 void close_cache(OpenCache& cache) {

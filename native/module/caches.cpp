@@ -3,6 +3,22 @@
 #include "python.h"
 
 namespace penstock {
+nb::dict dict_of(const CacheCounts& counts) {
+  nb::dict out;
+  out["entries"] = counts.entries;
+  out["bytes"] = counts.bytes;
+  out["segments"] = counts.segments;
+  out["recipes"] = counts.recipes;
+  out["hits"] = counts.hits;
+  out["misses"] = counts.misses;
+  out["stored"] = counts.stored;
+  out["present"] = counts.present;
+  out["left_out"] = counts.left_out;
+  out["corrupt"] = counts.corrupt;
+  out["rebuilt"] = counts.rebuilt;
+  return out;
+}
+
 namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -72,22 +88,6 @@ CacheRecord record_of(const nb::dict& dict) {
   if (given("party_notes")) record.party_notes = text_from(dict["party_notes"]);
   if (given("decoder")) record.decoder = nb::cast<uint64_t>(dict["decoder"]);
   return record;
-}
-
-nb::dict dict_of(const CacheCounts& counts) {
-  nb::dict out;
-  out["entries"] = counts.entries;
-  out["bytes"] = counts.bytes;
-  out["segments"] = counts.segments;
-  out["recipes"] = counts.recipes;
-  out["hits"] = counts.hits;
-  out["misses"] = counts.misses;
-  out["stored"] = counts.stored;
-  out["present"] = counts.present;
-  out["left_out"] = counts.left_out;
-  out["corrupt"] = counts.corrupt;
-  out["rebuilt"] = counts.rebuilt;
-  return out;
 }
 
 nb::dict dict_of(const CacheReport& report) {

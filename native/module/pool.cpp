@@ -1,4 +1,6 @@
 // The pool and the parties beside it. Waits release the GIL and wake every 100 ms for signals.
+#include <algorithm>
+
 #include "python.h"
 
 namespace penstock {
@@ -186,6 +188,14 @@ void referral_failure(Pool& pool, Referral& referral, const std::string& stage, 
   pool.return_failure(referral, Problem{at, cause, message});
 }
 
+bool pool_submit(Pool& pool, const std::shared_ptr<Job>& job, bool more) {
+  const auto& parts = job->plan->parts;
+  if (!job->cache && std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part->cut; })) {
+    throw nb::value_error("submit: expected a cache for a plan that is cut at one, found none");
+  }
+  return pool.submit(job, more);
+}
+
 void pool_cancel(Pool& pool, Job& job) {
   Released released;
   pool.cancel(job);
@@ -231,7 +241,7 @@ void bind_pool(nb::module_& m) {
       .def_prop_ro("threads", &Pool::threads)
       // Keeps the GIL: no thread that holds the pool's mutex ever waits for it, and to take it back beside a thread
       // that spins in Python costs 5 ms.
-      .def("submit", &Pool::submit, "job"_a, "more"_a)
+      .def("submit", &pool_submit, "job"_a, "more"_a)
       .def("wait", &pool_wait, "job"_a)
       .def("wait_briefly", &pool_wait_briefly, "job"_a, "timeout_ms"_a)
       .def("cancel", &pool_cancel, "job"_a)

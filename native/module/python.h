@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "cache.h"
 #include "pool.h"
 #include "released.h"
 
@@ -56,6 +57,8 @@ nb::object array_over(const std::shared_ptr<Buffer>& buffer, const Plan& plan, S
 // The same where the image begins at `data` inside the buffer; `copies` (not -1) makes a second axis.
 nb::object array_at(uint8_t* data, const std::shared_ptr<Buffer>& buffer, const Plan& plan, Size size, int rows,
                     int copies = -1);
+// caches.cpp
+nb::dict dict_of(const CacheCounts& counts);
 // pictures.cpp: an image, or several, in memory that `held` keeps alive, and an array over it.
 struct Picture {
   std::shared_ptr<Buffer> held;

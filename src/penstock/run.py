@@ -436,6 +436,10 @@ class Run:
         Native threads' time until then is in no pass's statistics, which are shares of a pass's own time.
         """
         if self._engine is not None and self._engine.usable:
+            try:
+                self._cache = cache_of(self.line)
+            except PlanError:  # raised when the pass begins: the batch at hand is not to be lost for it
+                return
             self._count_from_here(self._engine)
             self._submit(self._engine)
 
