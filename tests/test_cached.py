@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import penstock as ps
+from penstock import cache
 
 OLD_NS = 1_000_000_000 * 10**9
 SIDES = [(60, 80), (33, 90), (128, 96), (41, 41)]
@@ -187,11 +189,11 @@ def test_a_cache_changes_no_bit(name, engine, pictures, tmp_path):
 
 def test_what_is_there_is_not_decoded(pictures, tmp_path):
     line = ps.folder(pictures).decode().resize(32, 32).cache(tmp_path / "cache", max_bytes="1GB").batch(4)
+    (pictures / "b" / "broken.jpg").unlink()
     first = everything(line)[2].stats
     second = everything(line)[2].stats
-    assert first.pillow_items > 1
-    assert second.pillow_items == 1  # the broken file
-    assert second.busy_s["decode"] < first.busy_s["decode"] / 10
+    assert first.pillow_items > 1 and first.busy_s["decode"] > 0
+    assert second.pillow_items == 0 and second.busy_s["decode"] == 0
 
 
 @pytest.mark.parametrize("identity", ["stat", "content"])
@@ -278,14 +280,18 @@ def test_a_file_of_this_moment_or_of_the_future_is_not_kept(offset_s, tmp_path):
     root.mkdir()
     photo(root / "old.bmp", 1)
     photo(root / "new.bmp", 2)
-    settle()
-    now = time.time_ns() + offset_s * 10**9  # the clock may have been set back
-    aged(root / "new.bmp", now)
-    settle()
-    line = ps.folder(root).decode().resize(16, 16).cache(tmp_path / "cache", max_bytes="1GB").batch(2)
-    everything(line)
-    assert everything(line)[2].stats.cache_hits == 1
+    until = time.monotonic() + 60
+    while True:  # until a run ended within the moment: a busy machine may let it pass
+        moment = time.time_ns() + offset_s * 10**9  # the clock may have been set back
+        aged(root / "new.bmp", moment)
+        settle()
+        line = ps.folder(root).decode().resize(16, 16).cache(tmp_path / f"cache{moment}", max_bytes="1GB").batch(2)
+        everything(line)
+        if time.time_ns() < moment + 2 * 10**9:
+            break
+        assert time.monotonic() < until
     assert line.cache_info().entries == 1
+    assert everything(line)[2].stats.cache_hits == 1
 
 
 def test_two_recipes_in_one_folder(pictures, tmp_path):
@@ -422,8 +428,6 @@ def test_a_timeout_goes_with_it(pictures, tmp_path):
 
 
 def test_another_pillow_decodes_again(pictures, tmp_path, monkeypatch):
-    from penstock import cache
-
     line = ps.folder(pictures).decode().resize(16, 16).cache(tmp_path / "cache", max_bytes="1GB").batch(4)
     by_pillow = everything(line)[2].stats.pillow_items - 1
     monkeypatch.setattr(cache, "_pillow", lambda: 12345)
@@ -605,8 +609,9 @@ def test_a_cache_that_cannot_be_written_says_so_once(pictures, tmp_path, caplog)
 def test_ram_goes_with_its_last_user(pictures):
     script = (
         "import sys, penstock as ps\n"
-        "line = ps.folder(sys.argv[1]).decode().resize(17, int(sys.argv[2]))\n"
-        "line = line.cache(ps.RAM, max_bytes='100MB').batch(4)\n"
+        "from penstock import cache\n"
+        "cache.shared_memory = lambda: sys.argv[2]\n"
+        "line = ps.folder(sys.argv[1]).decode().resize(17, 19).cache(ps.RAM, max_bytes='100MB').batch(4)\n"
         "for _ in range(2):\n"
         "    with line.run(on_failure='skip') as run:\n"
         "        for batch in run: pass\n"
@@ -614,13 +619,15 @@ def test_ram_goes_with_its_last_user(pictures):
         "if sys.argv[3] == 'killed':\n"
         "    import os, signal; sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    side = 100 + os.getpid() % 5000
-    for ending in ("well", "killed", "well"):
-        command = [sys.executable, "-c", script, str(pictures), str(side), ending]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        hits, folder = done.stdout.split()
-        assert int(hits) == len(ps.folder(pictures)) - 1, done.stderr
-        assert os.path.exists(folder) == (ending == "killed")
+    # A folder of the test's own: what a killed process left in the common one is swept away by any other that comes.
+    with tempfile.TemporaryDirectory(dir=cache.shared_memory()) as memory:
+        for ending in ("well", "killed", "well"):
+            command = [sys.executable, "-c", script, str(pictures), memory, ending]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            hits, folder = done.stdout.split()
+            assert int(hits) == len(ps.folder(pictures)) - 1, done.stderr
+            assert os.path.dirname(folder) == memory
+            assert os.path.exists(folder) == (ending == "killed")
 
 
 @pytest.mark.parametrize("identity", ["stat", "content"])
