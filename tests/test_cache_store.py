@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -224,10 +225,10 @@ def test_an_index_is_rebuilt_from_its_segment(folder, harm):
 
 
 def test_a_writer_killed_at_200_random_moments_leaves_nothing_wrong(folder, twin):
-    run_work("killed_writers", folder, "200")
+    stored = int(run_work("killed_writers", folder, "200"))
     report = verify(folder)
     assert report["problems"] == [] and report["corrupt"] == 0
-    assert report["entries"] > 200 and report["unindexed"] <= 200
+    assert report["entries"] >= stored > 200 and report["unindexed"] <= 200
     assert report == twin.verify(folder)
     found = 0
     for which in range(10):
@@ -251,7 +252,7 @@ def test_two_processes_fill_a_folder_50_times_while_a_third_is_killed(folder):
     report = verify(folder)
     assert report["problems"] == [] and report["entries"] > 50
     opened = work.store(folder, max_bytes)
-    assert sum(work.right(opened, n) for n in range(600)) == opened.counts()["entries"] > 0
+    assert sum(work.right(opened, n) for n in range(600 + 500)) == opened.counts()["entries"] > 0
 
 
 def test_a_forked_child_does_no_harm_and_opens_its_own(folder):
@@ -429,8 +430,11 @@ def test_what_is_reserved_on_the_disk_is_given_back(folder):
 @pytest.mark.parametrize("look", ["refresh", "trouble", "find"])
 def test_a_folder_that_was_removed_holds_no_memory(folder, look):
     def held() -> list[str]:
-        names = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
-        return [name for name in [*names, *Path("/proc/self/maps").read_text().splitlines()] if ".pixels" in name]
+        names = Path("/proc/self/maps").read_text().splitlines()
+        for entry in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # other threads close theirs meanwhile
+                names.append(os.readlink(f"/proc/self/fd/{entry}"))
+        return [name for name in names if folder in name and ".pixels" in name]
 
     opened = work.store(folder)
     for n in range(50):
@@ -495,8 +499,11 @@ def test_the_largest_size_of_a_file(folder):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_another_users_folder(folder):
     filled(folder, 3)
-    for entry in [folder, *map(str, Path(folder).iterdir())]:
-        os.chown(entry, 12345, 12345)
+    try:
+        for entry in [folder, *map(str, Path(folder).iterdir())]:
+            os.chown(entry, 12345, 12345)
+    except OSError as error:
+        pytest.skip(f"there is no user 12345 in this container: {error}")
     with pytest.raises(
         ValueError, match=r"^expected a folder of this user, or read_only=True, found one of user 12345$"
     ):

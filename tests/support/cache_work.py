@@ -61,20 +61,41 @@ def end(child: int, kill: bool = False) -> None:
     os.waitpid(child, 0)
 
 
-def write_on(folder: str, first: int, max_bytes: int, recipe: tuple[int, int]) -> None:
+def write_on(folder: str, first: int, max_bytes: int, recipe: tuple[int, int], told: int) -> None:
+    """Keeps items until it is killed, or has kept 500; each that is stored is a byte in the pipe ``told``."""
     opened = store(folder, max_bytes, recipe)
-    for number in range(first, first + 100000):
-        keep(opened, number, recipe)
+    for number in range(first, first + 500):
+        if keep(opened, number, recipe) == "stored":
+            os.write(told, b".")
+    signal.pause()
+
+
+def killed_after(count: int, then_s: float, folder: str, first: int, max_bytes: int, recipe: tuple[int, int]) -> int:
+    """A writer that is killed some time after it stored ``count`` items; how many it said it had stored."""
+    reader, writer = os.pipe()
+    child = in_child(lambda: write_on(folder, first, max_bytes, recipe, writer))
+    os.close(writer)
+    stored = 0
+    while stored < count:
+        said = os.read(reader, count - stored)
+        assert said, "the writer ended by itself"
+        stored += len(said)
+    time.sleep(then_s)
+    end(child, kill=True)
+    while more := os.read(reader, 1000):
+        stored += len(more)
+    os.close(reader)
+    return stored
 
 
 def killed_writers(folder: str, rounds: str) -> None:
-    """Writers, each killed at a random moment of its first milliseconds."""
+    """Writers, each killed after a few items and at any moment of the next; how many they stored is printed."""
     draw = random.Random(0)
+    stored = 0
     for number in range(int(rounds)):
-        recipe = (1, number % 10)
-        child = in_child(lambda n=number, r=recipe: write_on(folder, n * 1000, 1 << 30, r))
-        time.sleep(draw.uniform(0, 0.01))
-        end(child, kill=True)
+        count, then_s = draw.randrange(5), draw.uniform(0, 0.002)
+        stored += killed_after(count, then_s, folder, number * 1000, 1 << 30, (1, number % 10))
+    print(stored)
 
 
 def shared_rounds(folder: str, rounds: str, max_bytes: str) -> None:
@@ -92,9 +113,7 @@ def shared_rounds(folder: str, rounds: str, max_bytes: str) -> None:
     for number in range(int(rounds)):
         first = number * 12
         children = [in_child(lambda f=first: fill(f)) for _ in range(2)]
-        third = in_child(lambda f=first: write_on(folder, f, int(max_bytes), RECIPE))
-        time.sleep(draw.uniform(0, 0.01))
-        end(third, kill=True)
+        killed_after(0, draw.uniform(0, 0.01), folder, first, int(max_bytes), RECIPE)
         for child in children:
             end(child)
         largest = max(largest, sum(entry.stat().st_size for entry in os.scandir(folder)))
