@@ -458,7 +458,7 @@ def test_many_forks_that_drop_the_parents_batches() -> None:
     child = Child(
         FORK
         + """
-run = small_line(1200, batch=4).run(threads=2)
+run = small_line(600, batch=4).run(threads=2)
 codes = set()
 for batch in run:
     if batch.step % 10 == 0:

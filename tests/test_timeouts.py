@@ -1,4 +1,8 @@
-"""timeout_s: a read that never comes back fails its item, its thread is replaced, and nothing waits for it."""
+"""timeout_s: a read that never comes back fails its item, its thread is replaced, and nothing waits for it.
+
+Such a read takes an hour here, so whoever waits for one is found out by the limit on the process. Where reads that do
+come back are beside it, ``timeout_s`` is seconds: a busy machine must not take one of those for stuck.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +26,23 @@ STUCK = r"""
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Files named stuck_open* hang in open, stuck_read* in pread, both for a minute and through every signal; slow* take
-   300 ms. That is what a server that has gone looks like. */
+/* Files named stuck_open* hang in open, stuck_read* in pread, both for an hour and through every signal, and a folder
+   beside them says so; slow* take 300 ms. That is what a server that has gone looks like. */
 static void hold_up(const char *path, const char *name) {
   const char *base = strrchr(path, '/');
   base = base ? base + 1 : path;
   struct timespec left = {0, 0};
-  if (strncmp(base, name, strlen(name)) == 0) left.tv_sec = 60;
+  if (strncmp(base, name, strlen(name)) == 0) {
+    char begun[4096 + 8];
+    snprintf(begun, sizeof begun, "%s.begun", path);
+    mkdir(begun, 0700);
+    left.tv_sec = 3600;
+  }
   if (strncmp(base, "slow", 4) == 0) left.tv_nsec = 300000000;
   while (nanosleep(&left, &left) != 0) {}
 }
@@ -79,7 +89,23 @@ def line_of(folder, names, batch=2):
             with open(paths[-1], "wb") as to:
                 to.write(file.getvalue())
     return ps.files(paths).decode().resize(8, 8).batch(batch)
+
+def settled(done):
+    "Waits until it is so, as long as a busy machine may need."
+    until = time.monotonic() + 60
+    while not done() and time.monotonic() < until:
+        time.sleep(0.01)
+    return done()
+
+def await_read(path):
+    "Until a read of this file has begun; the next call waits for the next one."
+    if not settled(lambda: os.path.isdir(path + ".begun")):
+        sys.exit("no read of " + path)
+    os.rmdir(path + ".begun")
 """
+
+pytestmark = pytest.mark.timeout(300)  # of which a script may take LIMIT_S
+LIMIT_S = 200
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +122,14 @@ def stuck_reads(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(library)
 
 
-def told(stuck_reads: str, script: str, limit_s: float = 40) -> str:
+def told(stuck_reads: str, script: str) -> str:
     """What a script prints in a process of its own, whose reads of certain files hang; it must end by itself."""
     ended = subprocess.run(
         [sys.executable, "-c", BEFORE + textwrap.dedent(script)],
         env={**os.environ, "LD_PRELOAD": stuck_reads},
         capture_output=True,
         text=True,
-        timeout=limit_s,
+        timeout=LIMIT_S,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
@@ -116,22 +142,21 @@ def test_a_stuck_read_fails_its_item_and_no_other(stuck_reads: str, tmp_path: Pa
         stuck_reads,
         f"""
         names = ["a.jpg", "stuck_open.jpg", "b.jpg", "c.jpg", "stuck_read.jpg", "d.jpg", "e.jpg", "stuck_open2.jpg"]
-        begun = time.monotonic()
-        with line_of({str(tmp_path)!r}, names).run(threads={threads}, on_failure="blank", timeout_s=0.7) as run:
+        with line_of({str(tmp_path)!r}, names).run(threads={threads}, on_failure="blank", timeout_s=3) as run:
             valid = [batch.valid.tolist() for batch in run]
         print(valid)
         print(run.failures.by_cause(), run.clean, run.reached)
         print(run.failures[0].stage, run.failures[0].message)
-        print(time.monotonic() - begun < 20, threading.active_count())
+        print(settled(lambda: threading.active_count() == 1))
         """,
     )
     lines = out.splitlines()
     assert lines[0] == "[[True, False], [True, True], [False, True], [True, False]]"
     assert lines[1] == "{'read: timeout': 3} 5 8"
     assert lines[2].startswith("read read of '") and lines[2].endswith(
-        "stuck_open.jpg': expected the bytes within 0.7 s (timeout_s), found the read still going on."
+        "stuck_open.jpg': expected the bytes within 3 s (timeout_s), found the read still going on."
     )
-    assert lines[3] == "True 1"
+    assert lines[3] == "True"
 
 
 def test_the_pool_of_a_loader_works_on(stuck_reads: str, tmp_path: Path) -> None:
@@ -140,7 +165,7 @@ def test_the_pool_of_a_loader_works_on(stuck_reads: str, tmp_path: Path) -> None
         f"""
         names = ["a.jpg", "stuck_read.jpg", "stuck_open.jpg", "b.jpg", "c.jpg", "d.jpg"]
         line = line_of({str(tmp_path)!r}, names)
-        with line.loader(threads=2, on_failure="blank", timeout_s=0.5) as loader:
+        with line.loader(threads=2, on_failure="blank", timeout_s=2) as loader:
             for _ in range(3):
                 print([batch.valid.tolist() for batch in loader])
         """,
@@ -154,16 +179,16 @@ def test_raise_and_replace_hold_for_a_stuck_read_too(stuck_reads: str, tmp_path:
         f"""
         line = line_of({str(tmp_path)!r}, ["a.jpg", "stuck_read.jpg", "b.jpg", "c.jpg"])
         try:
-            list(line.run(timeout_s=0.4))
+            list(line.run(timeout_s=2))
         except ps.ItemError as error:
             print(error)
-        with line.run(on_failure="replace", timeout_s=0.4) as run:
+        with line.run(on_failure="replace", timeout_s=2) as run:
             batches = list(run)
         print([batch.valid.all() for batch in batches], batches[0].index.tolist(), run.failures.by_cause())
         """,
     )
     first, second = out.splitlines()
-    assert first.endswith("expected the bytes within 0.4 s (timeout_s), found the read still going on.")
+    assert first.endswith("expected the bytes within 2 s (timeout_s), found the read still going on.")
     assert re.fullmatch(r"\[np.True_, np.True_\] \[0, 1\] \{'read: timeout': 1\}", second)
 
 
@@ -185,20 +210,19 @@ def test_a_line_with_a_map_ends_beside_a_stuck_read(stuck_reads: str, tmp_path: 
                 print(error)
         consumer = threading.Thread(target=consume)
         consumer.start()
-        time.sleep(0.7)
-        begun = time.monotonic()
+        await_read(paths[1])
         run.close()
         consumer.join()
-        print(time.monotonic() - begun < 2.5)
+        print("closed")
         run = line.run(threads=1)  # and one that nobody closes
         threading.Thread(target=consume, daemon=True).start()
-        time.sleep(0.5)
+        await_read(paths[1])
         """,
     )
     assert (
         len(re.findall(r"read of '.*stuck_read\.jpg': a thread was still in a system call .* left behind\.", out)) == 2
     )
-    assert "The engine was closed while a batch was awaited" in out and "True" in out.splitlines()
+    assert "The engine was closed while a batch was awaited" in out and "closed" in out.splitlines()
 
 
 def test_a_slow_read_is_no_failure(stuck_reads: str, tmp_path: Path) -> None:
@@ -206,7 +230,7 @@ def test_a_slow_read_is_no_failure(stuck_reads: str, tmp_path: Path) -> None:
         stuck_reads,
         f"""
         line = line_of({str(tmp_path)!r}, ["a.jpg", "slow1.jpg", "slow2.jpg", "b.jpg"])
-        with line.run(timeout_s=10) as run:
+        with line.run(timeout_s=60) as run:
             print([batch.valid.all() for batch in run].count(True), len(run.failures))
         """,
     )
@@ -224,14 +248,13 @@ def test_too_many_stuck_reads_end_the_run_with_a_sentence(stuck_reads: str, tmp_
             list(loader)
         except ps.EngineError as error:
             print(error)
-        begun = time.monotonic()
         loader.close()
-        print(time.monotonic() - begun < 3)
+        print("closed")
         """,
     )
     first, second = out.splitlines()
     assert first.startswith("The engine ran out of threads: expected reads that end, found more threads stuck in reads")
-    assert second == "True"
+    assert second == "closed"
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "1", 1e9])

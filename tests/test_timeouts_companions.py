@@ -1,4 +1,8 @@
-"""timeout_s for companions: one whose file hangs fails its row, its thread is replaced, and nothing waits for it."""
+"""timeout_s for companions: one whose file hangs fails its row, its thread is replaced, and nothing waits for it.
+
+Such a file hangs until the test is over, so whoever waits for one never ends. Where other rows are beside it,
+``timeout_s`` is seconds: a busy machine must not take one of those for stuck.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ class Stuck:
         return self._real(path)
 
     def let_go(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while any(thread.name.startswith("penstock-beside") for thread in threading.enumerate()):
             with contextlib.suppress(OSError):  # nobody reads it at the moment
                 os.close(os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK))
@@ -72,26 +76,24 @@ def line_of(folder: Path, names: list[str], **patterns: str) -> ps.Pipeline:
 def test_a_stuck_companion_fails_its_row_and_no_other(stuck: Stuck, tmp_path: Path, threads: int) -> None:
     names = ["a", "stuck1", "b", "c", "stuck2", "stuck3", "d", "e"]
     line = line_of(tmp_path, names)
-    began = time.monotonic()
-    with line.run(threads=threads, on_failure="blank", timeout_s=0.3) as run:
+    with line.run(threads=threads, on_failure="blank", timeout_s=2) as run:
         rows = [
             (row.key, row.valid, int(batch.companions["mask"][i].max())) for batch in run for i, row in enumerate(batch)
         ]
-    assert time.monotonic() - began < 6
     assert [valid for _, valid, _ in rows] == [not name.startswith("stuck") for name in names]
     assert [value for _, _, value in rows] == [0 if name.startswith("stuck") else i for i, name in enumerate(names)]
     assert len(run.failures) == stuck.inside == 3 and run.clean == 5 and run.reached == 8
     for failure in run.failures:
         assert (failure.stage, failure.cause) == ("read", "timeout")
         assert failure.message == (
-            f"read of {failure.key!r}: companion mask: expected its values within 0.3 s (timeout_s), found them still "
+            f"read of {failure.key!r}: companion mask: expected its values within 2 s (timeout_s), found them still "
             f"being read."
         )
 
 
 def test_the_sentence_names_the_companion_that_hangs(stuck: Stuck, tmp_path: Path) -> None:
     line = line_of(tmp_path, ["stuck", "a"], other="mask/other_{stem}.png", mask="mask/{stem}.png")
-    with line.run(threads=2, on_failure="skip", timeout_s=0.2) as run:
+    with line.run(threads=2, on_failure="skip", timeout_s=2) as run:
         [batch] = run
     assert len(batch) == 1
     [failure] = run.failures
@@ -100,15 +102,13 @@ def test_the_sentence_names_the_companion_that_hangs(stuck: Stuck, tmp_path: Pat
 
 def test_a_loader_goes_on_after_a_companion_that_hangs(stuck: Stuck, tmp_path: Path) -> None:
     line = line_of(tmp_path, ["stuck", "a", "b", "c"])
-    with line.loader(threads=1, on_failure="blank", timeout_s=0.2) as loader:
+    with line.loader(threads=1, on_failure="blank", timeout_s=2) as loader:
         for _ in range(2):
             assert [row.valid for batch in loader for row in batch] == [False, True, True, True]
 
 
-@pytest.mark.parametrize("timeout_s", [None, 30.0])
-def test_close_ends_within_a_second_beside_a_companion_that_hangs(
-    stuck: Stuck, tmp_path: Path, timeout_s: float | None
-) -> None:
+@pytest.mark.parametrize("timeout_s", [None, 3600.0])
+def test_close_ends_beside_a_companion_that_hangs(stuck: Stuck, tmp_path: Path, timeout_s: float | None) -> None:
     line = line_of(tmp_path, ["stuck", "a"])
     problems: list[Any] = []
     run = line.run(threads=1, timeout_s=timeout_s)
@@ -121,13 +121,12 @@ def test_close_ends_within_a_second_beside_a_companion_that_hangs(
 
     consumer = threading.Thread(target=consume)
     consumer.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not stuck.inside and time.monotonic() < deadline:
         time.sleep(0.01)
-    began = time.monotonic()
+    assert stuck.inside
     run.close()
-    assert time.monotonic() - began < 1.5
-    consumer.join(10)
+    consumer.join(60)
     assert not consumer.is_alive() and len(problems) == 1
 
 
