@@ -373,7 +373,7 @@ def test_the_demo_runs_on_a_folder(tmp_path):
     (tmp_path / "pictures" / "class" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     save(tmp_path / "pictures" / "beside.jpg", 60, 80)
     command = [sys.executable, str(ROOT / "examples" / "demo.py"), "pictures"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert answer.returncode == 0, answer.stderr
     assert "5 items in" in answer.stdout
     assert "decode of 'class/broken.jpg': expected" in answer.stdout
@@ -384,7 +384,7 @@ def test_the_demo_runs_on_a_folder(tmp_path):
 
 def test_the_demo_says_what_is_wrong(tmp_path):
     command = [sys.executable, str(ROOT / "examples" / "demo.py"), "nothing"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert answer.returncode == 1
     assert answer.stderr == "demo: source of 'nothing': expected a folder, found nothing at that path.\n"
 
@@ -392,7 +392,7 @@ def test_the_demo_says_what_is_wrong(tmp_path):
 def test_the_demo_makes_its_own_pictures(tmp_path):
     pytest.importorskip("skimage")
     command = [sys.executable, str(ROOT / "examples" / "demo.py")]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert answer.returncode == 0, answer.stderr
     assert "1 x decode: truncated" in answer.stdout and "broken.jpg': expected a whole image" in answer.stdout
     sizes, orientations = set(), set()

@@ -100,7 +100,7 @@ def test_flipped_bytes(
     folder = tmp_path / "cache"
     script = FILL.replace("while True:", "for _ in range(1):")
     subprocess.run(
-        [sys.executable, "-c", script, str(photos), str(folder)], check=True, stdout=subprocess.DEVNULL, timeout=60
+        [sys.executable, "-c", script, str(photos), str(folder)], check=True, stdout=subprocess.DEVNULL, timeout=200
     )
     dice = random.Random(3)
     for path in folder.glob(f"*{suffix}"):
@@ -131,7 +131,7 @@ def test_a_file_system_that_became_read_only(
     place, mount = small_disk
     few = textwrap.dedent(FILL).replace("while True:", "for _ in range(1):")
     few = few.replace("label=None)", "label=None).take(20)")
-    subprocess.run([sys.executable, "-c", few, str(photos), str(place / "cache")], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", few, str(photos), str(place / "cache")], check=True, timeout=200)
     assert mount(1 | 32) == 0  # MS_RDONLY, MS_REMOUNT
     line = cached(photos, place / "cache")
     with caplog.at_level(logging.WARNING, "penstock"):

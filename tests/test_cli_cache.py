@@ -37,7 +37,7 @@ pictures = [np.full((16, 16, 3), number, np.uint8) for number in range(4)]
 for side in (8, 4):
     ps.arrays(pictures).resize(side, side).cache(sys.argv[1], max_bytes=1_000_000).preload()
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cache")], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cache")], check=True, timeout=200)
     return tmp_path / "cache"
 
 

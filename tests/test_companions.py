@@ -303,15 +303,15 @@ def test_work_beside_a_pool_that_closes_is_never_waited_for() -> None:
 
     def hold() -> int:
         began.set()
-        held.wait(10)
+        held.wait(60)
         return 3
 
     first = beside.begin(hold)
-    assert began.wait(10)
+    assert began.wait(60)
     second = beside.begin(int)
     beside.close()
     late = beside.begin(int)
     for future in (first, second, late):
         with pytest.raises(CancelledError):
-            future.result(timeout=10)
+            future.result(timeout=60)
     held.set()

@@ -18,6 +18,7 @@ from PIL import Image
 import penstock as ps
 from penstock.errors import ItemError, PlanError
 from small_pictures import small_line
+from waiting import wait_until
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 jax = pytest.importorskip("jax", reason="jax is not installed")
@@ -77,9 +78,7 @@ def test_the_next_batch_is_sent_and_a_state_counts_only_what_was_handed_out() ->
                 next(batches)
             run = loader.run
             assert run is not None
-            deadline = time.monotonic() + 5
-            while not all(flying.ticketed.job.done for flying in run._flight) and time.monotonic() < deadline:
-                time.sleep(0.001)
+            wait_until(lambda: all(flying.ticketed.job.done for flying in run._flight))
             next(batches)
             if steps > 1:  # the first is handed out as soon as it is made
                 assert len(run._sent) == (1 if steps < len(whole) else 0)
@@ -147,6 +146,7 @@ for batch in line.run(rank=rank, world_size=2):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_rows_of_two_processes_are_one_array(tmp_path: Path) -> None:
     script = tmp_path / "mesh.py"
     script.write_text(MESH)
@@ -164,7 +164,7 @@ def test_the_rows_of_two_processes_are_one_array(tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]
-    answers = [process.communicate(timeout=60) for process in processes]
+    answers = [process.communicate(timeout=250) for process in processes]
     assert all(process.returncode == 0 for process in processes), answers
     zero, one = ([line.split() for line in out.splitlines() if line[0].isdigit()] for out, _ in answers)
     whole = list(small_line(16).random_horizontal_flip().normalize(ps.UNIT).batch(8).run())

@@ -9,9 +9,7 @@ import json
 import os
 import re
 import threading
-import time
 import weakref
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -21,6 +19,7 @@ from PIL import Image
 
 import penstock as ps
 from penstock import answers as answers_module
+from waiting import wait_for_end_of_threads, wait_until
 
 
 @cache
@@ -100,16 +99,16 @@ def test_a_pass_left_early_counts_as_an_epoch() -> None:
 def test_a_pass_left_early_frees_the_pool_for_the_next() -> None:
     file = io.BytesIO()
     Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).resize((4000, 3000)).save(file, "JPEG")
-    line = ps.blobs([file.getvalue()] * 90).decode().resize(8, 8).batch(2)
-    with line.loader(threads=2, prefetch=40) as loader:
+    line = ps.blobs([file.getvalue()] * 450).decode().resize(8, 8).batch(2)
+    with line.loader(threads=2, prefetch=200) as loader:
         next(iter(loader))
         left = loader.run
         assert left is not None
-        in_flight = list(left._flight)  # seconds of work
+        in_flight = list(left._flight)  # many seconds of work
         loader.load_state_dict(loader.state_dict())
         # What nobody wants any more was given up, not finished.
-        assert len(in_flight) == 40 and all(flying.ticketed.job.done for flying in in_flight)
-        assert loader._engine is not None and loader._engine.times()[6] < 60
+        assert len(in_flight) == 200 and all(flying.ticketed.job.done for flying in in_flight)
+        assert loader._engine is not None and loader._engine.times()[6] < 300
 
 
 def test_a_pass_begun_again_ends_the_open_one() -> None:
@@ -123,8 +122,13 @@ def test_a_pass_begun_again_ends_the_open_one() -> None:
         assert next(second).epoch == 1
 
 
+def tasks() -> frozenset[str]:
+    """The threads of this process, native ones among them, where the system tells."""
+    return frozenset(os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ())
+
+
 def test_the_pool_is_kept_from_epoch_to_epoch() -> None:
-    before = set(threading.enumerate())
+    before, tasks_before = set(threading.enumerate()), tasks()
     with training_line().loader(threads=2) as loader:
         assert loader._engine is None
         pools, threads = set(), set()
@@ -133,12 +137,12 @@ def test_the_pool_is_kept_from_epoch_to_epoch() -> None:
                 pass
             assert loader._engine is not None
             pools.add(id(loader._engine._pool))
-            threads.add(frozenset(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else None)
+            threads.add(tasks() - tasks_before)
         assert len(pools) == len(threads) == 1
         engine = loader._engine
         assert engine is not None and engine.usable
     assert not engine.usable and loader._engine is None
-    assert set(threading.enumerate()) <= before
+    wait_for_end_of_threads(before)
 
 
 def test_a_closed_loader_starts_anew() -> None:
@@ -379,20 +383,13 @@ def test_a_loader_that_is_dropped_ends_its_threads_and_keeps_no_picture(monkeypa
     Image.new("RGB", (40, 30)).save(bitmap, "BMP")
     loader = ps.blobs([bitmap.getvalue()] * 4).decode().resize(8, 8).batch(2).loader(threads=2)
     list(loader)
-    assert len(decoded) == 4 and set(threading.enumerate()) > before  # they wait for the next epoch
+    assert len(decoded) == 4 and set(threading.enumerate()) - before  # they wait for the next epoch
     wait_until(lambda: not any(picture() is not None for picture in decoded))
     engine = weakref.ref(loader._engine)  # type: ignore[arg-type]
     del loader
     gc.collect()
     assert engine() is None
-    wait_until(lambda: set(threading.enumerate()) <= before)
-
-
-def wait_until(settled: Callable[[], bool]) -> None:
-    until = time.monotonic() + 5
-    while not settled() and time.monotonic() < until:
-        time.sleep(0.005)
-    assert settled()
+    wait_for_end_of_threads(before)
 
 
 def test_ranks_of_different_length_agree_on_the_position() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 import penstock as ps
 from penstock.cache_estimate import record_bytes
+from waiting import wait_for_end_of_threads
 
 
 def save(path: Path, height: int, width: int, seed: int = 0, **options: object) -> None:
@@ -214,14 +215,11 @@ def test_ctrl_c_leaves_nothing_running(photos, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
         return image
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     line = ps.folder(photos, label=None).decode().resize(16, 20).map(interrupting, version="1")
     with pytest.raises(KeyboardInterrupt):
         line.cache(tmp_path / "cache", max_bytes="100MB").preload(threads=2)
-    until = time.monotonic() + 60  # a thread may be on its way out when a busy machine has no second for it
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert threading.active_count() <= before
+    wait_for_end_of_threads(before)
 
 
 def test_progress_is_on_standard_error(photos, tmp_path, capsys):

@@ -34,7 +34,7 @@ def test_a_recipe_is_a_value() -> None:
 def test_a_recipe_that_a_new_process_gets_can_be_called_there():
     data = pickle.dumps(recipe().resize(2, 3))
     script = f"import pickle, numpy; print(pickle.loads({data!r})(numpy.zeros((4, 6, 3), numpy.uint8)).shape)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=200)
     assert (done.stdout, done.stderr) == ("(2, 3, 3)\n", "")
     assert recipe().decode() != recipe()
     with pytest.raises(AttributeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import penstock as ps
+from waiting import wait_for_end_of_threads
 
 
 def encoded(number: int, kind: str = "JPEG", **options: Any) -> bytes:
@@ -101,12 +103,10 @@ def test_batch_at_is_the_runs_batch_at_every_step(
 
 
 def test_batch_at_needs_nothing_before_it_and_leaves_nothing_running() -> None:
-    import threading
-
-    before = threading.active_count()
+    before = set(threading.enumerate())
     batch = line_of(random=True).batch_at(3, epoch=9)
     assert batch.step == 3 and batch.epoch == 9 and len(batch) == 4
-    assert threading.active_count() == before
+    wait_for_end_of_threads(before)
     assert batch.sheet().size[0] > 0 and batch.images.flags.writeable
 
 

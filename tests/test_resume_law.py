@@ -490,7 +490,7 @@ def test_a_killed_training_ends_as_the_uninterrupted_one(tmp_path: Path) -> None
         files = [tmp_path / f"{name}.json", tmp_path / f"{name}.jsonl"]
         arguments = [str(part) for part in (folder, *files, kill_at, batch, threads)]
         command = [sys.executable, str(script), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
     whole = train("whole")
     assert whole.returncode == 0, whole.stderr

@@ -6,6 +6,7 @@ import ctypes
 import html
 import io
 import os
+import sys
 import time
 import weakref
 from typing import Any
@@ -18,6 +19,7 @@ import penstock as ps
 from penstock import engine as engine_module
 from penstock.answers import answer_some
 from run_lines import encoded, expected_rows, mixed, pixels, plain_line, together
+from waiting import wait_until
 
 
 def check_times(stats: ps.Stats) -> None:
@@ -25,11 +27,11 @@ def check_times(stats: ps.Stats) -> None:
     terms = [*stats.busy_s.values(), stats.starved_s, stats.blocked_s, stats.engine_s, stats.waiting_s, stats.pillow_s]
     assert all(term >= 0 for term in terms), stats
     busy = sum(stats.busy_s.values())
-    # A thread's own clock and the consumer's differ by the few moments between two readings.
-    assert busy + stats.starved_s + stats.blocked_s <= total * 1.02 + 0.01 * stats.threads, stats
+    # Whatever else the machine does: the threads' times are read before the consumer's clock.
+    assert busy + stats.starved_s + stats.blocked_s <= total + 1e-6, stats
     parts = busy + stats.starved_s + stats.blocked_s + stats.engine_s
-    assert parts == pytest.approx(total, rel=0.02, abs=0.01 * stats.threads)
-    assert stats.waiting_s <= stats.wall_s * 1.02 + 0.01
+    assert parts == pytest.approx(total)
+    assert stats.waiting_s <= stats.wall_s + 1e-6
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -47,7 +49,7 @@ def test_times_sum_to_threads_times_wall(threads: int, pause: float) -> None:
     assert snapshot["train/items"] == 48 and snapshot["train/items_per_s"] > 0
     shares = sum(snapshot[f"train/{name}"] for name in ("starved", "blocked", "engine"))
     shares += sum(snapshot[f"train/busy_{name}"] for name in ("read", "decode", "transform", "batch"))
-    assert shares == pytest.approx(1.0, rel=0.05)
+    assert shares == pytest.approx(1.0)
     assert "48 items in" in str(stats) and str(stats).endswith(stats.bottleneck)
     assert html.escape(stats.bottleneck) in stats._repr_html_()
 
@@ -55,8 +57,13 @@ def test_times_sum_to_threads_times_wall(threads: int, pause: float) -> None:
 def test_a_slow_consumer_is_named_the_bottleneck() -> None:
     small = [encoded(pixels(16, 16, number), "JPEG") for number in range(30)]
     with ps.blobs(small).decode().resize(8, 8).batch(2).run(threads=1, prefetch=1) as run:
-        for _ in run:
-            time.sleep(0.03)
+        while True:
+            begun = time.perf_counter()
+            if next(run, None) is None:
+                break
+            wait_until(lambda: all(flying.ticketed.job.done for flying in run._flight))
+            # As slow as this machine makes it: what the pool took, several times over.
+            time.sleep(0.03 + 4 * (time.perf_counter() - begun))
     assert run.stats.bottleneck.startswith("The consumer is the bottleneck")
     assert run.stats.blocked_s > 0.5 * run.stats.wall_s and run.stats.waiting_s < 0.5 * run.stats.wall_s
 
@@ -136,7 +143,15 @@ def test_native_threads_work_on_while_this_thread_keeps_the_gil():
     line = ps.blobs({str(i): photo.getvalue() for i in range(400)}).decode().resize(32, 32).batch(100)
     with line.run(threads=2, prefetch=3) as run:
         next(run)
-        # PyDLL calls without letting go of the GIL; three batches are reserved, and need many changes of job.
-        ctypes.PyDLL(None).usleep(1_000_000)
-        assert run._engine.times()[6] == 400
+        # PyDLL calls without letting go of the GIL, and between two calls nobody else gets it either; three batches are
+        # reserved, and need many changes of job.
+        until = time.monotonic() + 60
+        interval_s = sys.getswitchinterval()
+        sys.setswitchinterval(1000)
+        try:
+            while run._engine.times()[6] < 400 and time.monotonic() < until:
+                ctypes.PyDLL(None).usleep(100_000)
+            assert run._engine.times()[6] == 400
+        finally:
+            sys.setswitchinterval(interval_s)
         assert sum(len(batch) for batch in run) == 300

@@ -211,8 +211,7 @@ class Run:
         if self._started is None and self._engine is not None and not self._engine.usable:
             self._flight.clear()  # begun early, and the pool has ended meanwhile, perhaps with the interpreter
             return
-        if self._started is not None and self._ended is None:
-            self._ended = time.perf_counter()
+        self._stop_the_clock()
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         try:
             given_up = [flying.ticketed for flying in self._flight]
@@ -239,11 +238,17 @@ class Run:
 
     def _let_engine_go(self, deadline: float) -> None:
         engine = self._engine
+        if engine is not None and engine.usable and self._owns_engine:
+            engine.close(deadline)
+        self._flight.clear()
+
+    def _stop_the_clock(self) -> None:
+        if self._started is None or self._ended is not None:
+            return
+        engine = self._engine
         if engine is not None and engine.usable:
             self._final, self._pillow_final, self._maps_final = engine.times(), engine.pillow(), engine.maps()
-            if self._owns_engine:
-                engine.close(deadline)
-        self._flight.clear()
+        self._ended = time.perf_counter()  # after the threads' own times, whose sum it must not fall short of
 
     @property
     def begun(self) -> bool:
@@ -294,8 +299,6 @@ class Run:
     def stats(self) -> Stats:
         """Where the time went so far; live while the run is open."""
         engine = self._engine
-        now = self._ended if self._ended is not None else time.perf_counter()
-        wall = 0.0 if self._started is None else now - self._started
         if self._final is not None:
             totals = self._final
             pillow, maps = self._pillow_final, self._maps_final
@@ -303,6 +306,8 @@ class Run:
             totals, pillow, maps = engine.times(), engine.pillow(), engine.maps()
         else:
             totals, pillow, maps = self._baseline, self._pillow_baseline, self._maps_baseline
+        now = self._ended if self._ended is not None else time.perf_counter()  # after the threads' own times
+        wall = 0.0 if self._started is None else now - self._started
         spent = [(total - base) / 1e9 for total, base in zip(totals[:6], self._baseline[:6], strict=True)]
         return Stats(
             threads=self.threads,
@@ -644,8 +649,8 @@ class Run:
         return mapped_batch(self.line.maps, batch, seed=seed, epoch=self.options.epoch, position=position)
 
     def _finish(self) -> None:
-        if self._ended is None and not self._closed:
-            self._ended = time.perf_counter()
+        if not self._closed:
+            self._stop_the_clock()
             self._delivery.check_accounts(finished=True)
             self._end()
 
