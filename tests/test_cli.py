@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +17,7 @@ from PIL import Image
 
 from penstock import cli
 from penstock.bench import verify as verify_module
+from waiting import wait_until
 
 COMMAND = [sys.executable, "-c", "import sys; from penstock.cli import main; sys.exit(main())"]
 
@@ -235,8 +235,11 @@ def test_ctrl_c_is_130_and_quick(tmp_path):
     first = save(tmp_path / "photos" / "0.jpg", 3000, 3000)
     for number in range(1, 5000):  # minutes of work
         os.link(first, first.with_name(f"{number}.jpg"))
+    first.with_name(" broken.jpg").write_bytes(b"no picture")
+    ledger = tmp_path / "failures.jsonl"
+    options = ["--threads", "1", "--batch", "1", "--on-failure", "skip", "--ledger", str(ledger)]
     with subprocess.Popen(
-        [*COMMAND, "run", str(first.parent), "--threads", "1"],
+        [*COMMAND, "run", str(first.parent), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -244,7 +247,7 @@ def test_ctrl_c_is_130_and_quick(tmp_path):
         assert process.stderr is not None
         while "fused" not in process.stderr.readline():
             pass
-        time.sleep(0.5)  # into the middle of the work, or a little before it
+        wait_until(lambda: ledger.exists() and ledger.read_bytes())  # the first of them has its outcome
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130

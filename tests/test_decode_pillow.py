@@ -169,7 +169,7 @@ def test_a_long_gif_is_not_walked_through(monkeypatch):
     assert "first frame taken" in decode_pillow(data, Decode()).notes
     assert visited and max(visited) <= 1
     with Image.open(io.BytesIO(data)) as walked:
-        assert walked.n_frames == max(visited) + 1 == 200
+        assert walked.n_frames == 200 and max(visited) >= 199  # what walking through looks like
 
 
 @pytest.mark.parametrize(

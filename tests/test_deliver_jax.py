@@ -78,7 +78,8 @@ def test_the_next_batch_is_sent_and_a_state_counts_only_what_was_handed_out() ->
                 next(batches)
             run = loader.run
             assert run is not None
-            wait_until(lambda: all(flying.ticketed.job.done for flying in run._flight))
+            in_flight = list(run._flight)
+            wait_until(lambda jobs=in_flight: all(flying.ticketed.job.done for flying in jobs))
             next(batches)
             if steps > 1:  # the first is handed out as soon as it is made
                 assert len(run._sent) == (1 if steps < len(whole) else 0)

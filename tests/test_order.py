@@ -75,7 +75,7 @@ def test_first_index_of_a_hundred_million_is_immediate():
         start = time.perf_counter()
         permute(np.array([0]), 100_000_000, 0, epoch)
         best = min(best, time.perf_counter() - start)
-    assert best <= 1e-3
+    assert best <= 1e-2  # a walk through them would take a second
 
 
 def test_golden():
