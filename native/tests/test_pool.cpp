@@ -130,9 +130,12 @@ void ends_quickly_in_the_middle_of_work() {
       CHECK(pool->submit(jobs.back(), true));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20 * round));
-    auto start = std::chrono::steady_clock::now();
-    CHECK(pool->close(5000).empty());
-    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
+    CHECK(pool->close(60'000).empty());
+    int made = 0;  // of seconds of work
+    for (const std::shared_ptr<Job>& job : jobs) {
+      for (const ItemResult& result : job->results) made += result.outcome == Outcome::clean;
+    }
+    CHECK(made < 32);
     CHECK(!pool->submit(job_of(plan, {&large}), false));
   }
 }

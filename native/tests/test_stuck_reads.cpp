@@ -21,7 +21,7 @@ using Clock = std::chrono::steady_clock;
 // Reads from an offset that leaves the remainder kStuck wait until they are let go; kSlow, about kTimeout.
 constexpr uint64_t kModulus = 1000, kStuck = 7, kSlow = 8;
 constexpr auto kTimeout = std::chrono::milliseconds(40);
-constexpr auto kAmple = std::chrono::milliseconds(800);  // for what is not stuck, on a machine that is busy
+constexpr auto kAmple = std::chrono::milliseconds(3000);  // for what is not stuck, on a machine that is busy
 std::atomic<bool> let_go{false};
 std::atomic<int> waiting{0}, turn{0};
 
@@ -115,12 +115,12 @@ void finishes_the_others_and_says_why() {
     if (!stuck) continue;
     CHECK(job->results[i].problem.stage == Stage::read && job->results[i].problem.cause == "timeout");
     CHECK(job->results[i].problem.message ==
-          "expected the bytes within 0.8 s (timeout_s), found the read still going on");
+          "expected the bytes within 3 s (timeout_s), found the read still going on");
   }
   CHECK(waiting == 3 && pool.threads() == 2);
   const auto start = Clock::now();
-  CHECK(pool.close(1000).size() == 3);  // named, and not waited for
-  CHECK(Clock::now() - start < std::chrono::milliseconds(900));
+  CHECK(pool.close(600'000).size() == 3);  // named, and not waited for
+  CHECK(Clock::now() - start < std::chrono::seconds(60));
   let_go = true;
   while (waiting > 0) pause_us(500);
   let_go = false;
@@ -145,7 +145,7 @@ void gives_back_what_a_stuck_read_held_of_the_budget() {
     CHECK(pool.submit(next, false));
     CHECK(wait_long(pool, *next) == Pool::Wait::done);
     CHECK(pool.times().items == 13);
-    CHECK(pool.close(1000).empty());  // what came back after all is not stuck
+    CHECK(pool.close(60'000).empty());  // what came back after all is not stuck
   }
   let_go = false;
 }
@@ -185,7 +185,7 @@ void refuses_to_leave_threads_behind_without_end() {
   }
   let_go = true;
   while (waiting > 0) pause_us(500);
-  pause_us(50'000);  // until the last of them is gone: the sanitizers look at what is left
+  pause_us(1'000'000);  // until the last of them is gone: the sanitizers look at what is left
 }
 
 }  // namespace
