@@ -374,6 +374,7 @@ def outcome(data: bytes, decode: Decode) -> np.ndarray | None:
 
 
 @pytest.mark.skipif(OLD_PILLOW, reason="Pillow before 13 itself hangs or crashes on some of these pictures")
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", ["photos", "good", "edge", "bad", "fuzz"])
 def test_every_shared_picture_has_pillows_outcome(shared_data, part):
     with (shared_data / "manifest.csv").open(encoding="utf-8", newline="") as manifest:

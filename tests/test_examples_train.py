@@ -22,7 +22,7 @@ CHANCE = 1 / 6
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),  # seconds on a free machine; each of its processes imports torch or JAX
+    pytest.mark.timeout(1200),  # half a minute on a free machine; each of its processes imports torch or JAX
     pytest.mark.usefixtures("processes"),
     pytest.mark.skipif(importlib.util.find_spec("skimage") is None, reason="scikit-image is not installed"),
 ]
@@ -74,7 +74,7 @@ def until(output: IO[str], words: str) -> str:
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=200)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     return said
 

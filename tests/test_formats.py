@@ -152,6 +152,7 @@ def same(found: np.ndarray | None, expected: np.ndarray | None) -> bool:
 
 
 @pytest.mark.skipif(OLD_PILLOW, reason="Pillow before 13 itself hangs or crashes on some of these pictures")
+@pytest.mark.timeout(900)
 def test_every_good_picture_in_every_mode(shared_data):
     with (shared_data / "manifest.csv").open(encoding="utf-8", newline="") as manifest:
         rows = [row for row in csv.DictReader(manifest) if row["set"] == "good" and int(row["size"]) < 150_000]

@@ -106,6 +106,7 @@ def test_truncated_headers_are_reported_or_right() -> None:
         assert (found.stored_height, found.stored_width) == (37, 53)
 
 
+@pytest.mark.timeout(900)
 def test_real_pictures(shared_data: Path) -> None:
     for path in sorted(p for p in shared_data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))[
         :150

