@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 import penstock as ps
 from cached_lines import assert_same, everything, write_pictures
+from penstock import cache
 
 
 @pytest.fixture
@@ -116,11 +118,11 @@ def test_a_cache_changes_no_bit(name, engine, pictures, tmp_path):
 
 def test_what_is_there_is_not_decoded(pictures, tmp_path):
     line = ps.folder(pictures).decode().resize(32, 32).cache(tmp_path / "cache", max_bytes="1GB").batch(4)
+    (pictures / "b" / "broken.jpg").unlink()
     first = everything(line)[2].stats
     second = everything(line)[2].stats
-    assert first.pillow_items > 1
-    assert second.pillow_items == 1  # the broken file
-    assert second.busy_s["decode"] < first.busy_s["decode"] / 10
+    assert first.pillow_items > 1 and first.busy_s["decode"] > 0
+    assert second.pillow_items == 0 and second.busy_s["decode"] == 0
 
 
 @pytest.mark.parametrize("identity", ["stat", "content"])
@@ -322,8 +324,9 @@ def test_a_cache_that_cannot_be_written_says_so_once(pictures, tmp_path, caplog)
 def test_ram_goes_with_its_last_user(pictures):
     script = (
         "import sys, penstock as ps\n"
-        "line = ps.folder(sys.argv[1]).decode().resize(17, int(sys.argv[2]))\n"
-        "line = line.cache(ps.RAM, max_bytes='100MB').batch(4)\n"
+        "from penstock import cache\n"
+        "cache.shared_memory = lambda: sys.argv[2]\n"
+        "line = ps.folder(sys.argv[1]).decode().resize(17, 19).cache(ps.RAM, max_bytes='100MB').batch(4)\n"
         "for _ in range(2):\n"
         "    with line.run(on_failure='skip') as run:\n"
         "        for batch in run: pass\n"
@@ -331,10 +334,12 @@ def test_ram_goes_with_its_last_user(pictures):
         "if sys.argv[3] == 'killed':\n"
         "    import os, signal; sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    side = 100 + os.getpid() % 5000
-    for ending in ("well", "killed", "well"):
-        command = [sys.executable, "-c", script, str(pictures), str(side), ending]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        hits, folder = done.stdout.split()
-        assert int(hits) == len(ps.folder(pictures)) - 1, done.stderr
-        assert os.path.exists(folder) == (ending == "killed")
+    # A folder of the test's own: what a killed process left in the common one is swept away by any other that comes.
+    with tempfile.TemporaryDirectory(dir=cache.shared_memory()) as memory:
+        for ending in ("well", "killed", "well"):
+            command = [sys.executable, "-c", script, str(pictures), memory, ending]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            hits, folder = done.stdout.split()
+            assert int(hits) == len(ps.folder(pictures)) - 1, done.stderr
+            assert os.path.dirname(folder) == memory
+            assert os.path.exists(folder) == (ending == "killed")
