@@ -18,12 +18,14 @@ from penstock.byte_counts import spoken
 from penstock.cache import RAM, Caching, OpenedCache, shared_memory
 from penstock.cache_estimate import Estimate, estimate_of, items_of
 from penstock.cached import cache_of, cut_of
+from penstock.cores import default_threads
 from penstock.decode import Decode
 from penstock.delivery import decode_text, sentence
-from penstock.engine import Engine, Ticketed, compile_plan, default_threads
+from penstock.engine import Engine, Ticketed
 from penstock.errors import PlanError
 from penstock.failures import Failures
 from penstock.options import whole
+from penstock.plan import compile_plan
 from penstock.progress import bar_of
 from penstock.recipe import Recipe
 from penstock.signatures import checked

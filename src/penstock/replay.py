@@ -26,12 +26,12 @@ from penstock.delivery import (
     names_of_notes,
     sentence,
 )
-from penstock.engine import compile_plan
 from penstock.errors import ItemError, PlanError
 from penstock.escort import Escort
 from penstock.geometry import Geometry, compose
 from penstock.images import deliver_step
 from penstock.options import RunOptions
+from penstock.plan import compile_plan
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
 from penstock.reference import StageError, call_map, finish, first_part, moved, run_native

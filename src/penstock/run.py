@@ -20,9 +20,10 @@ from penstock.ahead import Ahead
 from penstock.buckets import Buckets, grid_of
 from penstock.cache import OpenedCache
 from penstock.cached import cache_of, cut_of
+from penstock.cores import default_threads
 from penstock.deliver.feed import Feed, Sent, feed_of
 from penstock.delivery import Clean, Columns, Delivery
-from penstock.engine import Engine, Ticketed, compile_plan, default_threads
+from penstock.engine import Engine, Ticketed
 from penstock.errors import EngineError, PlanError
 from penstock.escort import Escort
 from penstock.failures import Damages, Failures, Notes
@@ -30,6 +31,7 @@ from penstock.images import deliver_step, expect_policy
 from penstock.ledger import Ledger
 from penstock.maps.batches import mapped_batch
 from penstock.options import RunOptions
+from penstock.plan import compile_plan
 from penstock.reference import finish_batch
 from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats

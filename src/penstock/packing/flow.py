@@ -24,7 +24,7 @@ from penstock.types import Failure
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from penstock.engine import Beside
+    from penstock.beside import Beside
     from penstock.pipeline import Pipeline
 
 __all__ = ["Flow", "Outcome"]
