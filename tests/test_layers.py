@@ -48,6 +48,8 @@ ROWS = [
             "failures",
             "patches",
             "ragged",
+            "results",
+            "accounts",
             "stand_ins",
             "lookups",
             "delivery",

@@ -14,10 +14,10 @@ from penstock import _native
 from penstock._reference.pack import pack
 from penstock._reference.patches import cut
 from penstock.decode import DecodeError, decode_pillow
-from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, blank_images
 from penstock.geometry import Matrix, compose, orientation_matrix
 from penstock.read import ReadError, read_located
 from penstock.recipe import Recipe
+from penstock.results import CLEAN, DAMAGED, FAILED, Columns, blank_images
 from penstock.sources.source import Locations
 from penstock.transform.map_call import MapCall, Mapped
 from penstock.transform.map_item import Changes, ItemOf, changed_item, merged

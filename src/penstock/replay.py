@@ -15,19 +15,10 @@ import numpy.typing as npt
 
 from penstock import _native
 from penstock.decode import Decode, DecodeError, decode_picture, decode_pillow
-from penstock.delivery import (
-    CLEAN,
-    DAMAGED,
-    FAILED,
-    Columns,
-    Delivery,
-    blank_images,
-    decode_text,
-    names_of_notes,
-    sentence,
-)
+from penstock.delivery import Delivery
 from penstock.errors import ItemError, PlanError
 from penstock.escort import Escort
+from penstock.failures import failure_of, sentence
 from penstock.geometry import Geometry, compose
 from penstock.images import deliver_step
 from penstock.options import RunOptions
@@ -35,6 +26,7 @@ from penstock.plan import compile_plan
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
 from penstock.reference import StageError, call_map, finish, first_part, moved, run_native
+from penstock.results import CLEAN, DAMAGED, FAILED, Columns, blank_images, decode_text, names_of_notes
 from penstock.run import Run
 from penstock.step import Request
 from penstock.transform.map_item import Changes, changed_item
@@ -260,9 +252,9 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
             item=partial(line.source.__getitem__, index),
         )
     except ReadError as error:
-        failure = _failure(item.key, index, "read", error.cause, error.message)
+        failure = failure_of(item.key, index, "read", error.cause, error.message)
     except StageError as error:
-        failure = _failure(item.key, index, error.stage, error.cause, error.message)
+        failure = failure_of(item.key, index, error.stage, error.cause, error.message)
     spec = recipe.spec()
     if made is None:
         blank = np.zeros(spec.shape(layout), dtype=numpy_dtype(spec.dtype))
@@ -289,10 +281,6 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
         patch=spec.patch,
         grid=None if spec.patch is None else (made.size[0] // spec.patch, made.size[1] // spec.patch),
     )
-
-
-def _failure(key: str, index: int, stage: StageName, cause: str, message: str) -> Failure:
-    return Failure(key, index, stage, cause, sentence(stage, key, message))
 
 
 def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:

@@ -22,7 +22,7 @@ from penstock.cache import OpenedCache
 from penstock.cached import cache_of, cut_of
 from penstock.cores import default_threads
 from penstock.deliver.feed import Feed, Sent, feed_of
-from penstock.delivery import Clean, Columns, Delivery
+from penstock.delivery import Delivery
 from penstock.engine import Engine, Ticketed
 from penstock.errors import EngineError, PlanError
 from penstock.escort import Escort
@@ -33,6 +33,7 @@ from penstock.maps.batches import mapped_batch
 from penstock.options import RunOptions
 from penstock.plan import compile_plan
 from penstock.reference import finish_batch
+from penstock.results import Clean, Columns
 from penstock.stand_ins import Make, drawn_positions
 from penstock.stats import STAGES, Stats
 from penstock.step import Request, request_of, requests_of
@@ -115,7 +116,7 @@ class Run:
         if batching is not None and batching.images is not None:
             self._capacity = batching.images
         for name, count in line.source.notes.items():
-            self._delivery.notes.add(name, count)
+            self._delivery.accounts.notes.add(name, count)
         self._start = start
         self._cut = None if options.engine == "reference" else cut_of(line.caching)
         self._plan = compile_plan(line.recipe, self._layout, line.viewing, self._cut)
@@ -226,7 +227,7 @@ class Run:
                 self._abandon([begun for begun in late if all(begun is not known for known in given_up)])
         finally:  # a second Ctrl-C ends the wait; the pool goes all the same
             self._let_engine_go(deadline)
-            self._delivery.failures.close()
+            self._delivery.accounts.failures.close()
 
     def _abandon(self, flight: list[Ticketed]) -> None:
         for flying in self._flight:
@@ -270,27 +271,27 @@ class Run:
     @property
     def failures(self) -> Failures:
         """The items that failed: first 1,000 kept, all counted; ``by_cause()``."""
-        return self._delivery.failures
+        return self._delivery.accounts.failures
 
     @property
     def damaged(self) -> Damages:
         """The items whose codec recovered from damage, each with the codec's sentence."""
-        return self._delivery.damaged
+        return self._delivery.accounts.damaged
 
     @property
     def notes(self) -> Notes:
         """Every legal loss, counted by name."""
-        return self._delivery.notes
+        return self._delivery.accounts.notes
 
     @property
     def clean(self) -> int:
         """Items delivered without damage."""
-        return self._delivery.outcomes.clean
+        return self._delivery.accounts.outcomes.clean
 
     @property
     def reached(self) -> int:
         """Items that have an outcome: ``clean + len(damaged) + len(failures)``."""
-        return self._delivery.outcomes.reached
+        return self._delivery.accounts.outcomes.reached
 
     @property
     def stats(self) -> Stats:
@@ -414,7 +415,7 @@ class Run:
 
     def _begin(self, now: float) -> None:
         self._started = now
-        self._delivery.resume(self._start)
+        self._delivery.accounts.resume(self._start)
         if self.options.engine != "native":
             return
         self._cache = cache_of(self.line)
@@ -577,7 +578,7 @@ class Run:
     def _look_at_cache(self) -> None:
         if self._cache is not None and (trouble := self._cache.trouble()):
             logger.warning("%s", trouble)
-            self._delivery.notes.add("cache off")
+            self._delivery.accounts.notes.add("cache off")
 
     def _escort(self, request: Request, engine: Engine) -> Escort | None:
         if not self.line.companions:
@@ -648,7 +649,7 @@ class Run:
     def _finish(self) -> None:
         if self._ended is None and not self._closed:
             self._ended = time.perf_counter()
-            self._delivery.check_accounts(finished=True)
+            self._delivery.accounts.check(finished=True)
             self._end()
 
 

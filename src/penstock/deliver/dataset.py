@@ -10,12 +10,13 @@ import numpy as np
 from penstock.batch import Selection, expect_items
 from penstock.cached import cache_of, cut_of
 from penstock.cores import threads_of_worker
-from penstock.delivery import Columns, Delivery
+from penstock.delivery import Delivery
 from penstock.engine import Engine
 from penstock.errors import PlanError
 from penstock.escort import Escort
 from penstock.options import RunOptions, whole
 from penstock.plan import compile_plan
+from penstock.results import Columns
 from penstock.step import request_of
 from penstock.tensors import import_torch, nested, tensor_of
 from penstock.types import Batch, LayoutName, OnFailure
