@@ -40,7 +40,7 @@ ROWS = [
             "views",
             "plan",
         ),
-        *("presets", "cache", "cached", "write", "companions", "targets", "accompanied"),
+        *("presets", "cache", "cached", "write", "companions", "targets", "accompanied", "shown"),
     ],
     [
         *(
@@ -66,7 +66,7 @@ ROWS = [
     ["deliver", "predict"],
     [
         *("headers", "buckets", "cache_estimate", "progress", "ahead", "run", "loader", "replay", "functions"),
-        *("preload", "pipeline", "packing"),
+        *("preload", "running", "replayed", "pipeline", "packing"),
     ],
     ["__init__", "compat", "testing", "bench", "cli_cache", "cli", "__main__"],
 ]
