@@ -20,14 +20,14 @@ from penstock.errors import ItemError, PlanError
 from penstock.escort import Escort
 from penstock.failures import failure_of, sentence
 from penstock.geometry import Geometry, compose
-from penstock.images import deliver_step
+from penstock.images import deliver_step, expect_policy
 from penstock.options import RunOptions
 from penstock.plan import compile_plan
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
 from penstock.reference import Finished, StageError, call_map, finish, first_part, item_by_item, moved, run_native
 from penstock.results import Columns, decode_text, names_of_notes
-from penstock.run import Run
+from penstock.schedule import Schedule
 from penstock.step import Request
 from penstock.transform.map_item import Changes, changed_item
 from penstock.transform.verb import StepError
@@ -267,8 +267,9 @@ def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:
 
 def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batch:
     """The batch that a rank is handed at that step of that epoch. No pool is started."""
-    run = Run(line, options, start=start)
-    request = run.request_at(step)
+    expect_policy(line.batching, options)
+    schedule = Schedule(line, options, start)
+    request = schedule.request_at(step)
     layout = "NHWC" if line.batching is None else line.batching.layout
     make = partial(_columns_of, line, layout, options.epoch)
     delivery = Delivery(
@@ -290,11 +291,11 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
         request,
         step=step,
         epoch=options.epoch,
-        size=run.size_at(step),
-        stand_ins=run.stand_ins(step, make),
+        size=schedule.size_at(step),
+        stand_ins=schedule.stand_ins(step, make),
         draws=request.row_draws if line.target is not None else None,
     )
-    mapped: Batch = run.mapped(batch)  # or whatever the last map answers
+    mapped: Batch = schedule.mapped(batch)  # or whatever the last map answers
     return mapped
 
 
