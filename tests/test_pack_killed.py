@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 import penstock as ps
 from packings import jpeg, packed_bytes, write_photos
+from penstock import cli
 from penstock.packing import fill
+from penstock.packing.shard import HashedFile
 
 
 @pytest.fixture
@@ -23,8 +24,6 @@ def photos(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
 def test_a_full_disk_is_a_sentence_and_is_gone_on_from(photos, tmp_path, monkeypatch):
-    from penstock.packing.shard import HashedFile
-
     written = 0
 
     def full(self: HashedFile, data: bytes) -> int:
@@ -44,17 +43,27 @@ def test_a_full_disk_is_a_sentence_and_is_gone_on_from(photos, tmp_path, monkeyp
     assert packed_bytes(tmp_path / "once") == packed_bytes(tmp_path / "out")
 
 
+# The command, killed in the middle of a piece of writing; 0: never.
 KILLED = """
-import sys
-import penstock as ps
+import os, signal, sys
 from penstock.cli import main
+from penstock.packing.shard import HashedFile
+left = int(sys.argv.pop(1))
+write = HashedFile.write
+def counted(file, data):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(file, data)
+HashedFile.write = counted
 sys.exit(main(sys.argv[1:]))
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 @pytest.mark.parametrize("more", [[], ["--max-side", "24", "--shuffle", "--seed", "3"], ["--to", "parquet"]])
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, more):
+def test_killed_while_it_writes_it_ends_with_the_same_bytes(tmp_path, more, monkeypatch):
     if "parquet" in more:
         pytest.importorskip("pyarrow")
     folder = tmp_path / "photos"
@@ -62,19 +71,27 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, more):
     for number in range(200):
         data = jpeg(number % 7, 40 + number % 5, 48)
         (folder / f"{number:03d}.jpg").write_bytes(data if number % 50 != 9 else data[:100] if more else b"")
-    size = ["--shard-size", "30000"]
-    command = [sys.executable, "-c", KILLED, "pack", str(folder), str(tmp_path / "out"), *size, *more]
-    started = time.monotonic()
-    subprocess.run([*command[:4], str(folder), str(tmp_path / "once"), *size, *more], check=True, capture_output=True)
-    whole_s = time.monotonic() - started
-    moments = np.random.default_rng(1).uniform(0.4, 1.0, 4) * whole_s
-    for moment in moments:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            deadline = time.monotonic() + moment
-            while time.monotonic() < deadline and process.poll() is None:
-                time.sleep(0.002)
-            process.send_signal(signal.SIGKILL)
-    subprocess.run(command, check=True, capture_output=True)
+    words = ["--shard-size", "30000", *more]
+    pieces = 0
+
+    def counted(file: HashedFile, data: bytes) -> int:
+        nonlocal pieces
+        pieces += 1
+        return write(file, data)
+
+    write = HashedFile.write
+    with monkeypatch.context() as patch:
+        patch.setattr(HashedFile, "write", counted)
+        assert cli.main(["pack", str(folder), str(tmp_path / "once"), *words]) == 0
+
+    def packed(last_piece: int) -> int:
+        command = [sys.executable, "-c", KILLED, str(last_piece), "pack", str(folder), str(tmp_path / "out"), *words]
+        return subprocess.run(command, check=False, capture_output=True).returncode
+
+    # What four of them make together is less than the whole.
+    for last_piece in np.random.default_rng(1).integers(1, pieces // 4, 4):
+        assert packed(last_piece) == -signal.SIGKILL
+    assert packed(0) == 0
     assert packed_bytes(tmp_path / "once") == packed_bytes(tmp_path / "out")
     assert len(packed_bytes(tmp_path / "out")) > 5
 
