@@ -105,9 +105,8 @@ def test_flipped_bytes(
     dice = random.Random(3)
     for path in folder.glob(f"*{suffix}"):
         for _ in range(5):
-            flipped(
-                path, dice.randrange(4096, path.stat().st_size) if suffix == ".pixels" else 64 + dice.randrange(600)
-            )
+            # Behind the header: which thread kept how many, and so how long each file is, differs.
+            flipped(path, dice.randrange(4096 if suffix == ".pixels" else 64, path.stat().st_size))
     assert verify(folder) == 1 and suffix in capsys.readouterr().out
     line = cached(photos, folder)
     np.testing.assert_array_equal(images_of(line), expected)

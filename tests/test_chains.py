@@ -469,7 +469,7 @@ def check(line: ps.Pipeline) -> None:
         json.loads(text)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @settings(
     max_examples=200,
     deadline=None,

@@ -275,7 +275,7 @@ def test_other_threads_keep_their_filters():
     def record():
         with recorded_warnings() as notes:
             inside.set()
-            done.wait(10)
+            done.wait(60)
             warnings.warn("mine", stacklevel=1)
             seen.extend(notes)
 
@@ -283,11 +283,11 @@ def test_other_threads_keep_their_filters():
         warnings.simplefilter("error")
         thread = threading.Thread(target=record)
         thread.start()
-        assert inside.wait(10)
+        assert inside.wait(60)
         with pytest.raises(UserWarning, match="theirs"):
             warnings.warn("theirs", stacklevel=1)
         done.set()
-        thread.join(10)
+        thread.join(60)
         assert seen == ["mine"]
         with pytest.raises(UserWarning, match="after"):
             warnings.warn("after", stacklevel=1)

@@ -50,7 +50,7 @@ def check(base: ps.Pipeline, function: Any, workers: int) -> None:
     np.testing.assert_array_equal(line.batch(50).batch_at(3, epoch=1).images, serial[150:200])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_albumentations_is_the_same_in_threads_and_processes(base: ps.Pipeline, composed: Any):
     check(base, ps.albumentations(composed), workers=1)
     line = base.map(ps.albumentations(composed))
@@ -58,7 +58,7 @@ def test_albumentations_is_the_same_in_threads_and_processes(base: ps.Pipeline, 
     assert line.fingerprint == base.map(ps.albumentations(composed)).fingerprint
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("torchvision")
 def test_torchvision_is_the_same_in_threads_and_processes(base: ps.Pipeline):
     function = ps.torchvision(fns.TorchTransforms())

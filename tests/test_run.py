@@ -96,7 +96,7 @@ def test_a_second_consumer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def held(*args: Any) -> Any:
         entered.set()
-        go_on.wait(30)
+        go_on.wait(60)
         return real(*args)
 
     monkeypatch.setattr(answers_module, "decode_pillow", held)
@@ -105,7 +105,7 @@ def test_a_second_consumer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         got: list[Any] = []
         first = threading.Thread(target=lambda: got.extend(run))
         first.start()
-        assert entered.wait(30)
+        assert entered.wait(60)
         with pytest.raises(ps.EngineError, match="expected one consumer, found a second one at the same time"):
             next(run)
         go_on.set()

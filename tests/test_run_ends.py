@@ -137,7 +137,7 @@ def test_a_close_beside_a_next_in_another_thread(how: str, monkeypatch: pytest.M
     runs.append(run)
     consumer = threading.Thread(target=consume, args=(iterator if how == "loader" else run,))
     consumer.start()
-    assert entered.wait(30)
+    assert entered.wait(60)
 
     async def leave() -> None:
         async with run:
