@@ -522,7 +522,15 @@ def test_what_cannot_be_is_refused(name):
 
 def test_sizes_in_words():
     line = ps.blobs({"a": b"x"})
-    known = (("20GB", 20 * 10**9), ("1.5 KiB", 1536), ("7", 7), (" 3 mb ", 3 * 10**6), (12, 12))
+    known = (
+        ("20GB", 20 * 10**9),
+        ("1.5 KiB", 1536),
+        ("7", 7),
+        (" 3 mb ", 3 * 10**6),
+        ("20G", 20 * 10**9),
+        ("1.5k", 1500),
+        (12, 12),
+    )
     for words, count in (*known, ("many", None), (True, None)):
         if count is None:
             with pytest.raises(ps.PlanError):

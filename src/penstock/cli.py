@@ -228,7 +228,7 @@ def _line(folder: str, options: dict[str, Any]) -> Pipeline:
     "--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of those JPEGs, with --max-side."
 )
 @click.option("--shuffle/--no-shuffle", default=False, help="Pack a full permutation, from --seed.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Of --shuffle. Default: 0.")
 @click.option(
     "--to",
     type=click.Choice(["tar", "parquet"]),
@@ -261,6 +261,8 @@ def pack(src: str, dest: str, **options: Any) -> None:
     """
     import penstock as ps
 
+    if options["seed"] is not None and not options["shuffle"]:
+        raise click.UsageError("--seed: expected --shuffle with it, found none: without it the order is the source's.")
     line = _packed_line(src, options)
     click.echo(str(line), err=True)
     with bar_of("items/s") as progress:
@@ -271,7 +273,7 @@ def pack(src: str, dest: str, **options: Any) -> None:
             shard_bytes=options["shard_size"],
             max_side=options["max_side"],
             quality=options["quality"],
-            shuffle=options["seed"] if options["shuffle"] else None,
+            shuffle=(options["seed"] or 0) if options["shuffle"] else None,
             to=options["to"],
             threads=options["threads"],
             on_failure=options["on_failure"],
