@@ -40,6 +40,11 @@ std::string read_text(int folder, const std::string& name, int& error) {
   return {text, count};
 }
 
+// Whether it is the format file's text, or what a loss of power may have left of it: a part, or zeros.
+bool half_written(const std::string& text) {
+  return std::string(kFormat).rfind(text, 0) == 0 || text.find_first_not_of('\0') == std::string::npos;
+}
+
 // Whether a folder that goes with its last user has none. `users` is locked then.
 bool unused(int folder, FileNumber& users) {
   int error = 0;
@@ -163,6 +168,12 @@ bool CacheFolder::check_format(bool read_only, std::string& refusal, std::string
   if (at != std::string::npos && text.find("penstock cache") < at && text != kFormat) {
     refusal =
         "expected a cache of version 1, found version " + text.substr(at + 11, text.find_first_of(",}", at) - at - 11);
+    return false;
+  }
+  const bool unreadable = error != 0 && error != ENOENT;
+  if (unreadable || !half_written(text)) {
+    refusal = "expected a cache, or a folder without a " + std::string(kFormatFile) + ", found one of something else" +
+              (unreadable ? ": " + error_words(error) : "");
     return false;
   }
   if (text != kFormat) {  // new, or what a power cut left of it

@@ -536,3 +536,27 @@ def test_folders_that_are_no_cache(tmp_path):
         work.store(str(newer))
     with pytest.raises(ValueError, match=r"^expected a cache's folder, found no such file or folder$"):
         verify(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("text", ['{"name": "app", "version": "1.0"}\n', "not ours", '{"format": "penstock'])
+def test_a_file_of_that_name_that_is_not_ours_stays(tmp_path, text):
+    own = tmp_path / "penstock-cache.json"
+    own.write_text(text)
+    refused = r"^expected a cache, or a folder without a penstock-cache.json, found one of something else$"
+    if text.startswith('{"format'):  # what a loss of power left of ours
+        work.store(str(tmp_path)).close()
+        assert own.read_text() == '{"format": "penstock cache", "version": 1}\n'
+        return
+    for options in ({}, {"read_only": True}):
+        with pytest.raises(ValueError, match=refused):
+            work.store(str(tmp_path), **options)
+    assert own.read_text() == text and len(os.listdir(tmp_path)) == 1
+
+
+def test_what_a_loss_of_power_left_is_made_anew(tmp_path):
+    for number, left in enumerate((b"", b"\0" * 44)):
+        (tmp_path / "penstock-cache.json").write_bytes(left)
+        opened = work.store(str(tmp_path))
+        assert work.keep(opened, number) == "stored"
+        opened.close()
+        assert verify(str(tmp_path))["corrupt"] == 0
