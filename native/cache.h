@@ -116,6 +116,8 @@ class CacheStore {
   void refresh();  // takes in what other processes added; find() and keep() do it at most every half second
   CacheCounts counts() const;
   std::string trouble();  // why nothing is kept any more: a sentence, once; else empty
+  // Whether something was left out because max_bytes has no room for it: true once.
+  bool became_full();
   // Whether the folder is gone. Then nothing is found any more, and memory is let go as soon as no hit holds it;
   // find(), at most every half second, refresh() and trouble() see to that as well.
   bool removed();

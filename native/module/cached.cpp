@@ -66,6 +66,7 @@ void bind_cached(nb::module_& m) {
   nb::class_<OpenCache>(m, "OpenCache")
       .def("counts", &counts_of)
       .def("trouble", [](const OpenCache& cache) { return cache.store->trouble(); })
+      .def("became_full", [](const OpenCache& cache) { return cache.store->became_full(); })
       .def("removed",
            [](const OpenCache& cache) {
              Released released;

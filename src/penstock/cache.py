@@ -25,7 +25,7 @@ from penstock.transform.warp import Warp
 if TYPE_CHECKING:
     from penstock.types import Spec
 
-__all__ = ["RAM", "CacheInfo", "Caching", "OpenedCache", "opened"]
+__all__ = ["RAM", "CacheInfo", "Caching", "OpenedCache", "cleared", "held", "opened", "shared_memory"]
 
 FORMAT = 1
 """Part of every key: raised when the same recipe comes to give other pixels."""
@@ -109,7 +109,7 @@ class Caching:
         text = f"cache({self.where!r})"
         if not isinstance(self.where, _Memory):
             try:
-                folder = os.fsdecode(self.where)
+                folder = os.path.expanduser(os.fsdecode(self.where))
             except TypeError:
                 raise PlanError(f"{text}: expected a folder or ps.RAM, found {self.where!r}.") from None
             if folder.lower().removeprefix("ps.") == "ram":
@@ -265,6 +265,17 @@ def opened(caching: Caching, recipe: Recipe, part: int) -> OpenedCache:
             _files[place] = files
     native = _native.caching_of(files, caching.encoded, caching.identity == "content", _pillow(), part)
     return OpenedCache(native, files, caching)
+
+
+def held(caching: Caching, recipe: Recipe) -> tuple[int, int]:
+    """How many entries a line's cache has of its own recipe, and their bytes, by the sizes of files; (0, 0) of none."""
+    fingerprint = caching.fingerprint(recipe)
+    own = _native.cache_key(fingerprint.encode(), (0, 0))
+    try:
+        found = _native.CacheStore.summary(os.fsencode(caching.folder(fingerprint)))["recipes"]
+    except ValueError:  # it was removed
+        return 0, 0
+    return next(((one["entries"], one["bytes"]) for one in found if one["recipe"] == own), (0, 0))
 
 
 def cleared(caching: Caching, recipe: Recipe) -> int:
