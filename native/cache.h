@@ -78,15 +78,16 @@ struct CachedRecipe {
   uint64_t segments = 0, entries = 0, bytes = 0;
 };
 
-// What verify() found. Each problem is a sentence; a record that a killed writer left unfinished is none.
+// What verify() found. Each problem is a sentence; a record that a killed writer left unfinished is none, and of one
+// that is wrong, and has a later whole entry of its key, the sentence is in made_again: nobody looks at it any more.
 struct CacheReport {
   uint64_t segments = 0, entries = 0, bytes = 0;
-  uint64_t corrupt = 0;    // records whose bytes are wrong
+  uint64_t corrupt = 0;    // records whose bytes are wrong, and not made again since
   uint64_t torn = 0;       // segments that end in an unfinished record
   uint64_t unindexed = 0;  // whole records that their index does not name
   uint64_t damaged_indexes = 0;
   std::vector<CachedRecipe> recipes;
-  std::vector<std::string> problems;
+  std::vector<std::string> problems, made_again;
 };
 
 // A cache, open. Thread-safe. It belongs to the process that opened it: in a forked child find() finds nothing,

@@ -202,6 +202,44 @@ def test_a_corrupt_entry_is_dropped_counted_and_kept_anew(folder):
     assert work.right(later, 0) and later.counts()["corrupt"] == 0
 
 
+@pytest.mark.parametrize("place", ["payload", "header", "two headers"])
+def test_what_was_made_again_is_no_longer_wrong(folder, place, twin):
+    filled(folder, 10)
+    (path,) = files(folder, ".pixels")
+    second = 64 + -(-(192 + len(work.payload(0)) + len(work.FIELDS["damage"])) // 64) * 64
+    flips = {"payload": [64 + 192 + 30], "header": [64 + 20], "two headers": [64 + 20, second + 20]}[place]
+    for at in flips:
+        flip(path, at)
+    report = verify(folder)
+    assert report == twin.verify(folder)
+    assert (report["corrupt"], len(report["problems"]), report["made_again"]) == (1, 1, [])
+    for number in range(len(flips)):
+        opened = work.store(folder)
+        assert not work.right(opened, number) and work.keep(opened, number) == "stored"
+        opened.close()
+        report = verify(folder)
+        assert report == twin.verify(folder)
+        done = number + 1 == len(flips)
+        assert (report["corrupt"], len(report["problems"]), len(report["made_again"])) == (not done, not done, done)
+    assert report["entries"] == 10
+    # What has gone wrong again is wrong again.
+    later = max(files(folder, ".pixels"))
+    flip(later, 64 + 192 + 30)
+    report = verify(folder)
+    assert report == twin.verify(folder) and report["corrupt"] == 2 and report["made_again"] == []
+
+
+def test_what_is_older_does_not_stand_in_for_what_is_wrong(folder, twin):
+    fields = {**work.FIELDS, "decoder": 1}
+    for decoder in (1, 2):
+        opened = work.store(folder)
+        assert opened.keep(work.key(0), {**fields, "decoder": decoder}, work.payload(0)) == "stored"
+        opened.close()
+    flip(max(files(folder, ".pixels")), 64 + 192 + 30)
+    report = verify(folder)
+    assert report == twin.verify(folder) and report["corrupt"] == 1 and report["made_again"] == []
+
+
 @pytest.mark.parametrize("harm", ["missing", "cut", "short", "empty"])
 def test_an_index_is_rebuilt_from_its_segment(folder, harm):
     filled(folder, 10)
@@ -430,7 +468,8 @@ def test_what_is_reserved_on_the_disk_is_given_back(folder):
 def test_a_folder_that_was_removed_holds_no_memory(folder, look):
     def held() -> list[str]:
         names = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
-        return [name for name in [*names, *Path("/proc/self/maps").read_text().splitlines()] if ".pixels" in name]
+        names += Path("/proc/self/maps").read_text().splitlines()
+        return [name for name in names if folder in name and ".pixels" in name]
 
     opened = work.store(folder)
     for n in range(50):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,17 +30,18 @@ def penstock(capsys):
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A cache of eight pictures, under two recipes of four each; nobody has it open."""
-    import subprocess
-    import sys
+    make(tmp_path / "cache")
+    return tmp_path / "cache"
 
+
+def make(folder: Path) -> None:
     code = """
 import sys, numpy as np, penstock as ps
 pictures = [np.full((16, 16, 3), number, np.uint8) for number in range(4)]
 for side in (8, 4):
     ps.arrays(pictures).resize(side, side).cache(sys.argv[1], max_bytes=1_000_000).preload()
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cache")], check=True, timeout=60)
-    return tmp_path / "cache"
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=60)
 
 
 def segments(folder: Path) -> list[Path]:
@@ -69,6 +72,11 @@ def test_a_byte_that_is_wrong_is_named(penstock, folder):
     assert answer.code == 1
     assert segment.name in answer.out and " 64" in answer.out
     assert "1 wrong" in answer.out and "made again" in answer.out
+    make(folder)  # finds it wrong, and makes it again
+    answer = penstock("cache", "verify", folder)
+    assert answer.code == 0, answer.out
+    assert "; made again since." in answer.out and "; 0 wrong" in answer.out
+    assert "1 that was wrong has been made again since; nobody reads it any more." in answer.out
 
 
 def test_an_index_that_is_wrong_is_named(penstock, folder):

@@ -112,6 +112,9 @@ nb::dict dict_of(const CacheReport& report) {
   nb::list problems;
   for (const std::string& problem : report.problems) problems.append(text_of(problem));
   out["problems"] = problems;
+  nb::list made_again;
+  for (const std::string& problem : report.made_again) made_again.append(text_of(problem));
+  out["made_again"] = made_again;
   return out;
 }
 

@@ -48,15 +48,15 @@ def info(folder: str) -> None:
 def verify(folder: str) -> None:
     """Read every entry of the cache in DIR and compare it with its checksum.
 
-    Exit code 1 where one is wrong, with a sentence for each.
+    Exit code 1 where one is wrong, with a sentence for each; not for one that has been made again since.
     """
     found = _asked("verify", folder, _store().verify)
     problems = list(found["problems"])
-    for problem in problems[:_SHOWN]:
-        click.echo(f"{_shown(problem)}.")
-    if len(problems) > _SHOWN:
-        click.echo(f"... and {len(problems) - _SHOWN:,} more")
+    _list(problems)
+    _list([f"{problem.rstrip('.')}; made again since" for problem in found["made_again"]])
     click.echo(f"{folder}: {_counted(found)}; {found['corrupt']:,} wrong")
+    if found["made_again"]:
+        click.echo(_made_again(len(found["made_again"])))
     if found["torn"]:
         click.echo(f"{found['torn']:,} of the segments end in an entry that was never finished, and that nobody reads.")
     if found["unindexed"]:
@@ -116,6 +116,19 @@ def _counted(found: dict[str, Any]) -> str:
 def _name(entry: dict[str, Any]) -> str:
     """The beginning of a recipe's key: enough to tell two apart."""
     return f"{entry['recipe'][0]:016x}"
+
+
+def _made_again(count: int) -> str:
+    if count == 1:
+        return "1 that was wrong has been made again since; nobody reads it any more."
+    return f"{count:,} that were wrong have been made again since; nobody reads them any more."
+
+
+def _list(problems: list[str]) -> None:
+    for problem in problems[:_SHOWN]:
+        click.echo(f"{_shown(problem)}.")
+    if len(problems) > _SHOWN:
+        click.echo(f"... and {len(problems) - _SHOWN:,} more")
 
 
 def _shown(problem: str) -> str:
