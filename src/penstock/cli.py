@@ -249,6 +249,9 @@ def _line(folder: str, options: dict[str, Any]) -> Pipeline:
     help="skip names failed items in DEST/failures.jsonl and goes on; raise stops with exit code 1.",
 )
 @click.option("--max-failures", type=_Count(), help="More failed items than this (10, or 1%) end it with exit code 1.")
+@click.option(
+    "--retry-failures", is_flag=True, help="Try items anew that failed before: from their first shard on all is remade."
+)
 def pack(src: str, dest: str, **options: Any) -> None:
     """Write the pictures of SRC as shards into the folder DEST, once, to be read anywhere.
 
@@ -278,6 +281,7 @@ def pack(src: str, dest: str, **options: Any) -> None:
             threads=options["threads"],
             on_failure=options["on_failure"],
             max_failures=options["max_failures"],
+            retry_failures=options["retry_failures"],
             on_progress=lambda done, _: progress.update(bar, completed=done),
         )
     click.echo(str(packed))
