@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import penstock as ps
+from penstock import cli
 
 OLD_NS = 1_000_000_000 * 10**9
 SIDES = [(60, 80), (33, 90), (128, 96), (41, 41)]
@@ -708,6 +709,30 @@ def test_ram_goes_with_its_last_user(pictures):
         hits, folder = done.stdout.split()
         assert int(hits) == len(ps.folder(pictures)) - 1, done.stderr
         assert os.path.exists(folder) == (ending == "killed")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's shared memory")
+def test_ram_after_sigterm(pictures, capsys):
+    script = (
+        "import signal, sys, time, penstock as ps\n"
+        "if sys.argv[3] == 'ended': signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "line = ps.folder(sys.argv[1]).decode().resize(19, int(sys.argv[2])).cache(ps.RAM, max_bytes='100MB')\n"
+        "line.preload()\n"
+        "print(line.caching.folder(line.caching.fingerprint(line.recipe)), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    for ending in ("ended", "killed"):
+        command = [sys.executable, "-c", script, str(pictures), str(100 + os.getpid() % 5000), ending]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            folder = program.stdout.readline().strip()
+            program.terminate()
+            program.wait(30)
+        assert os.path.exists(folder) == (ending == "killed")
+    assert any(Path(folder).glob("*.pixels"))
+    assert cli.main(["cache", "clear", "--yes", folder]) == 0
+    assert "removed" in capsys.readouterr().out and not any(Path(folder).glob("*.pixels"))
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("identity", ["stat", "content"])
