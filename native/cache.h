@@ -51,6 +51,7 @@ struct CacheOptions {
   std::string folder;
   uint64_t max_bytes = 0;  // of all files in the folder, by all processes together
   CacheKey recipe;         // only entries of this recipe are found
+  std::string about;       // what the recipe is, for people: kept beside its segments, trusted for nothing
   bool evict = false;      // where it is full: whole segments of other recipes go, oldest first
   bool read_only = false;  // nothing is written; the folder may be another user's
   bool readable_by_others = false;
@@ -76,6 +77,7 @@ struct CacheCounts {
 struct CachedRecipe {
   CacheKey recipe;
   uint64_t segments = 0, entries = 0, bytes = 0;
+  int64_t written_ns = 0;  // when the last of its segments was written to
 };
 
 // What verify() found. Each problem is a sentence; a record that a killed writer left unfinished is none, and of one

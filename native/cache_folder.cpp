@@ -22,7 +22,10 @@ bool ends_in(const std::string& name, const std::string& tail) {
 
 bool is_ours(const std::string& name) {
   if (name.rfind(kFormatFile, 0) == 0 || name == kLockFile || name == kUsersFile) return true;
-  return ends_in(name, kPixels) || ends_in(name, kIndex) || ends_in(name, std::string(kIndex) + ".new");
+  for (const char* tail : {kPixels, kIndex, kAbout}) {
+    if (ends_in(name, tail) || ends_in(name, std::string(tail) + ".new")) return true;
+  }
+  return false;
 }
 
 FileNumber open_folder(const std::string& path, int& error) {

@@ -327,6 +327,7 @@ CacheStore::Kept CacheStore::State::begin(Writer& writer, const RecordHeader& he
   if (looked) {
     survey.remove_rubbish(folder);
     if (options.evict && !beside) survey.evict(folder, options.recipe, needed, options.max_bytes);
+    survey.write_about(folder, options, needed);
     if (survey.begin_segment(folder, options, needed, beside, writer.file, error)) {
       writer.number = adopt(writer.file.name(), true);
       if (writer.number != ~uint32_t{0}) return Kept::stored;

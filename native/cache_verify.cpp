@@ -23,15 +23,17 @@ CachedRecipe& recipe_of(CacheReport& report, const CacheKey& recipe) {
   for (CachedRecipe& known : report.recipes) {
     if (known.recipe == recipe) return known;
   }
-  report.recipes.push_back({recipe, 0, 0, 0});
+  report.recipes.push_back({recipe, 0, 0, 0, 0});
   return report.recipes.back();
 }
 
-void count_segment(CacheReport& report, const CacheSurvey::Known& known, uint64_t entries) {
+void count_segment(CacheReport& report, const CacheFolder& folder, const std::string& name,
+                   const CacheSurvey::Known& known, uint64_t entries) {
   CachedRecipe& recipe = recipe_of(report, known.header.recipe);
   ++recipe.segments;
   recipe.entries += entries;
   recipe.bytes += known.bytes;
+  recipe.written_ns = std::max(recipe.written_ns, written_ns_beside(folder.number(), name + kPixels));
   report.entries += entries;
 }
 
@@ -133,7 +135,8 @@ CacheReport CacheStore::summary(const std::string& path, std::string& problem) {
   for (const auto& [name, known] : survey.segments()) {
     if (!known.whole) continue;
     const uint64_t index = size_beside(folder.number(), name + kIndex);
-    count_segment(report, known, index < kIndexHeaderBytes ? 0 : (index - kIndexHeaderBytes) / kIndexRecordBytes);
+    count_segment(report, folder, name, known,
+                  index < kIndexHeaderBytes ? 0 : (index - kIndexHeaderBytes) / kIndexRecordBytes);
   }
   return report;
 }
@@ -165,7 +168,7 @@ CacheReport CacheStore::verify(const std::string& path, std::string& problem) {
         },
         [&](const Segment::Wrong& wrong) { findings.add_record(wrong.text, keys_of(wrong, named)); });
     if (walked.torn && !living) ++report.torn;
-    count_segment(report, known, there.size());
+    count_segment(report, folder, name, known, there.size());
     check_index(named, *segment, there, living, findings, report);
   }
   findings.tell(report);
@@ -214,6 +217,7 @@ uint64_t CacheStore::clear(const std::string& path, std::string& problem) {
     if (!known.living) sealed.push_back(name);
   }
   for (const std::string& name : sealed) survey.remove(folder, name);
+  survey.remove_rubbish(folder);  // texts about recipes that have no segment any more
   const uint64_t after = survey.bytes();
   return before > after ? before - after : 0;
 }

@@ -402,6 +402,42 @@ def test_two_recipes_in_one_folder_and_eviction(folder):
     assert recipes == {work.RECIPE, other}
 
 
+def test_a_recipes_text_lies_beside_its_segments_and_goes_with_them(folder):
+    about, other = "what it keeps\n", (9, 9)
+    note = Path(folder, f"{work.RECIPE[0]:016x}{work.RECIPE[1]:016x}.recipe.json")
+    opened = work.store(folder, about=about)
+    assert not note.exists()  # nothing is kept yet
+    assert work.keep(opened, 0) == "stored"
+    assert note.read_text() == about and stat.S_IMODE(note.stat().st_mode) == 0o600
+    opened.refresh()
+    assert opened.counts()["bytes"] == bytes_in(folder)
+    opened.close()
+    written = note.stat().st_mtime_ns
+    again = work.store(folder, about="another text")
+    assert work.keep(again, 1) == "stored"
+    again.close()
+    assert (note.read_text(), note.stat().st_mtime_ns) == (about, written)
+    note.unlink()
+    Path(f"{note}.new").write_text("half")  # of a killed writer
+    reader = work.store(folder, read_only=True, about=about)
+    assert work.right(reader, 0) and not note.exists()
+    small = bytes_in(folder) + 45_000
+    greedy = work.store(folder, small, other, evict=True, about="x" * 200)
+    assert [work.keep(greedy, n, other) for n in range(3)].count("stored") > 0
+    assert bytes_in(folder) <= small and not Path(f"{note}.new").exists()
+    greedy.close()
+    assert [path.read_text() for path in files(folder, ".recipe.json")] == ["x" * 200]
+    _native.CacheStore.clear(os.fsencode(folder))
+    assert files(folder, ".recipe.json") == []
+
+
+def test_a_recipes_text_takes_no_entrys_place(folder):
+    one = 192 + len(work.payload(0)) + 64 + 128 + 64 + 100  # an entry, its index, headers, what fills up, other files
+    opened = work.store(folder, one, about="x" * 4000)
+    assert work.keep(opened, 0) == "stored" and files(folder, ".recipe.json") == []
+    opened.close()
+
+
 def test_a_living_writers_segment_is_neither_evicted_nor_cleared(folder):
     writer = work.store(folder, 100_000)
     work.keep(writer, 0)

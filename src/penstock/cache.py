@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import os
 import tempfile
 import threading
@@ -31,6 +32,9 @@ FORMAT = 1
 """Part of every key: raised when the same recipe comes to give other pixels."""
 
 IdentityName = Literal["stat", "content"]
+
+ABOUT_BYTES = 4096
+"""The most that the text about a recipe, which is kept beside its entries, may take."""
 
 _MOST_BYTES = 1 << 62
 _VOLATILE = "penstock-ram-"  # native/cache.h: folders that go with their last user
@@ -197,6 +201,16 @@ class Caching:
         made = self.kept(recipe).fingerprint
         return "\n".join((f"penstock cache {FORMAT}", made, installed_order(), _native.codec_versions()))
 
+    def about(self, recipe: Recipe) -> str:
+        """What is kept, in words, as JSON: ``penstock cache info`` shows it, and nothing is decided by it."""
+        if self.encoded:
+            said = {"keeps": "encoded bytes"}
+        else:
+            steps = [text for text, _ in self.kept(recipe).specs()]
+            said = {"keeps": " > ".join(steps) or "images as they came", "made_with": _native.codec_versions()}
+        text = json.dumps(said) + "\n"
+        return text if len(text) <= ABOUT_BYTES else ""
+
     def folder(self, fingerprint: str) -> str:
         """Where its files lie."""
         if not isinstance(self.where, _Memory):
@@ -259,7 +273,7 @@ def opened(caching: Caching, recipe: Recipe, part: int) -> OpenedCache:
         files = _files.get(place)
         if files is None:
             try:
-                files = _native.open_cache(os.fsencode(folder), *place[1:])
+                files = _native.open_cache(os.fsencode(folder), *place[1:], caching.about(recipe))
             except ValueError as error:
                 raise PlanError(f"cache({caching.where!r}): {str(error).rstrip('.')}.") from None
             _files[place] = files

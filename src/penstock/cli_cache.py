@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.byte_counts import spoken
+from penstock.cache import ABOUT_BYTES
 from penstock.errors import PenstockError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ MARK = "penstock-cache.json"
 """The file that makes a folder a cache."""
 
 _SEGMENT = ".pixels"
+_ABOUT = ".recipe.json"
 _SHOWN = 20
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=str))
 
@@ -32,12 +35,19 @@ def cache() -> None:
 @cache.command()
 @_FOLDER
 def info(folder: str) -> None:
-    """Say what is in the cache in DIR: recipes, entries, bytes, segments, the oldest and the newest of them."""
+    """Say what is in the cache in DIR: recipes, entries, bytes, segments, the oldest and the newest of them.
+
+    Below a recipe stands what it keeps, where that was noted.
+    """
     found = _asked("info", folder, _store().summary)
     click.echo(f"{folder}: {_counted(found)}")
-    rows = [(_name(entry), f"{entry['entries']:,}", spoken(entry["bytes"])) for entry in found["recipes"]]
-    for name, entries, size in rows:
-        click.echo(f"  recipe {name}  {entries:>12} entries  {size:>10}")
+    for entry in found["recipes"]:
+        written = _when(entry["written_ns"] / 1e9)
+        click.echo(
+            f"  recipe {_name(entry)}  {entry['entries']:>12,} entries  {spoken(entry['bytes']):>10}  written {written}"
+        )
+        for line in _about(folder, entry):
+            click.echo(f"    {line}")
     begun = sorted(_begun_s(name) for name in _segments(folder))
     if begun:
         click.echo(f"oldest segment: {_when(begun[0])}; newest: {_when(begun[-1])}")
@@ -129,6 +139,24 @@ def _list(problems: list[str]) -> None:
         click.echo(f"{_shown(problem)}.")
     if len(problems) > _SHOWN:
         click.echo(f"... and {len(problems) - _SHOWN:,} more")
+
+
+def _about(folder: str, entry: dict[str, Any]) -> list[str]:
+    """What the recipe keeps, as who filled it has noted; nothing where that cannot be read, or printed."""
+    high, low = entry["recipe"]
+    try:
+        # Never a link, and nothing that would be waited for.
+        file = os.open(
+            os.path.join(folder, f"{high:016x}{low:016x}{_ABOUT}"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        )
+        try:
+            said = json.loads(os.read(file, ABOUT_BYTES + 1))
+        finally:
+            os.close(file)
+        texts = [said["keeps"], *([f"made with {said['made_with']}"] if "made_with" in said else [])]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [text for text in texts if isinstance(text, str) and text.isprintable()]
 
 
 def _shown(problem: str) -> str:

@@ -215,7 +215,7 @@ def _read_index(path: Path, segment: Segment) -> tuple[str, int, list[IndexRecor
 
 
 def _latest(root: Path) -> dict[Key, tuple[int, int]]:
-    """Where the last whole entry of each key lies, in the order of time: its segment's beginning, and the byte in it."""
+    """Where the last whole entry of each key lies: when its segment was begun, and the byte in it."""
     found: dict[Key, tuple[int, int]] = {}
     for _, segment in _segments(root):
         for entry in [] if segment is None else segment.entries:
@@ -263,10 +263,13 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, Any]:
             report["corrupt"] += not later
         report["torn"] += segment.torn and not segment.living
         report["entries"] += len(segment.entries)
-        recipe = recipes.setdefault(segment.recipe, {"recipe": segment.recipe, "segments": 0, "entries": 0, "bytes": 0})
+        recipe = recipes.setdefault(
+            segment.recipe, {"recipe": segment.recipe, "segments": 0, "entries": 0, "bytes": 0, "written_ns": 0}
+        )
         recipe["segments"] += 1
         recipe["entries"] += len(segment.entries)
         recipe["bytes"] += size
+        recipe["written_ns"] = max(recipe["written_ns"], path.stat().st_mtime_ns)
         if state == "missing":
             problems.append(f"{index.name}: expected the index of a segment, found none")
         elif state == "damaged":

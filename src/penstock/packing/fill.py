@@ -68,8 +68,9 @@ def pack(
     Killed at any moment, the same call goes on, and ends with the same bytes. An item that fails is in the ledger
     ``failures.jsonl``; ``on_failure="raise"`` stops at the first, ``max_failures`` (a count, or a Fraction of the
     items) after that many. With ``retry_failures=True`` a packing that is there, finished or not, is made anew from
-    its first shard on that lacks an item. Raises PlanError for options that cannot be, and where ``dest`` holds another packing or
-    something else; ItemError, TooManyFailuresError, SourceError; PenstockError where the disk refuses to be written.
+    its first shard on that lacks an item. Raises PlanError for options that cannot be, and where ``dest`` holds
+    another packing or something else; ItemError, TooManyFailuresError, SourceError; PenstockError where the disk
+    refuses to be written.
 
     >>> import io, pathlib, tempfile, PIL.Image
     >>> file = io.BytesIO()
