@@ -359,6 +359,8 @@ def test_the_tilde_is_the_home_folder(tmp_path, monkeypatch):
             assert [batch.images.shape for batch in run] == [(1, 4, 6, 3)], name
     assert ps.header("~/one.png").width == 6
     assert ps.recipe().decode()("~/one.png").shape == (4, 6, 3)
+    with lines["folder"].companion(mask="~/{stem}.png", mode="image").decode().resize(4, 6).batch(1).run() as run:
+        assert next(run).companions["mask"][0].shape == (4, 6, 3)
     line = lines["files"].decode().resize(4, 6).cache("~/cache", max_bytes="1MB")
     assert line.cache_info().where == str(tmp_path / "cache")
     with line.batch(1).run(ledger="~/failures.jsonl") as run:
