@@ -498,6 +498,17 @@ def test_a_pass_by_samples_of_torch(pictures, tmp_path):
     assert line.cache_info().hits == len(line) - 1
 
 
+def test_samples_of_torch_say_that_it_is_full(pictures, tmp_path, caplog):
+    pytest.importorskip("torch")
+    line = ps.folder(pictures).decode().resize(16, 16).cache(tmp_path / "cache", max_bytes=6000)
+    samples = line.torch_dataset(on_failure="blank")
+    with caplog.at_level("WARNING", logger="penstock"):
+        for _ in range(2):
+            samples.__getitems__(range(len(samples)))
+    said = [record.getMessage() for record in caplog.records if "full, at most 6.0 kB" in record.getMessage()]
+    assert len(said) == 1 and f"of {len(samples)} images" in said[0]
+
+
 def test_what_is_known_of_it(pictures, tmp_path):
     line = ps.folder(pictures).decode().resize(16, 16).cache(tmp_path / "cache", max_bytes="2MB").batch(4)
     before = line.cache_info()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.byte_counts import spoken
 from penstock.cache import held
@@ -14,12 +14,33 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from penstock.cache import Caching, OpenedCache
-    from penstock.pipeline import Pipeline
+    from penstock.order import Order
+    from penstock.recipe import Recipe
+    from penstock.sources.source import Source
 
 __all__ = ["full_sentence"]
 
 
-def full_sentence(line: Pipeline, cache: OpenedCache) -> str:
+class Line(Protocol):
+    """What is asked of a line."""
+
+    @property
+    def source(self) -> Source:
+        """Its items."""
+        ...
+
+    @property
+    def recipe(self) -> Recipe:
+        """What becomes of them."""
+        ...
+
+    @property
+    def order(self) -> Order:
+        """Which of them come."""
+        ...
+
+
+def full_sentence(line: Line, cache: OpenedCache) -> str:
     """What is left out of a line's cache because ``max_bytes`` is reached, and what to pass; once a store, else ""."""
     if not cache.files.became_full():
         return ""
@@ -45,7 +66,7 @@ def full_sentence(line: Pipeline, cache: OpenedCache) -> str:
 
 
 def _needed(
-    line: Pipeline, caching: Caching, items: npt.NDArray[np.int64], images: int, kept: tuple[int, int]
+    line: Line, caching: Caching, items: npt.NDArray[np.int64], images: int, kept: tuple[int, int]
 ) -> int | None:
     """What all items take: exactly where images have one size, else by those that are kept; no file is opened."""
     recipe = None if caching.encoded else caching.kept(line.recipe)

@@ -217,8 +217,8 @@ def _read_index(path: Path, segment: Segment) -> tuple[str, int, list[IndexRecor
 def _latest(root: Path) -> dict[Key, tuple[int, int]]:
     """Where the last whole entry of each key lies: when its segment was begun, and the byte in it."""
     found: dict[Key, tuple[int, int]] = {}
-    for _, segment in _segments(root):
-        for entry in [] if segment is None else segment.entries:
+    for segment in (s for _, s in _segments(root) if s is not None):
+        for entry in segment.entries:
             found[entry.key] = max(found.get(entry.key, (0, 0)), (segment.created_ns, entry.offset))
     return found
 
