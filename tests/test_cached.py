@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import penstock as ps
+from penstock import cli
 
 OLD_NS = 1_000_000_000 * 10**9
 SIDES = [(60, 80), (33, 90), (128, 96), (41, 41)]
@@ -311,6 +313,57 @@ def test_a_cache_that_is_too_small_keeps_what_it_has(pictures, tmp_path):
     assert line.cache_info().entries == 0
 
 
+def said_of(caplog, line, **options) -> list[str]:
+    caplog.clear()
+    with caplog.at_level("WARNING", logger="penstock"):
+        everything(line, **options)
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("cache(")]
+
+
+@pytest.mark.parametrize("place", ["one size", "own sizes", "bytes"])
+def test_a_full_cache_says_once_what_all_would_need(place, tmp_path, caplog):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(30):
+        photo(photos / f"{number:02}.png", number)
+    settle()
+
+    def line(max_bytes: int | str, **options: bool) -> ps.Pipeline:
+        start, where = ps.folder(photos), tmp_path / "cache"
+        if place == "bytes":
+            return start.cache(where, max_bytes=max_bytes, **options).decode().resize(30, 40).batch(4)
+        shaped = start.decode() if place == "own sizes" else start.decode().resize(30, 40)
+        return shaped.cache(where, max_bytes=max_bytes, **options).resize(20, 20).batch(4)
+
+    small = line(45_000)
+    said = said_of(caplog, small)
+    assert len(said) == 1
+    kept = small.cache_info().entries
+    assert 0 < kept < 30
+    assert said[0].startswith(
+        f"cache({str(tmp_path / 'cache')!r}): full, at most 45.0 kB: it holds {kept} of 30 images, and makes the "
+        f"others anew in each pass; all need about "
+    )
+    assert said_of(caplog, small) == []
+    # Whoever does as it says has all of them.
+    advised = re.search(r"pass max_bytes='(.*?)'\.$", said[0])
+    assert advised is not None
+    enough = line(advised[1])
+    assert said_of(caplog, enough) == []
+    assert enough.cache_info().entries == 30
+    assert everything(enough)[2].stats.cache_misses == 0
+    other = ps.folder(photos).decode().resize(25, 25).cache(tmp_path / "cache", max_bytes=advised[1]).batch(4)
+    assert "or evict=True, which drops what other recipes keep" in said_of(caplog, other)[0]
+
+
+def test_a_cache_smaller_than_one_image_says_so(pictures, tmp_path, caplog):
+    start = ps.folder(pictures).decode()
+    said = said_of(caplog, start.resize(64, 64).cache(tmp_path / "cache", max_bytes=5000).batch(4))
+    assert len(said) == 1 and "it holds 0 of" in said[0] and "pass max_bytes='" in said[0]
+    said = said_of(caplog, start.cache(ps.RAM, max_bytes=400).resize(9, 9).batch(4))
+    assert len(said) == 1 and "line.cache_info().estimated_bytes says what all of them need." in said[0]
+
+
 def test_a_folder_that_goes_away_under_a_run(pictures, tmp_path):
     start = ps.folder(pictures)
     plain = start.decode().resize(16, 16).batch(2)
@@ -445,6 +498,17 @@ def test_a_pass_by_samples_of_torch(pictures, tmp_path):
     assert line.cache_info().hits == len(line) - 1
 
 
+def test_samples_of_torch_say_that_it_is_full(pictures, tmp_path, caplog):
+    pytest.importorskip("torch")
+    line = ps.folder(pictures).decode().resize(16, 16).cache(tmp_path / "cache", max_bytes=6000)
+    samples = line.torch_dataset(on_failure="blank")
+    with caplog.at_level("WARNING", logger="penstock"):
+        for _ in range(2):
+            samples.__getitems__(range(len(samples)))
+    said = [record.getMessage() for record in caplog.records if "full, at most 6.0 kB" in record.getMessage()]
+    assert len(said) == 1 and f"of {len(samples)} images" in said[0]
+
+
 def test_what_is_known_of_it(pictures, tmp_path):
     line = ps.folder(pictures).decode().resize(16, 16).cache(tmp_path / "cache", max_bytes="2MB").batch(4)
     before = line.cache_info()
@@ -520,9 +584,44 @@ def test_what_cannot_be_is_refused(name):
     assert str(caught.value).endswith(".")
 
 
+def test_a_folder_among_the_pictures_is_refused(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(pictures)
+    lines = [
+        ps.folder(pictures),
+        ps.folder("pictures"),
+        ps.folder("link"),
+        ps.concat(ps.folder("pictures/b"), ps.folder("pictures/a", classes=("b",), label=lambda key: "b")),
+    ]
+    for line in lines[:3]:
+        for where in (pictures / "cache", "pictures/a/cache/deep", "pictures", "link/cache"):
+            with pytest.raises(
+                ps.PlanError, match=r"expected a folder beside the pictures, found one inside '.*', whose"
+            ):
+                line.cache(where, max_bytes="1MB")
+    with pytest.raises(ps.PlanError, match=r"found one inside 'pictures/a', whose next scan would walk it"):
+        lines[3].cache("pictures/a/cache", max_bytes="1MB")
+    for where in ("pictures-cache", "cache", "pictures/../cache", "..", pictures / ".cache", "pictures/.kept/deep"):
+        line = ps.folder(pictures).decode().resize(9, 9)
+        kept = line.cache(where, max_bytes="1MB")
+        assert kept.caching is not None
+    kept.preload()
+    assert (pictures / ".kept" / "deep" / "penstock-cache.json").exists()
+    assert ps.folder(pictures).source.left_out == {}
+    ps.files([pictures / "a" / "00.jpg"]).cache(pictures / "cache", max_bytes="1MB")  # a list scans nothing
+
+
 def test_sizes_in_words():
     line = ps.blobs({"a": b"x"})
-    known = (("20GB", 20 * 10**9), ("1.5 KiB", 1536), ("7", 7), (" 3 mb ", 3 * 10**6), (12, 12))
+    known = (
+        ("20GB", 20 * 10**9),
+        ("1.5 KiB", 1536),
+        ("7", 7),
+        (" 3 mb ", 3 * 10**6),
+        ("20G", 20 * 10**9),
+        ("1.5k", 1500),
+        (12, 12),
+    )
     for words, count in (*known, ("many", None), (True, None)):
         if count is None:
             with pytest.raises(ps.PlanError):
@@ -621,6 +720,30 @@ def test_ram_goes_with_its_last_user(pictures):
         hits, folder = done.stdout.split()
         assert int(hits) == len(ps.folder(pictures)) - 1, done.stderr
         assert os.path.exists(folder) == (ending == "killed")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's shared memory")
+def test_ram_after_sigterm(pictures, capsys):
+    script = (
+        "import signal, sys, time, penstock as ps\n"
+        "if sys.argv[3] == 'ended': signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "line = ps.folder(sys.argv[1]).decode().resize(19, int(sys.argv[2])).cache(ps.RAM, max_bytes='100MB')\n"
+        "line.preload()\n"
+        "print(line.caching.folder(line.caching.fingerprint(line.recipe)), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    for ending in ("ended", "killed"):
+        command = [sys.executable, "-c", script, str(pictures), str(100 + os.getpid() % 5000), ending]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            folder = program.stdout.readline().strip()
+            program.terminate()
+            program.wait(30)
+        assert os.path.exists(folder) == (ending == "killed")
+    assert any(Path(folder).glob("*.pixels"))
+    assert cli.main(["cache", "clear", "--yes", folder]) == 0
+    assert "removed" in capsys.readouterr().out and not any(Path(folder).glob("*.pixels"))
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("identity", ["stat", "content"])

@@ -58,8 +58,8 @@ ROWS = [
     ],
     ["deliver", "predict"],
     [
-        *("headers", "buckets", "cache_estimate", "progress", "ahead", "run", "loader", "replay", "functions"),
-        *("preload", "pipeline", "packing"),
+        *("headers", "buckets", "cache_estimate", "cache_full", "progress", "ahead", "run", "loader", "replay"),
+        *("functions", "preload", "pipeline", "packing"),
     ],
     ["__init__", "compat", "testing", "bench", "cli_cache", "cli", "__main__"],
 ]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from penstock.ahead import Ahead
 from penstock.buckets import Buckets, grid_of
 from penstock.cache import OpenedCache
+from penstock.cache_full import full_sentence
 from penstock.cached import cache_of, cut_of
 from penstock.deliver.feed import Feed, Sent, feed_of
 from penstock.delivery import Clean, Columns, Delivery
@@ -576,6 +577,8 @@ class Run:
         if self._cache is not None and (trouble := self._cache.trouble()):
             logger.warning("%s", trouble)
             self._delivery.notes.add("cache off")
+        if self._cache is not None and (full := full_sentence(self.line, self._cache)):
+            logger.warning("%s", full)
 
     def _escort(self, request: Request, engine: Engine) -> Escort | None:
         if not self.line.companions:

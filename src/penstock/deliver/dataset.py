@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,8 +23,11 @@ from penstock.types import Batch, LayoutName, OnFailure
 
 if TYPE_CHECKING:
     from penstock._native import Plan
+    from penstock.cache import OpenedCache
 
 __all__ = ["Samples", "dataset_of"]
+
+logger = logging.getLogger("penstock")
 
 # What a sample may have, and a default collator can put together; the rest is of the batch as a whole.
 SAMPLE_FIELDS = (
@@ -116,7 +120,7 @@ class Samples:
 
     def _batch(self, positions: Any) -> Batch:
         line, epoch = self.line, self.epoch
-        engine = self._pool()
+        engine, cache = self._pool(), cache_of(line)
         if self._plan is None:
             self._plan = compile_plan(line.recipe, self.layout, cut=cut_of(line.caching))
         items, draws = line.order.draws(positions, len(line.source), epoch)
@@ -131,7 +135,7 @@ class Samples:
             seed=line.order.seed,
             epoch=epoch,
             item=lambda row: line.source[int(request.index[row])],
-            cache=cache_of(line),
+            cache=cache,
             cut=cut_of(line.caching),
         )
         engine.submit(ticketed, more=False)
@@ -140,6 +144,7 @@ class Samples:
         except BaseException:
             engine.abandon([ticketed])
             raise
+        self._look_at(cache)
         columns = Columns.from_native(results, ticketed.notes, line.recipe.spec().dtype, ticketed.changes)
         Escort(line, request, epoch, engine).join(columns)
         delivery = Delivery(
@@ -154,6 +159,18 @@ class Samples:
             targeting=line.targeting,
         )
         return delivery.deliver(columns, request.index, request.labels, step=0, epoch=epoch)
+
+    def _look_at(self, cache: OpenedCache | None) -> None:
+        """Says why nothing more is kept, once a process; that the cache is full once for all workers."""
+        if cache is None:
+            return
+        if trouble := cache.trouble():
+            logger.warning("%s", trouble)
+        worker = _worker()
+        if worker is None or worker.id == 0:
+            full = self.line._full_sentence(cache)  # noqa: SLF001 - the line's own word on its cache
+            if full:
+                logger.warning("%s", full)
 
     def _pool(self) -> Engine:
         if self._engine is None or not self._engine.usable:
@@ -173,14 +190,19 @@ class _Same:
 
 def threads_here() -> int:
     """The usable cores, shared with the other workers of the DataLoader, and with the other ranks of this machine."""
-    data = sys.modules.get("torch.utils.data")
-    worker = None if data is None else data.get_worker_info()
+    worker = _worker()
     if worker is None:
         return default_threads()
     local = os.environ.get("LOCAL_WORLD_SIZE", "1")
     ranks = int(local) if local.isdigit() else 1
     workers: int = worker.num_workers
     return max(1, usable_cores() // max(1, ranks) // max(1, workers))
+
+
+def _worker() -> Any:
+    """What torch says of the DataLoader's worker that this process is; None in any other."""
+    data = sys.modules.get("torch.utils.data")
+    return None if data is None else data.get_worker_info()
 
 
 def dataset_of(
