@@ -60,7 +60,7 @@ class Pool {
   // it was given; `moved` takes the pixels it was given to those; `affines` are of the next part's warps. Goes on
   // natively. False: as above, for the next map.
   bool return_mapped(Referral& referral, const uint8_t* rows, Size size, const Affine& moved,
-                     std::vector<Affine> affines, Scratch& scratch);
+                     const std::vector<Affine>& affines, Scratch& scratch);
   void return_failure(Referral& referral, Problem problem);
 
   WorkerTimes times() const;

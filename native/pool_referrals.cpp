@@ -75,7 +75,7 @@ bool Pool::settle(Referral& referral, Scratch& scratch) {
 }
 
 bool Pool::return_mapped(Referral& referral, const uint8_t* rows, Size size, const Affine& moved,
-                         std::vector<Affine> affines, Scratch& scratch) {
+                         const std::vector<Affine>& affines, Scratch& scratch) {
   Job& job = *referral.job;
   const size_t row = referral.row;
   ItemResult& result = job.results[row];
