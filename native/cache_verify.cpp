@@ -19,6 +19,14 @@ bool look_at(const std::string& path, CacheFolder& folder, CacheSurvey& survey, 
   return false;
 }
 
+// What a report begins with.
+CacheReport counted(const CacheSurvey& survey) {
+  CacheReport report;
+  report.bytes = survey.bytes();
+  report.segments = survey.segments().size();
+  return report;
+}
+
 CachedRecipe& recipe_of(CacheReport& report, const CacheKey& recipe) {
   for (CachedRecipe& known : report.recipes) {
     if (known.recipe == recipe) return known;
@@ -126,12 +134,10 @@ void check_index(const NamedRecords& index, const Segment& segment, const std::v
 }  // namespace
 
 CacheReport CacheStore::summary(const std::string& path, std::string& problem) {
-  CacheReport report;
   CacheFolder folder;
   CacheSurvey survey;
-  if (!look_at(path, folder, survey, problem)) return report;
-  report.bytes = survey.bytes();
-  report.segments = survey.segments().size();
+  if (!look_at(path, folder, survey, problem)) return {};
+  CacheReport report = counted(survey);
   for (const auto& [name, known] : survey.segments()) {
     if (!known.whole) continue;
     const uint64_t index = size_beside(folder.number(), name + kIndex);
@@ -142,12 +148,10 @@ CacheReport CacheStore::summary(const std::string& path, std::string& problem) {
 }
 
 CacheReport CacheStore::verify(const std::string& path, std::string& problem) {
-  CacheReport report;
   CacheFolder folder;
   CacheSurvey survey;
-  if (!look_at(path, folder, survey, problem)) return report;
-  report.bytes = survey.bytes();
-  report.segments = survey.segments().size();
+  if (!look_at(path, folder, survey, problem)) return {};
+  CacheReport report = counted(survey);
   Findings findings;
   for (const auto& [name, known] : survey.segments()) {
     const std::shared_ptr<Segment> segment = Segment::open(folder.number(), name, folder.owner());
