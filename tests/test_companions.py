@@ -297,7 +297,7 @@ def test_a_map_that_moves_pixels_is_refused_beside_a_companion(how: dict[str, An
 def test_work_beside_a_pool_that_closes_is_never_waited_for() -> None:
     from concurrent.futures import CancelledError
 
-    from penstock.engine import Beside
+    from penstock.beside import Beside
 
     beside, held, began = Beside(1), threading.Event(), threading.Event()
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import penstock as ps
-from penstock.engine import compile_plan
+from penstock.plan import compile_plan
 from penstock.transform.chain import Chain
 
 RANDOM = np.random.default_rng(4)

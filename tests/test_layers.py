@@ -15,7 +15,10 @@ PACKAGE = Path(penstock.__file__).parent
 
 # Top row first. Within a row a module may import what stands left of it, never what stands right.
 ROWS = [
-    ["_version", "byte_counts", "errors", "signatures", "restore", "geometry", "tensors", "sheet", "types", "columns"],
+    [
+        *("_version", "byte_counts", "cores", "errors", "signatures", "restore", "geometry", "tensors", "sheet"),
+        *("types", "columns"),
+    ],
     ["_native", "_reference"],
     [
         *(
@@ -35,8 +38,9 @@ ROWS = [
             "maps",
             "recipe",
             "views",
+            "plan",
         ),
-        *("presets", "cache", "cached", "write", "companions", "targets", "accompanied"),
+        *("presets", "cache", "cached", "write", "companions", "targets", "accompanied", "shown"),
     ],
     [
         *(
@@ -44,6 +48,8 @@ ROWS = [
             "failures",
             "patches",
             "ragged",
+            "results",
+            "accounts",
             "stand_ins",
             "lookups",
             "delivery",
@@ -52,14 +58,16 @@ ROWS = [
             "reference",
             "workers",
             "answers",
+            "beside",
             "engine",
         ),
         *("step", "escort"),
     ],
     ["deliver", "predict"],
     [
-        *("headers", "buckets", "cache_estimate", "cache_full", "progress", "ahead", "run", "loader", "replay"),
-        *("functions", "preload", "pipeline", "packing"),
+        *("headers", "buckets", "cache_estimate", "cache_full", "progress", "meter", "schedule", "ahead", "flight"),
+        *("run", "loader", "replay", "functions"),
+        *("preload", "running", "replayed", "pipeline", "packing"),
     ],
     ["__init__", "compat", "testing", "bench", "cli_cache", "cli", "__main__"],
 ]
@@ -69,9 +77,9 @@ PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name 
 # starts nothing, so only the names in STARTING are looked for there. Nor is asyncio: who awaits has its thread already.
 STARTERS = {"multiprocessing", "concurrent", "_thread", "subprocess"}
 STARTING = {"Thread", "Timer", "start_new_thread", "fork", "posix_spawn", "ThreadPoolExecutor", "ProcessPoolExecutor"}
-# The processes of maps are the engine's, written down in a file of their own.
+# Threads beside the pool, and the processes of maps, are the engine's, written down in files of their own.
 # The bench measures Pillow in threads of its own, beside the engine, and writes down the commit it measured.
-MAY_START = {"engine", "workers", "bench"}
+MAY_START = {"engine", "beside", "workers", "bench"}
 HEAVY = {"torch", "jax", "pandas", "pyarrow", "onnxruntime", "ray", "tritonclient", "tensorflow", "datasets"}
 
 

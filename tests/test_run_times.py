@@ -17,6 +17,7 @@ from PIL import Image
 import penstock as ps
 from penstock import engine as engine_module
 from penstock.answers import answer_some
+from penstock.cores import default_threads, usable_cores
 from run_lines import encoded, expected_rows, mixed, pixels, plain_line, together
 
 
@@ -121,11 +122,11 @@ def test_an_item_of_pillows_is_counted_before_the_batch_can_be_done(data: bytes)
 
 def test_threads_follow_the_cores_and_the_local_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    cores = engine_module.usable_cores()
+    cores = usable_cores()
     assert 1 <= cores <= len(os.sched_getaffinity(0))
-    assert engine_module.default_threads() == cores
+    assert default_threads() == cores
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores * 2))
-    assert engine_module.default_threads() == 1
+    assert default_threads() == 1
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")
     assert plain_line(4).batch(2).run().threads == cores
 

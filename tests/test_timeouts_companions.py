@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import penstock as ps
+from penstock import beside as beside_module
 from penstock import companions
-from penstock import engine as engine_module
 
 if not hasattr(os, "mkfifo"):
     pytest.skip("expected a system with FIFOs", allow_module_level=True)
@@ -134,7 +134,7 @@ def test_close_ends_within_a_second_beside_a_companion_that_hangs(
 def test_more_threads_than_may_be_left_behind_end_the_run(
     stuck: Stuck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "_MOST_LEFT_BEHIND", 1)
+    monkeypatch.setattr(beside_module, "_MOST_LEFT_BEHIND", 1)
     line = line_of(tmp_path, ["stuck1", "stuck2", "stuck3", "a"])
     with line.run(threads=1, on_failure="blank", timeout_s=0.1) as run, pytest.raises(ps.EngineError, match="stuck"):
         list(run)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import penstock as ps
-from penstock.deliver import dataset as dataset_module
+from penstock import cores as cores_module
 from penstock.errors import ItemError, PlanError
 from small_pictures import small_line, small_pictures
 
@@ -109,13 +109,13 @@ def test_it_pickles_small_and_copies() -> None:
 
 
 def test_threads_are_the_cores_shared_by_the_workers(monkeypatch: Any) -> None:
-    monkeypatch.setattr(dataset_module, "usable_cores", lambda: 12)
+    monkeypatch.setattr(cores_module, "usable_cores", lambda: 12)
     assert DataLoader is not None
     for workers, ranks, threads in ((3, "1", 4), (5, "1", 2), (2, "2", 3), (40, "1", 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
         info = type("Info", (), {"num_workers": workers})
         monkeypatch.setattr("torch.utils.data.get_worker_info", lambda info=info: info)
-        assert dataset_module.threads_here() == threads
+        assert cores_module.threads_of_worker() == threads
 
 
 @pytest.mark.parametrize(

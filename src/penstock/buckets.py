@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
-from penstock.engine import default_threads
+from penstock.cores import default_threads
 from penstock.errors import ItemError, PlanError
 from penstock.headers import header, named_header
 from penstock.order import Grid

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.buckets import planned_size, sizes_into
-from penstock.engine import default_threads
+from penstock.cores import default_threads
 from penstock.order import Order, hash_position
 from penstock.sources.source import Locations
 

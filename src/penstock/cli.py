@@ -342,7 +342,7 @@ def bench(
     from penstock.bench.machine import cpu_model
     from penstock.bench.report import HEAD, plain, rows
     from penstock.bench.task import Contestant, Task
-    from penstock.engine import default_threads
+    from penstock.cores import default_threads
 
     source = ps.folder(folder, label=None).source
     chosen = choose([os.path.join(folder, source.key(i)) for i in range(len(source))], images)

@@ -1,196 +1,47 @@
-"""Deliver: native columns become a Batch, failures meet the policy, and every item reached is counted once."""
+"""Deliver: native columns become a Batch, and failures meet the policy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
+from penstock.accounts import Accounts
 from penstock.companions import Companion, stacked
-from penstock.errors import EngineError, ItemError, SourceError, TooManyFailuresError
-from penstock.failures import Damages, Failures, Notes
+from penstock.errors import ItemError, SourceError
 from penstock.geometry import Geometry
 from penstock.ledger import Ledger
 from penstock.lookups import Fields, Keys
 from penstock.options import RunOptions
 from penstock.patches import PatchColumns, patch_columns
-from penstock.ragged import aligned_empty, padded, sizes_of
+from penstock.ragged import padded, sizes_of
+from penstock.results import DAMAGED, FAILED, Clean, Columns
 from penstock.sources.source import Source
 from penstock.stand_ins import Make, fill_in
 from penstock.targets import TargetError, Targets, looked_up
 from penstock.transform.map_item import Changes
 from penstock.types import (
     Batch,
-    Damage,
-    DtypeName,
     Failure,
     LayoutName,
     RaggedName,
     Spec,
-    StageName,
     named,
     numpy_dtype,
 )
 from penstock.views import Views
 
-CLEAN, DAMAGED, FAILED = 0, 1, 2
-NOTE_BITS = {
-    1: "icc ignored",
-    2: "first frame taken",
-    4: "alpha dropped",
-    8: "16 bit clipped",
-    16: "16 bit reduced",
-    32: "colour dropped",
-}
-"""Notes of the native path, by bit (native/header.h)."""
-
-
-def sentence(stage: StageName, key: str, message: str) -> str:
-    """The complete sentence of a failure: stage, key, then what was expected and found.
-
-    >>> sentence("read", "a.jpg", "expected a regular file, found a directory")
-    "read of 'a.jpg': expected a regular file, found a directory."
-    """
-    return f"{stage} of {key!r}: {message.rstrip('.')}."
-
-
-@dataclass(slots=True)
-class Columns:
-    """What an engine hands over for one batch, before any policy."""
-
-    images: Any
-    outcome: npt.NDArray[np.uint8]
-    geometry: npt.NDArray[np.float64]
-    stored: npt.NDArray[np.int32]
-    orientation: npt.NDArray[np.int32]
-    sizes: npt.NDArray[np.int32]  # of the finished images, (height, width)
-    notes: dict[int, tuple[str, ...]]  # by row
-    problems: list[tuple[int, StageName, str, str]]
-    damages: list[tuple[int, str]]
-    companions: dict[str, list[npt.NDArray[Any] | None]] = field(default_factory=dict)  # by name, one a row
-    targets: dict[str, list[Any]] = field(default_factory=dict)  # by kind, one a row, in source pixels
-    changes: dict[int, Changes] = field(default_factory=dict)  # what maps on items changed, by row
-    views: dict[str, Any] = field(default_factory=dict)  # by name; `images` is the first one
-    view_geometry: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)  # [rows, copies, 2, 3]
-
-    @classmethod
-    def from_native(
-        cls,
-        results: Mapping[str, Any],
-        pillow_notes: Mapping[int, tuple[str, ...]],
-        dtype: DtypeName,
-        changes: dict[int, Changes] | None = None,
-        views: Views | None = None,
-    ) -> Columns:
-        """The dict of a native job, with the notes that Pillow made meanwhile."""
-        notes = dict(pillow_notes)
-        if results["notes"].any():
-            for row in np.flatnonzero(results["notes"]).tolist():
-                notes[row] = names_of_notes(int(results["notes"][row]))
-        notes.update((row, tuple(text.split("\n"))) for row, text in results["cached_notes"])
-        problems = [(row, stage, cause, decode_text(text)) for row, (stage, cause, text) in results["problems"]]
-        several: dict[str, Any] = {}
-        view_geometry: dict[str, npt.NDArray[np.float64]] = {}
-        for view, made, matrices in zip(
-            () if views is None else views.views,
-            results.get("views", ()),
-            results.get("view_geometry", ()),
-            strict=True,
-        ):
-            array = named(made, view.recipe.spec().dtype)
-            several[view.name] = array[:, 0] if view.copies is None else array
-            view_geometry[view.name] = matrices
-        return cls(
-            next(iter(several.values())) if several else named(results["images"], dtype),
-            results["outcome"],
-            results["geometry"],
-            results["stored"],
-            results["orientation"],
-            results["sizes"],
-            notes,
-            problems,
-            list(results["damages"]),
-            changes=changes or {},
-            views=several,
-            view_geometry=view_geometry,
-        )
-
-    def blank(self, row: int) -> None:
-        """Makes a row one without an image."""
-        for images in self.views.values() or (self.images,):
-            if isinstance(images, list):
-                images[row] = None
-            else:
-                images[row] = 0
-
-
-class Clean(NamedTuple):
-    """A batch with an image in every row and nothing to say about any, as the pool hands it over."""
-
-    images: Any
-    places: _native.Places  # where the pixels came from
-    hits: int
-    misses: int
-
-
-def late_fields(
-    source: Source, places: _native.Places, index: npt.NDArray[np.int64], replacing: bool
-) -> dict[str, Any]:
-    """The fields of a clean batch that most trainings never read."""
-    columns = places.columns()
-    rows = len(index)
-    return {
-        "keys": Keys(source, index),
-        "valid": np.ones(rows, dtype=np.bool_),
-        "damaged": np.zeros(rows, dtype=np.bool_),
-        "geometry": Geometry(columns["geometry"], columns["stored"], columns["orientation"], {}, columns["sizes"]),
-        "fields": Fields(source, index, {}),
-        "replaced_by": np.full(rows, -1, dtype=np.int64) if replacing else None,
-        "failures": (),
-        **dict.fromkeys(_NEVER_CLEAN),
-        **{name: {} for name in ("companions", "targets", "views", "view_geometry")},
-    }
-
-
-_NEVER_CLEAN = ("sizes", "positions", "patch_count", "grid", "patch", "image_row", "image_count", "_blank", "_draws")
-
-
-def names_of_notes(bits: int) -> tuple[str, ...]:
-    """The notes that the native path set, by name."""
-    return tuple(name for bit, name in NOTE_BITS.items() if bits & bit)
-
-
-def blank_images(rows: int, spec: Spec, layout: LayoutName) -> npt.NDArray[Any]:
-    """Zeros for a batch of ``spec``: [rows, H, W, C], [rows, C, H, W] or [rows, P, D], aligned like the pool's."""
-    images = aligned_empty((rows, *spec.shape(layout)), numpy_dtype(spec.dtype))
-    images.view(np.uint8)[...] = 0
-    return images
-
-
-def decode_text(text: bytes) -> str:
-    """A native message as text; file names in it may be any bytes."""
-    return text.decode("utf-8", "backslashreplace")
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """The accounts of a run: ``clean + damaged + failed == reached`` at any time."""
-
-    clean: int = 0
-    damaged: int = 0
-    failed: int = 0
-    reached: int = 0
+__all__ = ["Delivery"]
 
 
 @dataclass(slots=True)
 class Delivery:
-    """The policy of one run and its accounts; turns columns into batches in order."""
+    """The policy of one run; turns columns into batches, in order, and books what became of each item."""
 
     source: Source
     options: RunOptions
@@ -204,23 +55,13 @@ class Delivery:
     targeting: Targets | None = None
     viewing: Views | None = None
     ledger: Ledger | None = None
-    failures: Failures = field(init=False)
-    damaged: Damages = field(default_factory=Damages)
-    notes: Notes = field(default_factory=Notes)
-    outcomes: Outcomes = field(default_factory=Outcomes)
+    accounts: Accounts = field(init=False)
     plain: bool = field(init=False)  # whether a batch is its images, as far as the line goes
-    _before: int = 0  # items of the epoch that this rank had before, where their failures are known
 
     def __post_init__(self) -> None:
-        self.failures = Failures(self.ledger)
+        self.accounts = Accounts(self.source, self.options, self.items, self.ledger)
         beside = self.companions or self.targeting is not None or self.viewing is not None
         self.plain = not (beside or self.ragged or self.unknown or self.spec.patch is not None)
-
-    def resume(self, start: int) -> None:
-        """Goes on with an epoch that earlier runs took to ``start``: what failed there counts, where a ledger knows."""
-        self.failures.resume(start)
-        if self.ledger is not None:
-            self._before = start // self.options.world_size
 
     def deliver(
         self,
@@ -244,12 +85,12 @@ class Delivery:
         if size is not None:
             self._expect_size(columns, size)
         self._read_targets(columns, index)
-        failures = self._count(columns, index, progress)
+        failures = self.accounts.count(columns, index, progress)
         if failures and self.options.on_failure == "raise":
             error = ItemError(failures[0].message)
             error.failure = failures[0]
             raise error
-        self._check_failures()
+        self.accounts.check_failures()
         replaced_by = None
         if self.options.on_failure == "replace":
             replaced_by, labels, draws = self._replace(columns, index, labels, draws, size, stand_ins)
@@ -261,22 +102,10 @@ class Delivery:
             images += [None] * (len(index) - len(images))
         if failures and self.options.on_failure == "skip":
             keep = np.flatnonzero(valid | (index < 0))
-            columns.views = {name: _compact(view, keep) for name, view in columns.views.items()}
-            columns.view_geometry = {name: matrices[keep] for name, matrices in columns.view_geometry.items()}
-            images = next(iter(columns.views.values())) if columns.views else _compact(images, keep)
+            columns.keep(keep)
+            images = columns.images
             valid, damaged, index, labels = valid[keep], damaged[keep], index[keep], labels[keep]
             draws = None if draws is None else draws[keep]
-            columns.geometry = columns.geometry[keep]
-            columns.stored = columns.stored[keep]
-            columns.orientation = columns.orientation[keep]
-            columns.sizes = columns.sizes[keep]
-            for name, rows in columns.companions.items():
-                columns.companions[name] = [rows[row] for row in keep.tolist()]
-            for name, rows in columns.targets.items():
-                columns.targets[name] = [rows[row] for row in keep.tolist()]
-            columns.changes = {
-                row: columns.changes[old] for row, old in enumerate(keep.tolist()) if old in columns.changes
-            }
         elif failures:
             labels = np.where(valid, labels, -1)
         if self.unknown:
@@ -330,9 +159,8 @@ class Delivery:
         self, made: Clean, index: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], *, step: int, epoch: int
     ) -> Batch:
         """What ``deliver`` makes of a clean batch of a plain line, for a fraction of its time."""
-        self.outcomes.clean += len(index)
-        self.outcomes.reached += len(index)
-        self._check_failures()
+        self.accounts.count_clean(len(index))
+        self.accounts.check_failures()
         return Batch.begun(
             partial(late_fields, self.source, made.places, index, self.options.on_failure == "replace"),
             images=named(made.images, self.spec.dtype),
@@ -407,13 +235,13 @@ class Delivery:
                     rows[row] = self.targeting.read(kind, name, self._target(fields, name, index, row))
                     continue
                 except SourceError as error:
-                    fail(columns, row, "read", "read error", str(error))
+                    columns.fail(row, "read", "read error", str(error))
                     continue
                 except TargetError as error:
                     problem = str(error)
                 except (KeyError, IndexError, TypeError) as error:
                     problem = f"targets: expected {kind} in the field {name!r}, found none ({error!r})"
-                fail(columns, row, "deliver", "no target", problem)
+                columns.fail(row, "deliver", "no target", problem)
             columns.targets[kind] = rows
 
     def _target(self, fields: Fields, name: str, index: npt.NDArray[np.int64], row: int) -> Any:
@@ -495,7 +323,7 @@ class Delivery:
                 continue
             said = "no size" if size == (0, 0) else f"H={size[0]} W={size[1]}"
             text = f"expected the size that its header led to, {said}, found H={found[row, 0]} W={found[row, 1]}"
-            fail(columns, row, "batch", "size changed", text)
+            columns.fail(row, "batch", "size changed", text)
 
     def _patches(self, columns: Columns, valid: npt.NDArray[np.bool_]) -> PatchColumns | None:
         spec = self.spec
@@ -503,88 +331,24 @@ class Delivery:
             return None
         return patch_columns(np.where(valid[:, None], columns.sizes, 0), spec.patch, spec.max_patches)
 
-    def _count(
-        self, columns: Columns, index: npt.NDArray[np.int64], progress: Callable[[], npt.NDArray[np.int64]] | None
-    ) -> list[Failure]:
-        if not (columns.problems or columns.damages or columns.notes or columns.outcome.any()):
-            items = int(np.count_nonzero(index >= 0))  # each of them clean: there is nothing to say about any
-            self.outcomes.clean += items
-            self.outcomes.reached += items
-            return []
-        problems = list(columns.problems)
-        for row, text in columns.damages:
-            at = int(index[row])
-            if self.options.on_damage == "fail":  # one outcome an item: it is a failure then, not damage as well
-                problems.append((row, "decode", "damaged", f"expected an undamaged image, found: {text}"))
-                columns.outcome[row] = FAILED
-                columns.blank(row)
-                continue
-            key = self.source.key(at)
-            self.damaged.add(Damage(key, at, sentence("decode", key, f"the codec recovered from damage: {text}")))
-        failures = []
-        reached = None if progress is None or not problems else progress()
-        for row, stage, cause, message in sorted(problems):
-            at = int(index[row])
-            key = self.source.key(at)
-            failures.append(Failure(key, at, stage, cause, sentence(stage, key, message)))
-            self.failures.add(failures[-1], -1 if reached is None else int(reached[row]))
-        made = columns.outcome <= DAMAGED
-        for row in sorted(columns.notes):
-            if made[row]:  # a loss is an image's that was delivered
-                for name in columns.notes[row]:
-                    self.notes.add(name)
-        # A row without an image has no geometry, however far it came before it failed.
-        columns.geometry[~made] = 0
-        columns.stored[~made] = 0
-        columns.orientation[~made] = 1
-        columns.sizes[~made] = 0
-        for matrices in columns.view_geometry.values():
-            matrices[~made] = 0
-        outcome = columns.outcome[index >= 0]
-        self.outcomes.clean += int(np.count_nonzero(outcome == CLEAN))
-        self.outcomes.damaged += int(np.count_nonzero(outcome == DAMAGED))
-        self.outcomes.failed += int(np.count_nonzero(outcome == FAILED))
-        self.outcomes.reached += len(outcome)
-        self.check_accounts()
-        return failures
 
-    def check_accounts(self, *, finished: bool = False) -> None:
-        """Asserts that nothing was lost: each item reached has one outcome, and a finished run reached them all."""
-        counts = self.outcomes
-        if counts.clean + counts.damaged + counts.failed != counts.reached:
-            raise EngineError(f"The accounts do not add up: expected one outcome an item reached, found {counts}.")
-        if finished and counts.reached != self.items:
-            raise EngineError(
-                f"The run lost items: expected {self.items} to be reached at its end, found {counts.reached}."
-            )
-
-    def _check_failures(self) -> None:
-        limit = self.options.max_failures
-        if limit is None:
-            return
-        allowed = int(limit * (self._before + self.items)) if isinstance(limit, Fraction) else limit
-        if len(self.failures) > allowed:
-            causes = ", ".join(f"{count} x {cause}" for cause, count in self.failures.by_cause().items())
-            earlier = f" and {self.failures.earlier} earlier in this epoch" if self.failures.earlier else ""
-            raise TooManyFailuresError(
-                f"Expected at most {allowed} failed items (max_failures={limit}), found {self.outcomes.failed} of "
-                f"{self.outcomes.reached} reached{earlier}: {causes}; the first: {self.failures[0].message}"
-            )
+def late_fields(
+    source: Source, places: _native.Places, index: npt.NDArray[np.int64], replacing: bool
+) -> dict[str, Any]:
+    """The fields of a clean batch that most trainings never read."""
+    columns = places.columns()
+    rows = len(index)
+    return {
+        "keys": Keys(source, index),
+        "valid": np.ones(rows, dtype=np.bool_),
+        "damaged": np.zeros(rows, dtype=np.bool_),
+        "geometry": Geometry(columns["geometry"], columns["stored"], columns["orientation"], {}, columns["sizes"]),
+        "fields": Fields(source, index, {}),
+        "replaced_by": np.full(rows, -1, dtype=np.int64) if replacing else None,
+        "failures": (),
+        **dict.fromkeys(_NEVER_CLEAN),
+        **{name: {} for name in ("companions", "targets", "views", "view_geometry")},
+    }
 
 
-def _compact(images: Any, keep: npt.NDArray[np.int64]) -> Any:
-    # Rows move up inside the batch's own memory, so that it stays aligned and is recycled whole.
-    if isinstance(images, list):
-        return [images[i] for i in keep]
-    for target, origin in enumerate(keep):
-        if target != origin:
-            images[target] = images[origin]
-    return images[: len(keep)]
-
-
-def fail(columns: Columns, row: int, stage: StageName, cause: str, message: str) -> None:
-    """Fails a row whose image was made."""
-    columns.problems.append((row, stage, cause, message))
-    columns.damages = [(at, damage) for at, damage in columns.damages if at != row]
-    columns.outcome[row] = FAILED
-    columns.blank(row)
+_NEVER_CLEAN = ("sizes", "positions", "patch_count", "grid", "patch", "image_row", "image_count", "_blank", "_draws")

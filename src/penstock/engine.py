@@ -1,7 +1,8 @@
 """The engine: the native pool, the Python threads that take part in it, back-pressure and shutdown.
 
-Nothing else in the package starts a thread. The pool's threads never take the GIL; what they cannot decode for certain,
-and images that a map is asked for, they hand on as referrals, and a few Python threads answer those (answers.py).
+Nothing else in the package starts a thread, but for parts of its own: beside.py, and the processes of workers.py. The
+pool's threads never take the GIL; what they cannot decode for certain, and images that a map is asked for, they hand on
+as referrals, and a few Python threads answer those (answers.py).
 """
 
 from __future__ import annotations
@@ -9,35 +10,26 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import sys
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock import _native
-from penstock._reference.resample import installed_order
 from penstock.answers import Asked, answer_referrals
+from penstock.beside import Answer, Beside
 from penstock.cache import OpenedCache
-from penstock.decode import Decode
 from penstock.errors import EngineError
 from penstock.recipe import Part, Recipe
 from penstock.sources.source import Locations
 from penstock.transform.map_item import Changes, ItemOf
-from penstock.transform.normalize import NormalizationStats
-from penstock.types import LayoutName, Spec
-from penstock.views import Views
 from penstock.workers import Workers
-
-Answer = TypeVar("Answer")
 
 logger = logging.getLogger("penstock")
 
@@ -45,8 +37,6 @@ _CLOSE_TIMEOUT_MS = 1000
 _WAKE_UP_MS = 250
 _LEAVE_TIMEOUT_MS = 300
 _DEFAULT_MAX_MEMORY = 2 << 30
-_MOST_LEFT_BEHIND = 64  # threads that may be stuck in calls that were given up; the pool has as many of its own
-_LOOK_S = 0.1  # between two looks for such calls
 
 _STRANDED = (
     "The engine ran out of threads: expected reads that end, found more threads stuck in reads than may be left behind "
@@ -60,121 +50,6 @@ _living: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 # Bytes that a thread stuck past shutdown may still read; never freed, because that thread cannot be stopped.
 _abandoned: list[object] = []
-
-
-def usable_cores() -> int:
-    """Cores this process may use: CPU affinity and the container's CPU quota, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(1, min(cores, _quota_cores() or cores))
-
-
-def _quota_cores() -> int | None:
-    # cgroup v2, then v1; a quota of 1.5 cores counts as 2, because two threads can use it up.
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()[:2]
-        return None if quota == "max" else -(-int(quota) // int(period))
-    except (OSError, ValueError):
-        pass
-    try:
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", encoding="ascii") as file:
-            quota_us = int(file.read())
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
-            period_us = int(file.read())
-        return None if quota_us <= 0 else -(-quota_us // period_us)
-    except (OSError, ValueError):
-        return None
-
-
-def default_threads() -> int:
-    """Usable cores divided by the local world size (``LOCAL_WORLD_SIZE``); 1 inside a worker of torch's DataLoader."""
-    torch_workers = sys.modules.get("torch.utils.data")  # only where the user has torch at work already
-    if torch_workers is not None and torch_workers.get_worker_info() is not None:
-        return 1
-    try:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    except ValueError:
-        local = 1
-    return max(1, usable_cores() // max(1, local))
-
-
-def compile_plan(
-    recipe: Recipe, layout: LayoutName = "NHWC", views: Views | None = None, cut: int | None = None
-) -> _native.Plan:
-    """The native plan of a recipe: its verbs as data, resolved for each image once its size is known.
-
-    Where it has maps, a plan for each part before, between and after them; with ``views``, of which the recipe is the
-    first one's, a plan for each. ``cut``: behind how many verbs a cache keeps what they made.
-    """
-    spec = recipe.spec()
-    parts = recipe.parts(cut)
-    if views is not None:
-        plans = [(compile_plan(view.recipe, layout), view.count) for view in views.views]
-        return _plan_of(recipe, parts[0].native(), spec, layout, recipe.statistics, views=plans)
-    if len(parts) == 1:
-        return _plan_of(recipe, parts[0].native(), spec, layout, recipe.statistics)
-    made = []
-    given: tuple[int, str] | None = None
-    for number, part in enumerate(parts[:-1]):
-        in_slot = number == len(parts) - 2 and _stays(recipe, part, parts[-1], layout)
-        size = part.spec if in_slot else part.spec.with_(height=None, width=None)
-        made.append(
-            _plan_of(
-                recipe, part.native(), size, "NHWC", None, given=given, goes_on=True, cut=part.kept, in_slot=in_slot
-            )
-        )
-        after = part.spec if part.call is None else part.call.spec
-        given = (after.channels, after.dtype)
-    made.append(_plan_of(recipe, parts[-1].native(), spec, layout, recipe.statistics, given=given))
-    return _plan_of(recipe, [], spec, layout, recipe.statistics, parts=made)
-
-
-def _stays(recipe: Recipe, part: Part, last: Part, layout: LayoutName) -> bool:
-    """Whether the image that the last map is given, and answers, or the cache keeps, is what the slot holds."""
-    final, before, after = recipe.spec(), part.spec, part.spec if part.call is None else part.call.spec
-    if last.verbs or recipe.statistics is not None or final.patch is not None or layout != "NHWC" or before.ragged:
-        return False
-    return before.shape() == after.shape() == final.shape() and before.dtype == after.dtype == final.dtype
-
-
-def _plan_of(
-    recipe: Recipe,
-    verbs: list[dict[str, Any]],
-    spec: Spec,
-    layout: LayoutName,
-    statistics: NormalizationStats | None,
-    *,
-    parts: list[_native.Plan] | None = None,
-    given: tuple[int, str] | None = None,
-    goes_on: bool = False,
-    cut: bool = False,
-    in_slot: bool = False,
-    views: list[tuple[_native.Plan, int]] | None = None,
-) -> _native.Plan:
-    decode = recipe.decoding or Decode()
-    return _native.make_plan(
-        verbs=verbs,
-        decode=decode.native(),
-        height=spec.height or 0,
-        width=spec.width or 0,
-        channels=spec.channels,
-        dtype=spec.dtype,
-        layout=layout,
-        patch=spec.patch or 0,
-        max_patches=spec.max_patches or 0,
-        mean=[] if statistics is None else list(statistics.mean),
-        std=[] if statistics is None else list(statistics.std),
-        max_pixels=decode.max_pixels,
-        max_working_bytes=decode.max_working_bytes,
-        max_scans=decode.max_scans,
-        adaptive_order=installed_order() == "adaptive",
-        parts=parts or [],
-        given=given,
-        goes_on=goes_on,
-        cut=cut,
-        in_slot=in_slot,
-        views=views or [],
-    )
 
 
 @dataclass(slots=True)
@@ -206,135 +81,6 @@ def fill(job: _native.Job, located: Locations, tickets: npt.NDArray[np.int64]) -
         fill(job, part, np.ascontiguousarray(tickets[rows]))
     for row, (cause, message) in located.problems.items():
         job.fill_problem(int(tickets[row]), cause, message)
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """A call that one of the threads beside the pool makes."""
-
-    future: Future[Any]
-    work: Callable[[], Any]
-    limit_s: float | None
-    instead: Any  # the answer, once the call has taken longer than that
-    begun: float = 0.0
-    given_up: bool = False
-
-
-class Beside:
-    """Python threads for work beside the pool: they end with the engine, and never keep the process from ending.
-
-    A thread whose call takes longer than that call may is left behind, and another takes its place.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._waiting: deque[_Call] = deque()
-        self._running: list[_Call] = []
-        self._changed = threading.Condition()
-        self._closed = False
-        self._living = 0  # without those left behind
-        self._left_behind = 0
-        self._watching = False  # a call came that may not take for ever
-        for _ in range(threads):
-            self._start()
-
-    def _start(self) -> None:
-        threading.Thread(target=self._work, name=f"penstock-beside-{self._living}", daemon=True).start()
-        self._living += 1
-
-    def begin(
-        self, work: Callable[[], Answer], limit_s: float | None = None, instead: Answer | None = None
-    ) -> Future[Answer]:
-        """A call that one of the threads makes; the future holds its answer or what it raised.
-
-        Where it takes longer than ``limit_s`` the answer is ``instead``. Once these threads are closed the future is
-        cancelled: nobody waits for what nobody will do.
-        """
-        future: Future[Answer] = Future()
-        with self._changed:
-            if self._closed:
-                future.cancel()
-            else:
-                self._watching = self._watching or limit_s is not None
-                self._waiting.append(_Call(future, work, limit_s, instead))
-                self._changed.notify()
-        return future
-
-    def wait(self, future: Future[Any]) -> bool:
-        """Waits until the future is done, and gives up whatever takes too long meanwhile.
-
-        False: too many threads are left behind, or none is left to work.
-        """
-        while not future.done():
-            if not self._give_up():
-                return False
-            wait_for([future], _LOOK_S if self._watching else None)
-        return True
-
-    def _give_up(self) -> bool:
-        now = time.monotonic()
-        with self._changed:
-            late = [call for call in self._running if call.limit_s is not None and now - call.begun > call.limit_s]
-            for call in late:
-                self._leave(call)
-            fits = self._left_behind <= _MOST_LEFT_BEHIND
-            for _ in late if fits and not self._closed else ():
-                try:
-                    self._start()
-                except RuntimeError:  # the system has no thread left; those that run do the work
-                    break
-            fits = fits and self._living > 0
-        for call in late:
-            call.future.set_result(call.instead)
-        return fits
-
-    def _leave(self, call: _Call) -> None:
-        call.given_up = True
-        self._running.remove(call)
-        self._living -= 1
-        self._left_behind += 1
-
-    def close(self) -> None:
-        """Lets the threads end after the call they are in; nobody waits for one any more."""
-        with self._changed:
-            self._closed = True
-            waiting, running = list(self._waiting), list(self._running)
-            self._waiting.clear()
-            for call in running:
-                self._leave(call)
-            self._changed.notify_all()
-        for call in waiting:
-            call.future.cancel()
-        for call in running:
-            call.future.set_exception(CancelledError())
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not (self._waiting or self._closed):
-                    self._changed.wait()
-                if self._closed:
-                    return
-                call = self._waiting.popleft()
-                if not call.future.set_running_or_notify_cancel():
-                    continue
-                call.begun = time.monotonic()
-                self._running.append(call)
-            answer: Any = None
-            problem: BaseException | None = None
-            try:
-                answer = call.work()
-            except BaseException as error:  # whoever waits for the answer gets it
-                problem = error
-            with self._changed:
-                if call.given_up:
-                    self._left_behind -= 1
-                    return
-                self._running.remove(call)
-            if problem is None:
-                call.future.set_result(answer)
-            else:
-                call.future.set_exception(problem)
-            del call, answer, problem  # not held until the next one comes
 
 
 class Engine:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from penstock.companions import Companion, CompanionError, Loaded, companion_of, load
 from penstock.decode import Decode
-from penstock.delivery import DAMAGED, Columns, fail
+from penstock.results import DAMAGED, Columns
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -66,7 +66,7 @@ class Escort:
         }
         for row, answer in answers.items():
             if isinstance(answer, CompanionError):
-                fail(columns, row, answer.stage, answer.cause, answer.message)
+                columns.fail(row, answer.stage, answer.cause, answer.message)
                 continue
             for companion, values in zip(self._line.companions, answer, strict=True):
                 held[companion.name][row] = values

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from penstock.types import Damage, Failure
+from penstock.types import Damage, Failure, StageName
 
 if TYPE_CHECKING:
     from penstock.ledger import Ledger
+
+__all__ = ["Damages", "Failures", "Notes", "Records"]
 
 KEEP = 1000
 _EXAMPLES = 3
@@ -30,6 +32,20 @@ NOTE_SENTENCES: dict[str, str] = {
     "cache off": "the cache could not be written any more; the log says why",
     "item without a label": "no class beside a picture, or none that can be read; its label is -1",
 }
+
+
+def sentence(stage: StageName, key: str, message: str) -> str:
+    """The complete sentence of a failure: stage, key, then what was expected and found.
+
+    >>> sentence("read", "a.jpg", "expected a regular file, found a directory")
+    "read of 'a.jpg': expected a regular file, found a directory."
+    """
+    return f"{stage} of {key!r}: {message.rstrip('.')}."
+
+
+def failure_of(key: str, index: int, stage: StageName, cause: str, message: str) -> Failure:
+    """The failure of an item: ``message`` is what was expected and found."""
+    return Failure(key, index, stage, cause, sentence(stage, key, message))
 
 
 class Records(Generic[_Entry]):

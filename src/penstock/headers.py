@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from penstock import _native
 from penstock.decode import Decode, DecodeError
-from penstock.delivery import sentence
 from penstock.errors import ItemError, PlanError
+from penstock.failures import sentence
 from penstock.geometry import upright_size
 from penstock.read import ReadError, read_file, read_head
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, Delivery, fail
+from penstock.delivery import Delivery
 from penstock.errors import PlanError
 from penstock.geometry import Geometry
 from penstock.lookups import Fields
 from penstock.padding import pad_again
 from penstock.patches import patch_columns
+from penstock.results import CLEAN, DAMAGED, FAILED, Columns
 from penstock.stand_ins import Make
 from penstock.types import StageName
 
@@ -105,7 +106,7 @@ def deliver_step(
     refused = _refused_after_maps(request, items, delivery)
     for row, (cause, message) in refused.items():
         items.problems = [problem for problem in items.problems if problem[0] != row]
-        fail(items, row, "batch", cause, message)
+        items.fail(row, "batch", cause, message)
     batch = delivery.deliver(
         items,
         request.index,
@@ -214,10 +215,7 @@ def _put_pictures(
     masked = image_row < 0
     for slot in np.flatnonzero(masked[: len(slots.row)]).tolist():
         columns.images[slot] = 0
-    columns.geometry[masked] = 0
-    columns.stored[masked] = 0
-    columns.orientation[masked] = 1
-    columns.sizes[masked] = 0
+    columns.forget(masked)
     batch.images = columns.images
     batch.image_row = image_row
     count = np.zeros(len(failed), dtype=np.int64)

@@ -6,12 +6,16 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from penstock.errors import EngineError
+from penstock.errors import EngineError, PlanError
 from penstock.types import Failure
 
-__all__ = ["RANK", "Ledger"]
+if TYPE_CHECKING:
+    from penstock.options import RunOptions
+    from penstock.pipeline import Pipeline
+
+__all__ = ["RANK", "Ledger", "ledger_of"]
 
 RANK = "{rank}"
 """What stands for a rank's number in the name of a ledger."""
@@ -134,3 +138,23 @@ class Ledger:
 def _text_file(path: str, mode: str) -> IO[str]:
     """A file whose lines end as ours do, and come out as they went in whatever they hold."""
     return open(path, mode, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def ledger_of(line: Pipeline, options: RunOptions) -> Ledger | None:
+    """The ledger that a pass over a line is asked for; None where it is asked for none."""
+    if options.ledger is None:
+        return None
+
+    def fingerprint() -> str:
+        try:
+            return line.fingerprint
+        except PlanError:  # a warp by a function that has no name
+            return ""
+
+    return Ledger(
+        os.fsdecode(options.ledger),
+        fingerprint,
+        epoch=options.epoch,
+        rank=options.rank,
+        world_size=options.world_size,
+    )

@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from penstock.buckets import grid_of
+from penstock.cores import default_threads
 from penstock.deliver.feed import Feed, feed_of
-from penstock.engine import Engine, default_threads
+from penstock.engine import Engine
 from penstock.errors import PlanError
 from penstock.images import expect_policy
 from penstock.options import RunOptions, expect_flag, whole

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
 from penstock.accompanied import Accompanied
 from penstock.batch import Batching, Selection, expect_items
 from penstock.cache import Caching
-from penstock.cached import BETWEEN, Cached
+from penstock.cached import Cached
 from penstock.columns import expect_columns
 from penstock.companions import Companion, expect_followable
 from penstock.decode import Decode
 from penstock.deliver.chain import Delivered
 from penstock.deliver.target import Target
 from penstock.errors import ItemError, PlanError
-from penstock.options import RunOptions, whole
 from penstock.order import Grid, Order
 from penstock.order.chain import Ordered
-from penstock.order.ranks import ranks_of
 from penstock.padding import PadDtypeName, pads_of
 from penstock.preload import Preloadable
-from penstock.recipe import Recipe, Stage, table, written_decode
+from penstock.recipe import Recipe, written_decode
+from penstock.replayed import Replayed
+from penstock.running import Running
+from penstock.shown import Shown
 from penstock.signatures import checked, expect_call
 from penstock.sources import (
     arrays_source,
@@ -41,17 +41,11 @@ from penstock.targets import Targets
 from penstock.transform.chain import Chain
 from penstock.transform.map import Map
 from penstock.transform.verb import Verb, call
-from penstock.types import BATCH_FIELDS, EngineName, LastName, LayoutName, OnDamage, OnFailure, RaggedName, Spec
+from penstock.types import BATCH_FIELDS, LastName, LayoutName, RaggedName, Spec
 from penstock.views import Viewed, Views
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
-    from penstock.loader import Loader
-    from penstock.replay import Explanation
-    from penstock.run import Run
     from penstock.sources.source import Source
-    from penstock.types import Batch, Row
 
 __all__ = ["Pipeline", "arrays", "blobs", "csv", "files", "folder", "hf", "jsonl", "parquet", "tar"]
 
@@ -59,7 +53,7 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
-class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Preloadable, Delivered):
+class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Preloadable, Delivered, Shown, Running, Replayed):
     """A line: what each sample becomes, from source to batch. Which pass over it, and how, is given to :meth:`run`.
 
     Immutable, hashable, picklable; printing it opens nothing. ``len`` is items before :meth:`batch`, batches after.
@@ -283,72 +277,6 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Preloadable, Deliver
         parts = ("line", self.source.digest(), order, self.recipe.fingerprint, installed_order(), *beside)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def stages(self) -> list[Stage]:
-        """One row a stage: word, arguments, what flows out of it."""
-        rows = [Stage("source", self.source.describe(), self._input)]
-        rows.extend(Stage(word, arguments, self._input) for word, arguments in self.order.rows(self._seeded))
-        if self.viewing is None:
-            rows.extend(self._with_cache(self.recipe.stages(self._input)))
-        else:
-            rows.extend(Recipe(self.recipe.decoding).stages(self._input))
-            rows.extend(self.viewing.stages(self._input))
-        image = self._image_spec()
-        rows.extend(Stage("companion", companion.arguments(), companion.spec(image)) for companion in self.companions)
-        if self.targeting is not None:
-            rows.append(Stage("targets", self.targeting.arguments(), image))
-        if self.batching is not None:
-            batch = self.batching.spec(self._image_spec())
-            rows.append(Stage("batch", self.batching.arguments(batch), batch))
-            rows.extend(Stage(verb.name, verb.arguments(), batch) for verb in self.maps)
-            rows.extend(Stage(*row) for row in (() if self.target is None else self.target.stages(batch)))
-        if self.selection is not None:
-            rows.append(Stage("select", self.selection.arguments(), self.spec))
-        return rows
-
-    def fused(self) -> str:
-        """Which stages run as one loop, and which of them hold a whole image; empty where there is nothing to fuse."""
-        loops: list[list[str]] = [[]]
-        cuts: dict[str, None] = {}
-        recipes = [self.recipe]
-        if self.viewing is not None:
-            loops = [["views"] if self.recipe.decoding is None else ["decode", "views"]]
-            recipes = [view.recipe for view in self.viewing.views]
-        for stage in self._with_cache(self.recipe.stages(self._input)) if self.viewing is None else ():
-            if stage.word in ("map", "cache"):
-                cuts[stage.word] = None
-                loops.append([])
-            else:
-                loops[-1].append(stage.word)
-        if self.batching is not None:
-            loops[-1].append("batch")
-        loops = [words for words in loops if words]
-        if sum(map(len, loops)) < 2:
-            return ""
-        held = list(dict.fromkeys(word for recipe in recipes for word in recipe.held()))
-        whole = f"; {_listed(held)} hold{'s' if len(held) == 1 else ''} the whole image" if held else ""
-        native = ", then ".join(map(_listed, loops)) if len(loops) > 1 else _listed(loops[0])
-        between = "".join(f"; {BETWEEN[word]} between them" for word in cuts if len(loops) > 1)
-        loop = "native loops" if len(loops) > 1 else "one native loop"
-        return f"fused: {native} run as {loop}, a strip of rows at a time{between}{whole}"
-
-    def __str__(self) -> str:
-        text = table([(stage.word, stage.arguments, str(stage.spec)) for stage in self.stages()])
-        return "\n".join(filter(None, [text, self.fused(), self.recipe.fast()]))
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        import html
-
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(stage.word)}</th>"
-            f"<td style='text-align:left'>{html.escape(stage.arguments)}</td>"
-            f"<td style='text-align:left'><code>{html.escape(str(stage.spec))}</code></td></tr>"
-            for stage in self.stages()
-        )
-        notes = "".join(f"<p>{html.escape(text)}</p>" for text in (self.fused(), self.recipe.fast()) if text)
-        return f"<table>{rows}</table>{notes}"
-
     def __len__(self) -> int:
         items = self.items
         if self.batching is None:
@@ -362,191 +290,7 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Preloadable, Deliver
     def __bool__(self) -> bool:
         return True  # an empty line is still a line
 
-    # -- running -----------------------------------------------------------------------------------------------------
-
-    @checked
-    def run(
-        self,
-        *,
-        epoch: int = 0,
-        rank: int | None = None,
-        world_size: int | None = None,
-        threads: int | None = None,
-        prefetch: int = 2,
-        max_memory: int | None = None,
-        engine: EngineName = "native",
-        on_failure: OnFailure = "raise",
-        max_failures: int | Fraction | None = None,
-        on_damage: OnDamage = "keep",
-        ledger: str | os.PathLike[str] | None = None,
-        timeout_s: float | None = None,
-        equal_batches: bool = False,
-    ) -> Run:
-        """One pass, as a ``with`` block to iterate over; the arguments are those of RunOptions. Starts nothing yet.
-
-        ``rank`` and ``world_size``: where neither is given, those of torch.distributed or JAX if that is set up, else
-        of the environment (``RANK``, ``WORLD_SIZE``), else 0 of 1.
-        Hands over batches, or rows where the line has no :meth:`batch`. Raises PlanError for options that cannot be.
-        """
-        self._expect_images("run()")
-        ranks = ranks_of(rank, world_size)
-        from penstock.run import Run
-
-        return Run(
-            self,
-            RunOptions(
-                epoch=epoch,
-                rank=ranks.rank,
-                world_size=ranks.world_size,
-                ranks_from=ranks.origin,
-                threads=threads,
-                prefetch=prefetch,
-                max_memory=max_memory,
-                engine=engine,
-                on_failure=on_failure,
-                max_failures=max_failures,
-                on_damage=on_damage,
-                ledger=ledger,
-                timeout_s=timeout_s,
-                equal_batches=equal_batches,
-            ),
-        )
-
-    @checked
-    def loader(
-        self,
-        *,
-        epoch: int = 0,
-        rank: int | None = None,
-        world_size: int | None = None,
-        threads: int | None = None,
-        prefetch: int = 2,
-        max_memory: int | None = None,
-        engine: EngineName = "native",
-        on_failure: OnFailure = "raise",
-        max_failures: int | Fraction | None = None,
-        on_damage: OnDamage = "keep",
-        ledger: str | os.PathLike[str] | None = None,
-        timeout_s: float | None = None,
-        equal_batches: bool = False,
-        across_epochs: bool = False,
-    ) -> Loader:
-        """What a trainer holds: sized and re-iterable, each pass the next epoch; the arguments of :meth:`run`.
-
-        With ``across_epochs`` the first batches of the next epoch are begun when the last one is handed out.
-        Raises PlanError for options that cannot be, and for a line without :meth:`batch`.
-        """
-        self._expect_images("loader()")
-        ranks = ranks_of(rank, world_size)
-        from penstock.loader import Loader
-
-        return Loader(
-            self,
-            RunOptions(
-                epoch=epoch,
-                rank=ranks.rank,
-                world_size=ranks.world_size,
-                ranks_from=ranks.origin,
-                threads=threads,
-                prefetch=prefetch,
-                max_memory=max_memory,
-                engine=engine,
-                on_failure=on_failure,
-                max_failures=max_failures,
-                on_damage=on_damage,
-                ledger=ledger,
-                timeout_s=timeout_s,
-                equal_batches=equal_batches,
-            ),
-            across_epochs=across_epochs,
-        )
-
-    def __iter__(self) -> Iterator[Any]:
-        """One pass with the default options; refused for a line with a random stage, whose passes differ."""
-        if self.random:
-            words = [step.word for step in self.order.steps if step.random]
-            own = [view.recipe for view in self.viewing.views] if self.viewing else [self.recipe]
-            words += [verb.name for verb in (*(v for one in own for v in one.verbs), *self.maps) if verb.random]
-            words += [verb.name for verb in (self.target.verbs if self.target else ()) if verb.random]
-            raise PlanError(
-                f"iter(line): expected a line without a random stage, found {', '.join(words)}, which changes with the "
-                f"epoch; hold line.loader(), whose every pass is the next epoch, or say which one: line.run(epoch=0)."
-            )
-        self._expect_images("iter(line)")
-        return self._one_pass()
-
-    def _one_pass(self) -> Iterator[Any]:
-        with self.run() as run:
-            yield from run
-
-    def sample(
-        self, index: int | None = None, *, key: str | None = None, epoch: int = 0, upto: str | int | None = None
-    ) -> Row:
-        """One item as the run delivers it, by its index in the source or its key; ``upto`` stops after that step.
-
-        Random steps draw as in the run with that ``epoch``. An item that fails is a Row with its
-        ``failure``, ``valid`` False; SourceError when there is no such key, PlanError when there is no such index.
-        """
-        from penstock.replay import sample
-
-        if upto is not None:
-            self.recipe.upto(upto)
-        return sample(self, self._index("sample", index, key), whole("epoch", epoch, 0), upto)
-
-    def batch_at(
-        self,
-        step: int,
-        *,
-        epoch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        start: int = 0,
-        on_failure: OnFailure = "blank",
-    ) -> Batch:
-        """The batch that a run delivers at ``step``, bit for bit, whatever came before it.
-
-        ``start`` is the position at which the pass began: 0, or ``state["position"]`` where a state was loaded. Raises
-        PlanError for a step that the pass does not have, and what ``on_failure`` says for an item that fails.
-        """
-        self._expect_batches("batch_at()")
-        from penstock.buckets import grid_of
-        from penstock.replay import batch_at
-
-        options = RunOptions(epoch=epoch, rank=rank, world_size=world_size, on_failure=on_failure)
-        begun_at = whole("start", start, 0)
-        steps = grid_of(
-            self, epoch=options.epoch, rank=options.rank, world_size=options.world_size, start=begun_at
-        ).steps
-        number = whole("step", step, 0)
-        if number >= steps:
-            raise PlanError(f"batch_at({number}): expected a step below {steps}, found {number}.")
-        line = self.executed()
-        batch = batch_at(line, number, options, begun_at)
-        if line.target is None:
-            return batch
-        from penstock.deliver.feed import feed_of
-
-        made: Batch = feed_of(line.target, None, seed=self.order.seed).send(batch)()
-        return made
-
-    def explain(self, item: int | str, *, epoch: int = 0) -> Explanation:
-        """What happens to one item, by index or key: each stage's shape, dtype, range and time, or why it failed."""
-        from penstock.replay import explain
-
-        index = self._index("explain", None, item) if isinstance(item, str) else self._index("explain", item, None)
-        return explain(self, index, whole("epoch", epoch, 0))
-
-    def _index(self, method: str, index: int | None, key: str | None) -> int:
-        """The source index of an item given by index or by key."""
-        if (index is None) == (key is None):
-            found = "neither" if index is None else "both"
-            raise PlanError(f"{method}(): expected index= or key=, found {found}.")
-        if key is not None:
-            return self.source.find(key)
-        number = whole("index", index, -len(self.source))
-        if number >= len(self.source):
-            raise PlanError(f"{method}({number}): expected an index below {len(self.source)}, found {number}.")
-        return number % len(self.source)
+    # -- what it must have --------------------------------------------------------------------------------------------
 
     def _expect_known_sizes(self, text: str) -> None:
         """Refuses what the headers cannot tell: a size that draws decide."""
@@ -568,10 +312,6 @@ class Pipeline(Ordered, Chain, Viewed, Accompanied, Cached, Preloadable, Deliver
         if self.batching is None:
             raise PlanError(f"{text}: expected a line with batches, found none; call .batch(n) before it.")
         return self.batching
-
-
-def _listed(words: list[str]) -> str:
-    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
 
 
 def _line(make: Callable[P, Source], name: str, example: str) -> Callable[P, Pipeline]:

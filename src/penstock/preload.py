@@ -19,17 +19,18 @@ from penstock.cache import RAM, Caching, OpenedCache, shared_memory
 from penstock.cache_estimate import Estimate, estimate_of, items_of
 from penstock.cache_full import full_sentence
 from penstock.cached import cache_of, cut_of
+from penstock.cores import default_threads
 from penstock.decode import Decode
-from penstock.delivery import decode_text, sentence
-from penstock.engine import Engine, Ticketed, compile_plan, default_threads
+from penstock.engine import Engine, Ticketed
 from penstock.errors import PlanError
-from penstock.failures import Failures
+from penstock.failures import Failures, failure_of
 from penstock.options import whole
+from penstock.plan import compile_plan
 from penstock.progress import bar_of
 from penstock.recipe import Recipe
+from penstock.results import decode_text
 from penstock.signatures import checked
 from penstock.sources.source import counted
-from penstock.types import Failure
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -245,8 +246,7 @@ class _Filling:
         self._young += results["young"]
         for row, (stage, cause, text) in results["problems"]:
             index = int(step.origins[row])
-            key = self._source.key(index)
-            self._failures.add(Failure(key, index, stage, cause, sentence(stage, key, decode_text(text))))
+            self._failures.add(failure_of(self._source.key(index), index, stage, cause, decode_text(text)))
 
     def _tell(self, bar: Progress | None) -> None:
         """Why images were left out, and which failed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,20 +14,20 @@ from penstock import _native
 from penstock._reference.pack import pack
 from penstock._reference.patches import cut
 from penstock.decode import DecodeError, decode_pillow
-from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns, blank_images
 from penstock.geometry import Matrix, compose, orientation_matrix
 from penstock.read import ReadError, read_located
 from penstock.recipe import Recipe
+from penstock.results import CLEAN, DAMAGED, FAILED, Columns, blank_images
 from penstock.sources.source import Locations
 from penstock.transform.map_call import MapCall, Mapped
 from penstock.transform.map_item import Changes, ItemOf, changed_item, merged
 from penstock.transform.verb import StepError
-from penstock.types import Item, LayoutName, StageName, UInt8Image
+from penstock.types import Item, LayoutName, Spec, StageName, UInt8Image
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One image done by the twins: the array, the affine stored -> model, and what is known of the file."""
+    """One image done: the array, the affine stored -> model, and what is known of the file."""
 
     image: npt.NDArray[np.generic]
     matrix: npt.NDArray[np.float64]
@@ -36,6 +36,8 @@ class Finished:
     size: tuple[int, int]  # of the finished image, (height, width)
     notes: tuple[str, ...]
     changes: Changes = field(default_factory=dict)
+    damage: str = ""  # what the native codec had to recover from
+    by_pillow: bool = False
 
 
 class StageError(Exception):
@@ -150,7 +152,22 @@ def finish_batch(
 
     Pillow recovers from damage without a word, so that verdict alone is the native codec's, by the ``plan``.
     """
-    spec = recipe.spec()
+
+    def make(row: int) -> Finished:
+        data = read_located(located, row)
+        index = int(draws[row])
+        known = None if item is None else partial(item, row)
+        done = finish(recipe, data, seed=seed, epoch=epoch, index=index, layout=layout, item=known)
+        return replace(done, damage=_damage_of(recipe, plan, data, seed, epoch, index))
+
+    return item_by_item(recipe.spec(), layout, rows, len(draws), make)
+
+
+def item_by_item(spec: Spec, layout: LayoutName, rows: int, tickets: int, make: Callable[[int], Finished]) -> Columns:
+    """The columns of one batch of ``rows``, of which ``make`` makes the first ``tickets``, one after the other.
+
+    It raises ReadError or StageError for one that fails.
+    """
     outcome = np.full(rows, 4, dtype=np.uint8)
     geometry = np.zeros((rows, 2, 3))
     stored = np.zeros((rows, 2), dtype=np.int32)
@@ -160,36 +177,23 @@ def finish_batch(
     problems: list[tuple[int, StageName, str, str]] = []
     damages: list[tuple[int, str]] = []
     changes: dict[int, Changes] = {}
-    made: list[npt.NDArray[np.generic] | None] = [None] * rows
-    for row, index in enumerate(draws.tolist()):
+    ragged: list[npt.NDArray[Any] | None] = [None] * rows
+    images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
+    for row in range(tickets):
         try:
-            data = read_located(located, row)
-            known = None if item is None else partial(item, row)
-            done = finish(recipe, data, seed=seed, epoch=epoch, index=index, layout=layout, item=known)
-        except ReadError as error:
-            problems.append((row, "read", error.cause, error.message))
+            made = make(row)
+        except (ReadError, StageError) as error:
+            problems.append((row, "read" if isinstance(error, ReadError) else error.stage, error.cause, error.message))
             outcome[row] = FAILED
-        except StageError as error:
-            problems.append((row, error.stage, error.cause, error.message))
-            outcome[row] = FAILED
-        else:
-            damage = _damage_of(recipe, plan, data, seed, epoch, index)
-            if damage:
-                damages.append((row, damage))
-            outcome[row] = DAMAGED if damage else CLEAN
-            made[row] = done.image
-            geometry[row] = done.matrix
-            stored[row] = done.stored
-            orientation[row] = done.orientation
-            sizes[row] = done.size
-            notes[row] = done.notes
-            changes[row] = done.changes
-    if spec.ragged:
-        return Columns(made, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
-    images = blank_images(rows, spec, layout)
-    for row, image in enumerate(made):
-        if image is not None:
-            images[row] = image
+            continue
+        images[row] = made.image
+        outcome[row] = DAMAGED if made.damage else CLEAN
+        if made.damage:
+            damages.append((row, made.damage))
+        geometry[row], stored[row], orientation[row] = made.matrix, made.stored, made.orientation
+        sizes[row] = made.size
+        notes[row] = made.notes
+        changes[row] = made.changes
     return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -15,31 +15,23 @@ import numpy.typing as npt
 
 from penstock import _native
 from penstock.decode import Decode, DecodeError, decode_picture, decode_pillow
-from penstock.delivery import (
-    CLEAN,
-    DAMAGED,
-    FAILED,
-    Columns,
-    Delivery,
-    blank_images,
-    decode_text,
-    names_of_notes,
-    sentence,
-)
-from penstock.engine import compile_plan
+from penstock.delivery import Delivery
 from penstock.errors import ItemError, PlanError
 from penstock.escort import Escort
+from penstock.failures import failure_of, sentence
 from penstock.geometry import Geometry, compose
-from penstock.images import deliver_step
+from penstock.images import deliver_step, expect_policy
 from penstock.options import RunOptions
+from penstock.plan import compile_plan
 from penstock.read import ReadError, read_file, read_located
 from penstock.recipe import Recipe
-from penstock.reference import StageError, call_map, finish, first_part, moved, run_native
-from penstock.run import Run
+from penstock.reference import Finished, StageError, call_map, finish, first_part, item_by_item, moved, run_native
+from penstock.results import Columns, decode_text, names_of_notes
+from penstock.schedule import Schedule
 from penstock.step import Request
 from penstock.transform.map_item import Changes, changed_item
 from penstock.transform.verb import StepError
-from penstock.types import Batch, Failure, Item, LayoutName, ModeName, Row, StageName, UInt8Image, named, numpy_dtype
+from penstock.types import Batch, Failure, Item, LayoutName, ModeName, Row, UInt8Image, named, numpy_dtype
 from penstock.view_columns import columns_of
 
 if TYPE_CHECKING:
@@ -47,21 +39,6 @@ if TYPE_CHECKING:
 
 
 DECODERS = {"jpeg": "libjpeg-turbo", "png": "libpng", "webp": "libwebp", "pillow": "Pillow"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """One image by the native path, Pillow asked where the native decoder hands on."""
-
-    image: npt.NDArray[Any]
-    matrix: npt.NDArray[np.float64]
-    stored: tuple[int, int]
-    orientation: int
-    size: tuple[int, int]
-    damage: str
-    notes: tuple[str, ...]
-    by_pillow: bool = False
-    changes: Changes = field(default_factory=dict)
 
 
 def _make(
@@ -72,7 +49,8 @@ def _make(
     epoch: int,
     index: int,
     item: Callable[[], Item] | None = None,
-) -> _Made:
+) -> Finished:
+    """One image by the native path, Pillow asked where the native decoder hands on; raises StageError."""
     notes: tuple[str, ...] = ()
     by_pillow = False
     if isinstance(data, bytes):
@@ -120,16 +98,8 @@ def _make(
         size, matrix = result["size"], compose(moved(matrix, mapped), result["geometry"])
     normalize = recipe.normalization
     image = result["image"] if normalize is None else named(result["image"], normalize.dtype)
-    return _Made(
-        image,
-        matrix,
-        found["stored"],
-        found["orientation"],
-        size,
-        found["damage"],
-        notes,
-        by_pillow,
-        changes,
+    return Finished(
+        image, matrix, found["stored"], found["orientation"], size, notes, changes, found["damage"], by_pillow
     )
 
 
@@ -247,7 +217,7 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
     layout = "NHWC" if line.batching is None or upto is not None else line.batching.layout
     item = line.source[index]
     failure: Failure | None = None
-    made: _Made | None = None
+    made: Finished | None = None
     try:
         plan = compile_plan(recipe, layout)
         made = _make(
@@ -260,9 +230,9 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
             item=partial(line.source.__getitem__, index),
         )
     except ReadError as error:
-        failure = _failure(item.key, index, "read", error.cause, error.message)
+        failure = failure_of(item.key, index, "read", error.cause, error.message)
     except StageError as error:
-        failure = _failure(item.key, index, error.stage, error.cause, error.message)
+        failure = failure_of(item.key, index, error.stage, error.cause, error.message)
     spec = recipe.spec()
     if made is None:
         blank = np.zeros(spec.shape(layout), dtype=numpy_dtype(spec.dtype))
@@ -291,18 +261,15 @@ def sample(line: Pipeline, index: int, epoch: int, upto: str | int | None) -> Ro
     )
 
 
-def _failure(key: str, index: int, stage: StageName, cause: str, message: str) -> Failure:
-    return Failure(key, index, stage, cause, sentence(stage, key, message))
-
-
 def _data_of(line: Pipeline, index: int) -> bytes | UInt8Image:
     return read_located(line.source.locate(np.array([index], dtype=np.int64)), 0)
 
 
 def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batch:
     """The batch that a rank is handed at that step of that epoch. No pool is started."""
-    run = Run(line, options, start=start)
-    request = run.request_at(step)
+    expect_policy(line.batching, options)
+    schedule = Schedule(line, options, start)
+    request = schedule.request_at(step)
     layout = "NHWC" if line.batching is None else line.batching.layout
     make = partial(_columns_of, line, layout, options.epoch)
     delivery = Delivery(
@@ -324,11 +291,11 @@ def batch_at(line: Pipeline, step: int, options: RunOptions, start: int) -> Batc
         request,
         step=step,
         epoch=options.epoch,
-        size=run.size_at(step),
-        stand_ins=run.stand_ins(step, make),
+        size=schedule.size_at(step),
+        stand_ins=schedule.stand_ins(step, make),
         draws=request.row_draws if line.target is not None else None,
     )
-    mapped: Batch = run.mapped(batch)  # or whatever the last map answers
+    mapped: Batch = schedule.mapped(batch)  # or whatever the last map answers
     return mapped
 
 
@@ -344,41 +311,14 @@ def _columns_by(
     line: Pipeline, layout: LayoutName, epoch: int, request: Request, recipe: Recipe, draws: npt.NDArray[Any]
 ) -> Columns:
     """The columns of what was requested by one recipe, each item with its draws."""
-    plan, spec = _plan_of(recipe, layout), recipe.spec()
-    rows = request.rows
-    outcome = np.full(rows, 4, dtype=np.uint8)
-    geometry = np.zeros((rows, 2, 3))
-    stored = np.zeros((rows, 2), dtype=np.int32)
-    orientation = np.ones(rows, dtype=np.int32)
-    sizes = np.zeros((rows, 2), dtype=np.int32)
-    notes: dict[int, tuple[str, ...]] = {}
-    problems: list[tuple[int, StageName, str, str]] = []
-    damages: list[tuple[int, str]] = []
-    changes: dict[int, Changes] = {}
-    ragged: list[npt.NDArray[Any] | None] = [None] * rows
-    images: Any = ragged if spec.ragged else blank_images(rows, spec, layout)
-    for row, (drawn, index) in enumerate(zip(draws.tolist(), request.items.tolist(), strict=True)):
-        try:
-            item = partial(line.source.__getitem__, index)
-            data = read_located(request.located, row)
-            made = _make(plan, recipe, data, line.order.seed, epoch, drawn, item=item)
-        except ReadError as error:
-            problems.append((row, "read", error.cause, error.message))
-            outcome[row] = FAILED
-            continue
-        except StageError as error:
-            problems.append((row, error.stage, error.cause, error.message))
-            outcome[row] = FAILED
-            continue
-        images[row] = made.image
-        outcome[row] = DAMAGED if made.damage else CLEAN
-        if made.damage:
-            damages.append((row, made.damage))
-        geometry[row], stored[row], orientation[row] = made.matrix, made.stored, made.orientation
-        sizes[row] = made.size
-        notes[row] = made.notes
-        changes[row] = made.changes
-    return Columns(images, outcome, geometry, stored, orientation, sizes, notes, problems, damages, changes=changes)
+    plan, items = _plan_of(recipe, layout), request.items
+
+    def make(row: int) -> Finished:
+        data = read_located(request.located, row)
+        item = partial(line.source.__getitem__, int(items[row]))
+        return _make(plan, recipe, data, line.order.seed, epoch, int(draws[row]), item=item)
+
+    return item_by_item(recipe.spec(), layout, request.rows, len(draws), make)
 
 
 @dataclass(frozen=True, slots=True)

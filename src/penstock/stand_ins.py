@@ -11,7 +11,7 @@ import numpy.typing as npt
 from penstock.order import hash_position
 
 if TYPE_CHECKING:
-    from penstock.delivery import Columns
+    from penstock.results import Columns
     from penstock.step import Request
 
 __all__ = ["TRIES", "Make", "drawn_positions", "fill_in"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.delivery import CLEAN, DAMAGED, FAILED, Columns
 from penstock.ragged import aligned_empty
+from penstock.results import CLEAN, DAMAGED, FAILED, Columns
 from penstock.views import copy_draws
 
 if TYPE_CHECKING:

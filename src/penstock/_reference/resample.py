@@ -64,6 +64,14 @@ FILTERS: dict[str, tuple[Callable[[float], float], float]] = {
 
 def coefficients(in_size: int, start: float, stop: float, out_size: int, filter: str) -> list[tuple[int, list[int]]]:
     """Return, for each output position, its first input position and its 22-bit integer weights."""
+    table = float_coefficients(in_size, start, stop, out_size, filter)
+    return [(low, [_fixed(weight) for weight in weights]) for low, weights in table]
+
+
+def float_coefficients(
+    in_size: int, start: float, stop: float, out_size: int, filter: str
+) -> list[tuple[int, list[float]]]:
+    """Return, for each output position, its first input position and its weights, before anything is rounded."""
     weigh, support = FILTERS[filter]
     start32, stop32 = np.float32(start), np.float32(stop)
     scale = float(stop32 - start32) / out_size
@@ -76,11 +84,11 @@ def coefficients(in_size: int, start: float, stop: float, out_size: int, filter:
         high = min(int(center + support + 0.5), in_size)
         weights = [weigh((x - center + 0.5) * (1.0 / filter_scale)) for x in range(low, high)]
         total = 0.0
-        for weight in weights:
+        for weight in weights:  # from left to right: the order of the roundings is part of the result
             total += weight
         if total != 0.0:
             weights = [weight / total for weight in weights]
-        table.append((low, [_fixed(weight) for weight in weights]))
+        table.append((low, weights))
     return table
 
 

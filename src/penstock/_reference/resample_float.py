@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock._reference.resample import FILTERS, _nearest_positions
+from penstock._reference.resample import _nearest_positions, float_coefficients
 
 Table = list[tuple[int, NDArray[np.float32]]]
 
@@ -19,29 +19,8 @@ def axis(in_size: int, start: float, stop: float, out_size: int, filter: str) ->
     if filter == "nearest":
         found = _nearest_positions(in_size, start, stop, out_size)
         return [(max(position, 0), one if position >= 0 else one[:0]) for position in found]
-    weigh, support = FILTERS[filter]
-    scale = float(stop32 - start32) / out_size
-    filter_scale = max(scale, 1.0)
-    support *= filter_scale
-    table: Table = []
-    for position in range(out_size):
-        center = float(start32) + (position + 0.5) * scale
-        low = max(int(center - support + 0.5), 0)
-        high = min(int(center + support + 0.5), in_size)
-        weights = [weigh((x - center + 0.5) * (1.0 / filter_scale)) for x in range(low, high)]
-        total = _added_up(weights)
-        if total != 0.0:
-            weights = [weight / total for weight in weights]
-        table.append((low, np.array(weights, dtype=np.float32)))
-    return table
-
-
-def _added_up(values: list[float]) -> float:
-    """The sum, from left to right: the order of the roundings is part of the result."""
-    total = 0.0
-    for value in values:
-        total += value
-    return total
+    table = float_coefficients(in_size, start, stop, out_size, filter)
+    return [(low, np.array(weights, dtype=np.float32)) for low, weights in table]
 
 
 def vertical(image: NDArray[np.float32], table: Table) -> NDArray[np.float32]:

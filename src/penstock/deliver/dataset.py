@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +10,14 @@ import numpy as np
 
 from penstock.batch import Selection, expect_items
 from penstock.cached import cache_of, cut_of
-from penstock.delivery import Columns, Delivery
-from penstock.engine import Engine, compile_plan, default_threads, usable_cores
+from penstock.cores import is_first_worker, threads_of_worker
+from penstock.delivery import Delivery
+from penstock.engine import Engine
 from penstock.errors import PlanError
 from penstock.escort import Escort
 from penstock.options import RunOptions, whole
+from penstock.plan import compile_plan
+from penstock.results import Columns
 from penstock.step import request_of
 from penstock.tensors import import_torch, nested, tensor_of
 from penstock.types import Batch, LayoutName, OnFailure
@@ -166,15 +167,14 @@ class Samples:
             return
         if trouble := cache.trouble():
             logger.warning("%s", trouble)
-        worker = _worker()
-        if worker is None or worker.id == 0:
+        if is_first_worker():
             full = self.line._full_sentence(cache)  # noqa: SLF001 - the line's own word on its cache
             if full:
                 logger.warning("%s", full)
 
     def _pool(self) -> Engine:
         if self._engine is None or not self._engine.usable:
-            self._engine = Engine(threads_here(), 1, None)
+            self._engine = Engine(threads_of_worker(), 1, None)
         return self._engine
 
 
@@ -186,23 +186,6 @@ class _Same:
 
     def __getitem__(self, row: int) -> Any:
         return self.value
-
-
-def threads_here() -> int:
-    """The usable cores, shared with the other workers of the DataLoader, and with the other ranks of this machine."""
-    worker = _worker()
-    if worker is None:
-        return default_threads()
-    local = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    ranks = int(local) if local.isdigit() else 1
-    workers: int = worker.num_workers
-    return max(1, usable_cores() // max(1, ranks) // max(1, workers))
-
-
-def _worker() -> Any:
-    """What torch says of the DataLoader's worker that this process is; None in any other."""
-    data = sys.modules.get("torch.utils.data")
-    return None if data is None else data.get_worker_info()
 
 
 def dataset_of(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from penstock.engine import Beside, default_threads
+from penstock.beside import Beside
+from penstock.cores import default_threads
 from penstock.errors import ItemError, PenstockError, PlanError, SourceError, TooManyFailuresError
 from penstock.failures import Failures
 from penstock.ledger import Ledger

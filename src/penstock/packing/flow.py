@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.batch import Batching
-from penstock.delivery import sentence
+from penstock.failures import failure_of
 from penstock.options import RunOptions
 from penstock.packing.names import Names
 from penstock.packing.samples import About, Sample, abouts, own_fields, sample_of
@@ -24,7 +24,7 @@ from penstock.types import Failure
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from penstock.engine import Beside
+    from penstock.beside import Beside
     from penstock.pipeline import Pipeline
 
 __all__ = ["Flow", "Outcome"]
@@ -100,8 +100,7 @@ class Flow:
         try:
             data = read_located(located, row)
         except ReadError as error:
-            message = sentence("read", about.key, error.message)
-            return Failure(about.key, about.index, "read", error.cause, message)
+            return failure_of(about.key, about.index, "read", error.cause, error.message)
         assert isinstance(data, bytes)  # a source of arrays is refused
         return sample_of(about, self.names, data, encoded=False, with_json=self.with_json)
 
@@ -142,7 +141,7 @@ class Flow:
             message = (
                 f"expected an image that a JPEG can hold, found {image.shape[1]} x {image.shape[0]} pixels: {error}"
             )
-            return Failure(about.key, about.index, "decode", "not encodable", sentence("decode", about.key, message))
+            return failure_of(about.key, about.index, "decode", "not encodable", message)
         return sample_of(about, self.names, data, encoded=True, with_json=self.with_json)
 
 

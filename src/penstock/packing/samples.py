@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import SourceError
+from penstock.failures import failure_of
 from penstock.packing.names import Names, extension_of
 from penstock.sources.source import Source
 from penstock.sources.tar import TarSource
@@ -107,7 +108,7 @@ def sample_of(about: About, names: Names, data: bytes, *, encoded: bool, with_js
 
 
 def _failure(about: About, cause: str, message: str) -> Failure:
-    return Failure(about.key, about.index, "source", cause, f"source of {about.key!r}: {message}.")
+    return failure_of(about.key, about.index, "source", cause, message)
 
 
 def _sidecars(about: About, with_json: bool) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from penstock.errors import PlanError, SourceError
 from penstock.sources.cells import Problem, located_cells, not_one_image
 from penstock.sources.labels import LabelCollector
-from penstock.sources.listing import nearest
+from penstock.sources.listing import nearest, optional_words
 from penstock.sources.source import Locations, Source
 
 __all__ = ["ArrowSource", "LabelColumn", "column_named", "image_column"]
@@ -24,6 +24,8 @@ class ArrowSource(Source):
     """A source whose images, fields, and perhaps keys are columns of Arrow; a subclass reads their values."""
 
     _image: str
+    _label: str | None
+    _key: str | None
     _fields: tuple[str, ...]
     _lists: bool  # the image column holds a list of images an item
 
@@ -38,6 +40,14 @@ class ArrowSource(Source):
     @abc.abstractmethod
     def arrow_schema(self) -> tuple[Any, Mapping[str, Any]]:
         """Arrow's schema of all columns, and what the Hugging Face metadata say of each, as they write it."""
+
+    def _choose_key_and_fields(self, names: Sequence[str], key: str | None, fields: Iterable[str] | None) -> None:
+        """Which of the columns is the key, and which are fields: where nobody says, all that are nothing else."""
+        self._key = None if key is None else column_named(self.where, "key", key, names)
+        chosen = optional_words(self.where, "fields", fields)
+        if chosen is None:
+            chosen = tuple(name for name in names if name not in (self._image, self._label, self._key))
+        self._fields = tuple(column_named(self.where, "fields", name, names) for name in chosen)
 
     @property
     def field_names(self) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from penstock.errors import PlanError
 from penstock.sources.arrow import ArrowSource, LabelColumn, column_named, image_column
-from penstock.sources.listing import optional_words
 from penstock.sources.names import NameTable, NameTableBuilder
 from penstock.sources.source import counted
 
@@ -41,11 +40,7 @@ class HFSource(ArrowSource):
         schema = features.arrow_schema
         self._image, self._lists = image_column(self.where, image, schema, _described(features))
         self._label = self._label_column(label, features)
-        self._key = None if key is None else column_named(self.where, "key", key, schema.names)
-        named = optional_words(self.where, "fields", fields)
-        if named is None:
-            named = tuple(name for name in schema.names if name not in (self._image, self._label, self._key))
-        self._fields = tuple(column_named(self.where, "fields", name, schema.names) for name in named)
+        self._choose_key_and_fields(schema.names, key, fields)
         self._schema_words = "\n".join(f"{each.name}: {each.type}" for each in schema)
         self._read_keys_and_labels(classes, features)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from penstock.errors import PlanError, SourceError
 from penstock.sources.arrow import ArrowSource, LabelColumn, column_named, image_column
 from penstock.sources.cells import Problem
-from penstock.sources.listing import AnyPath, folder_of, listed_files, optional_words, shown_files
+from penstock.sources.listing import AnyPath, folder_of, listed_files, shown_files
 from penstock.sources.names import NameTable, NameTableBuilder
 from penstock.sources.row_keys import RowKeys
 from penstock.sources.source import counted
@@ -76,11 +76,7 @@ class ParquetSource(ArrowSource):
         schema, features = self._schema, _features(self._schema)
         self._image, self._lists = image_column(self.where, image, schema, features)
         self._label = None if label is None else column_named(self.where, "label", label, schema.names)
-        self._key = None if key is None else column_named(self.where, "key", key, schema.names)
-        named = optional_words(self.where, "fields", fields)
-        if named is None:
-            named = tuple(name for name in schema.names if name not in (self._image, self._label, self._key))
-        self._fields = tuple(column_named(self.where, "fields", name, schema.names) for name in named)
+        self._choose_key_and_fields(schema.names, key, fields)
         self._expect_equal_columns()
         self._row_keys = RowKeys(self._files, self._file_starts)
         self._read_keys_and_labels(classes, _names_of(features.get(label or "")))

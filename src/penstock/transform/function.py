@@ -31,6 +31,19 @@ def takes_rng(fn: Callable[..., Any]) -> bool:
         return False
 
 
+def unfit_signature(fn: Callable[..., Any], *arguments: Any) -> inspect.Signature | None:
+    """The signature of a function that cannot be called with these, and ``rng=`` where it asks for one; else None."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # a function in C may not say what it takes
+        return None
+    try:
+        signature.bind(*arguments, **({"rng": None} if "rng" in signature.parameters else {}))
+    except TypeError:
+        return signature
+    return None
+
+
 def fingerprint_of(verb: Verb, fn: Callable[..., Any], version: str) -> str:
     """Module and name of the function; raises PlanError where it has none of its own and there is no version."""
     own = getattr(fn, "map_fingerprint", None)

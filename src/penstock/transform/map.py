@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import operator
 import pickle
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from penstock.errors import PlanError
-from penstock.transform.function import fingerprint_of, function_name, takes_rng
+from penstock.transform.function import fingerprint_of, function_name, takes_rng, unfit_signature
 from penstock.transform.verb import DTYPES, MAX_PIXELS, Verb, call, expect_image, word
 
 if TYPE_CHECKING:
@@ -120,17 +119,12 @@ class Map(Verb):
             ) from None
 
     def _check_signature(self) -> None:
-        try:
-            signature = inspect.signature(self.fn)
-        except (TypeError, ValueError):  # a function in C may not say what it takes
-            return
-        try:
-            signature.bind(None, **({"rng": None} if "rng" in signature.parameters else {}))
-        except TypeError:
+        signature = unfit_signature(self.fn, None)
+        if signature is not None:
             raise PlanError(
                 f"{call(self)}: expected a function that is called as fn({self.on}) or fn({self.on}, rng=), found "
                 f"{function_name(self.fn)}{signature}."
-            ) from None
+            )
 
     @property
     def random(self) -> bool:  # type: ignore[override]  # here it is the function that says so

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock.errors import PlanError
+from penstock.transform.drawn_part import drawn_sizes, scale_and_ratio
 from penstock.transform.verb import (
     DTYPES,
     Colour,
     Spatial,
-    call,
     colour,
     expect_colour,
     expect_image,
     four,
-    numbers,
     probability,
 )
 
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from penstock.types import Spec
 
 __all__ = ["RandomErasing"]
-
-_TRIES = 10  # before the image is left as it is: torchvision's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +48,7 @@ class RandomErasing(Spatial):
 
     def __post_init__(self) -> None:
         probability(self, "p")
-        scale = numbers(self.scale, 2)
-        if scale is None or not 0.0 <= scale[0] <= scale[1] <= 1.0:
-            raise PlanError(
-                f"{call(self)}: expected scale=(least, most) with 0 <= least <= most <= 1, found {self.scale!r}."
-            )
-        ratio = numbers(self.ratio, 2)
-        if ratio is None or not 0.0 < ratio[0] <= ratio[1]:
-            raise PlanError(f"{call(self)}: expected ratio=(least, most) with 0 < least <= most, found {self.ratio!r}.")
-        object.__setattr__(self, "scale", scale)
-        object.__setattr__(self, "ratio", ratio)
+        scale_and_ratio(self, empty=True)
         colour(self)
 
     def spec(self, spec: Spec) -> Spec:
@@ -84,14 +70,7 @@ class RandomErasing(Spatial):
         assert draws is not None  # the recipe makes them for every random step
         if not draws.uniform() < self.p:
             return []
-        # torchvision's get_params, with the draws in its order: area, aspect, then row and column.
-        area = float(height) * float(width)
-        low_log, high_log = math.log(self.ratio[0]), math.log(self.ratio[1])
-        for _ in range(_TRIES):
-            target = area * draws.uniform(*self.scale)
-            aspect = math.exp(draws.uniform(low_log, high_log))
-            part_height = round(math.sqrt(target * aspect))
-            part_width = round(math.sqrt(target / aspect))
+        for part_width, part_height in drawn_sizes(height, width, self.scale, self.ratio, draws):
             if part_height < height and part_width < width:
                 top = draws.integer(height - part_height + 1)
                 left = draws.integer(width - part_width + 1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock.errors import PlanError
+from penstock.transform.drawn_part import drawn_sizes, scale_and_ratio
 from penstock.transform.resize import resize_step
-from penstock.transform.verb import FILTERS, Spatial, StepError, call, expect_image, numbers, sides, word
+from penstock.transform.verb import FILTERS, Spatial, StepError, expect_image, sides, word
 from penstock.types import FilterName
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from penstock.types import Spec
 
 __all__ = ["RandomResizedCrop"]
-
-_TRIES = 10  # before the central crop: torchvision's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +42,7 @@ class RandomResizedCrop(Spatial):
 
     def __post_init__(self) -> None:
         sides(self)
-        scale = numbers(self.scale, 2)
-        if scale is None or not 0.0 < scale[0] <= scale[1] <= 1.0:
-            raise PlanError(
-                f"{call(self)}: expected scale=(least, most) with 0 < least <= most <= 1, found {self.scale!r}."
-            )
-        ratio = numbers(self.ratio, 2)
-        if ratio is None or not 0.0 < ratio[0] <= ratio[1]:
-            raise PlanError(f"{call(self)}: expected ratio=(least, most) with 0 < least <= most, found {self.ratio!r}.")
-        object.__setattr__(self, "scale", scale)
-        object.__setattr__(self, "ratio", ratio)
+        scale_and_ratio(self, empty=False)
         word(self, "filter", FILTERS)
 
     def spec(self, spec: Spec) -> Spec:
@@ -95,14 +83,7 @@ class RandomResizedCrop(Spatial):
     def _draw(self, height: int, width: int, draws: Draws) -> reference.Crop | None:
         from penstock._reference import steps as reference
 
-        # torchvision's get_params, with the draws in its order: area, aspect, then row and column.
-        area = float(height) * float(width)
-        low_log, high_log = math.log(self.ratio[0]), math.log(self.ratio[1])
-        for _ in range(_TRIES):
-            target = area * draws.uniform(*self.scale)
-            aspect = math.exp(draws.uniform(low_log, high_log))
-            crop_width = round(math.sqrt(target * aspect))
-            crop_height = round(math.sqrt(target / aspect))
+        for crop_height, crop_width in drawn_sizes(height, width, self.scale, self.ratio, draws):
             if 0 < crop_width <= width and 0 < crop_height <= height:
                 top = draws.integer(height - crop_height + 1)
                 left = draws.integer(width - crop_width + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 
 from penstock.errors import PlanError
 from penstock.geometry import Matrix, matrix
-from penstock.transform.function import fingerprint_of, function_name, takes_rng
+from penstock.transform.function import fingerprint_of, function_name, takes_rng, unfit_signature
 from penstock.transform.verb import (
     Colour,
     Spatial,
@@ -75,18 +74,12 @@ class Warp(Spatial):
             raise PlanError(f"{call(self)}: expected version= a text, found {self.version!r}.")
 
     def _check_signature(self) -> None:
-        try:
-            signature = inspect.signature(self.fn)
-        except (TypeError, ValueError):  # a function in C may not say what it takes
-            return
-        rng = {"rng": None} if "rng" in signature.parameters else {}
-        try:
-            signature.bind(self.height, self.width, **rng)
-        except TypeError:
+        signature = unfit_signature(self.fn, self.height, self.width)
+        if signature is not None:
             raise PlanError(
                 f"{call(self)}: expected a function that is called as fn(height, width) or fn(height, width, rng=), "
                 f"found {self._function()}{signature}."
-            ) from None
+            )
 
     @property
     def random(self) -> bool:  # type: ignore[override]  # here it is the function that says so
