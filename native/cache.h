@@ -51,6 +51,7 @@ struct CacheOptions {
   std::string folder;
   uint64_t max_bytes = 0;  // of all files in the folder, by all processes together
   CacheKey recipe;         // only entries of this recipe are found
+  std::string about;       // what the recipe is, for people: kept beside its segments, trusted for nothing
   bool evict = false;      // where it is full: whole segments of other recipes go, oldest first
   bool read_only = false;  // nothing is written; the folder may be another user's
   bool readable_by_others = false;
@@ -76,17 +77,19 @@ struct CacheCounts {
 struct CachedRecipe {
   CacheKey recipe;
   uint64_t segments = 0, entries = 0, bytes = 0;
+  int64_t written_ns = 0;  // when the last of its segments was written to
 };
 
-// What verify() found. Each problem is a sentence; a record that a killed writer left unfinished is none.
+// What verify() found. Each problem is a sentence; a record that a killed writer left unfinished is none, and of one
+// that is wrong, and has a later whole entry of its key, the sentence is in made_again: nobody looks at it any more.
 struct CacheReport {
   uint64_t segments = 0, entries = 0, bytes = 0;
-  uint64_t corrupt = 0;    // records whose bytes are wrong
+  uint64_t corrupt = 0;    // records whose bytes are wrong, and not made again since
   uint64_t torn = 0;       // segments that end in an unfinished record
   uint64_t unindexed = 0;  // whole records that their index does not name
   uint64_t damaged_indexes = 0;
   std::vector<CachedRecipe> recipes;
-  std::vector<std::string> problems;
+  std::vector<std::string> problems, made_again;
 };
 
 // A cache, open. Thread-safe. It belongs to the process that opened it: in a forked child find() finds nothing,
@@ -116,6 +119,8 @@ class CacheStore {
   void refresh();  // takes in what other processes added; find() and keep() do it at most every half second
   CacheCounts counts() const;
   std::string trouble();  // why nothing is kept any more: a sentence, once; else empty
+  // Whether something was left out because max_bytes has no room for it: true once.
+  bool became_full();
   // Whether the folder is gone. Then nothing is found any more, and memory is let go as soon as no hit holds it;
   // find(), at most every half second, refresh() and trouble() see to that as well.
   bool removed();

@@ -120,6 +120,20 @@ uint64_t size_beside(int folder, const std::string& name) {
   return static_cast<uint64_t>(status.st_size);
 }
 
+int64_t written_ns(const struct stat& status) {
+#ifdef __APPLE__
+  const timespec& time = status.st_mtimespec;
+#else
+  const timespec& time = status.st_mtim;
+#endif
+  return int64_t{time.tv_sec} * 1000000000 + time.tv_nsec;
+}
+
+int64_t written_ns_beside(int folder, const std::string& name) {
+  struct stat status;
+  return ::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ? written_ns(status) : 0;
+}
+
 std::vector<std::string> names_in(int folder, int& error) {
   std::vector<std::string> names;
   error = 0;

@@ -1,6 +1,7 @@
 // What the cache asks of the operating system. Every call here either does what it says or gives the error's number.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -44,6 +45,9 @@ bool reserve(int file, uint64_t offset, uint64_t bytes);
 void give_back_reserved(int file);
 // The size of a file in `folder`; 0 where there is none.
 uint64_t size_beside(int folder, const std::string& name);
+// When a file's bytes, or a folder's names, last changed; 0 where there is none.
+int64_t written_ns(const struct stat& status);
+int64_t written_ns_beside(int folder, const std::string& name);
 std::vector<std::string> names_in(int folder, int& error);  // without . and .., sorted
 
 // flock: of the open file, so a forked child shares it until unlock_file(), or until both have closed it.

@@ -22,7 +22,10 @@ bool ends_in(const std::string& name, const std::string& tail) {
 
 bool is_ours(const std::string& name) {
   if (name.rfind(kFormatFile, 0) == 0 || name == kLockFile || name == kUsersFile) return true;
-  return ends_in(name, kPixels) || ends_in(name, kIndex) || ends_in(name, std::string(kIndex) + ".new");
+  for (const char* tail : {kPixels, kIndex, kAbout}) {
+    if (ends_in(name, tail) || ends_in(name, std::string(tail) + ".new")) return true;
+  }
+  return false;
 }
 
 FileNumber open_folder(const std::string& path, int& error) {
@@ -38,6 +41,11 @@ std::string read_text(int folder, const std::string& name, int& error) {
   size_t count = 0;
   if (!read_some(file.get(), text, sizeof(text), 0, count, error)) return "";
   return {text, count};
+}
+
+// Whether it is the format file's text, or what a loss of power may have left of it: a part, or zeros.
+bool half_written(const std::string& text) {
+  return std::string(kFormat).rfind(text, 0) == 0 || text.find_first_not_of('\0') == std::string::npos;
 }
 
 // Whether a folder that goes with its last user has none. `users` is locked then.
@@ -163,6 +171,12 @@ bool CacheFolder::check_format(bool read_only, std::string& refusal, std::string
   if (at != std::string::npos && text.find("penstock cache") < at && text != kFormat) {
     refusal =
         "expected a cache of version 1, found version " + text.substr(at + 11, text.find_first_of(",}", at) - at - 11);
+    return false;
+  }
+  const bool unreadable = error != 0 && error != ENOENT;
+  if (unreadable || !half_written(text)) {
+    refusal = "expected a cache, or a folder without a " + std::string(kFormatFile) + ", found one of something else" +
+              (unreadable ? ": " + error_words(error) : "");
     return false;
   }
   if (text != kFormat) {  // new, or what a power cut left of it

@@ -8,6 +8,10 @@
 
 namespace penstock {
 
+// Beside the segments of each recipe: what it is, as a small text for people.
+constexpr const char* kAbout = ".recipe.json";
+std::string about_name(const CacheKey& recipe);
+
 // The lock under which segments are made and removed, held for as long as this lives.
 class FolderLock {
  public:
@@ -73,10 +77,12 @@ class CacheSurvey {
   uint64_t recipes() const;
 
   // These are for who holds the folder's lock. Removes what nobody can read: segments without a header, indexes without
-  // a segment, files half made; and gives back what killed writers left reserved.
+  // a segment, texts about recipes without one, files half made; and gives back what killed writers left reserved.
   void remove_rubbish(const CacheFolder& folder);
   // Removes segments of other recipes, oldest first, until `bytes` more fit under `max_bytes`; not those being written.
   void evict(const CacheFolder& folder, const CacheKey& recipe, uint64_t bytes, uint64_t max_bytes);
+  // Writes what the recipe is, where that is not there yet and `bytes` still fit beside it.
+  void write_about(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes);
   // Makes the next segment; false with an error, or with error 0 where `bytes` do not fit. `beside`: this process has
   // others open; the new one is small against what is left, or it is not made.
   bool begin_segment(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes, bool beside,
@@ -84,8 +90,11 @@ class CacheSurvey {
   uint64_t remove(const CacheFolder& folder, const std::string& name);  // the bytes it had
 
  private:
+  void unlink_beside(const CacheFolder& folder, const std::string& name);
+
   std::map<std::string, Known> segments_;
   std::vector<std::string> rubbish_;
+  std::set<std::string> abouts_;
   uint64_t other_bytes_ = 0;
   int64_t changed_ns_ = -1, looked_ns_ = 0;
 };

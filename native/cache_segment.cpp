@@ -108,13 +108,13 @@ CacheRecord Segment::whole(const RecordHeader& header) const {
 }
 
 Segment::Walk Segment::walk(uint64_t offset, const std::function<void(const RecordHeader&)>& found,
-                            const std::function<void(const std::string&)>& problem) const {
+                            const std::function<void(const Wrong&)>& wrong) const {
   Walk result;
   const uint64_t end = std::min<uint64_t>(size(), mapped_);
   uint64_t lost_from = 0;  // where a stretch without records began
   bool lost = false;
-  const auto say = [&](const std::string& text) {
-    if (problem) problem(name_ + kPixels + ": " + text);
+  const auto say = [&](uint64_t from, uint64_t to, const CacheKey* key, const std::string& text) {
+    if (wrong) wrong({from, to, key, name_ + kPixels + ": " + text});
   };
   while (offset < end) {
     RecordHeader header;
@@ -126,8 +126,9 @@ Segment::Walk Segment::walk(uint64_t offset, const std::function<void(const Reco
     }
     if (lost) {
       ++result.skipped;
-      say("expected a record at byte " + std::to_string(lost_from) + ", found none before byte " +
-          std::to_string(offset));
+      say(lost_from, offset, nullptr,
+          "expected a record at byte " + std::to_string(lost_from) + ", found none before byte " +
+              std::to_string(offset));
       lost = false;
     }
     const uint64_t next = offset + header.whole_bytes();
@@ -136,9 +137,10 @@ Segment::Walk Segment::walk(uint64_t offset, const std::function<void(const Reco
     } else {
       ++result.corrupt;
       const uint64_t sum = cache_checksum(data_ + offset + kRecordHeaderBytes, header.payload_bytes);
-      say("expected the checksum " + hexadecimal(header.payload_checksum) + " of the record at byte " +
-          std::to_string(offset) + ", found " +
-          (sum == header.payload_checksum ? "other texts beside it" : hexadecimal(sum)));
+      say(offset, next, &header.key,
+          "expected the checksum " + hexadecimal(header.payload_checksum) + " of the record at byte " +
+              std::to_string(offset) + ", found " +
+              (sum == header.payload_checksum ? "other texts beside it" : hexadecimal(sum)));
     }
     offset = next;
   }

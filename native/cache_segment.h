@@ -49,9 +49,15 @@ class Segment {
     uint64_t skipped = 0;  // stretches in which no record begins, before another record
     bool torn = false;     // ends in something unfinished
   };
+  // A record with wrong bytes, or a stretch in which none begins, which has no key.
+  struct Wrong {
+    uint64_t from = 0, to = 0;
+    const CacheKey* key = nullptr;
+    std::string text;
+  };
   // Every whole record from `offset` on, in order; looks for the next one behind what is none.
   Walk walk(uint64_t offset, const std::function<void(const RecordHeader&)>& found,
-            const std::function<void(const std::string&)>& problem = nullptr) const;
+            const std::function<void(const Wrong&)>& wrong = nullptr) const;
 
  private:
   Segment() = default;

@@ -77,6 +77,7 @@ struct CacheStore::State {
   CacheCounts seen;  // bytes, segments, recipes as of the last look
 
   std::atomic<bool> off{false}, closed{false}, told{false};
+  std::atomic<bool> full{false}, told_full{false};  // not where only the folder's lock was not to be had
   std::atomic<int64_t> refresh_at_ms{0}, watched_ms{0};
   std::atomic<int64_t> full_until_ms{0}, no_more_until_ms{0};  // no more: segments beside those that are written
   std::atomic<uint64_t> hits{0}, misses{0}, stored{0}, present{0}, left_out{0}, corrupt{0}, rebuilt{0};
@@ -220,6 +221,7 @@ CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record
   }
   if (record.bytes >= state.options.max_bytes || record.damage.size() + record.party_notes.size() > 1u << 20) {
     ++state.left_out;
+    if (record.bytes >= state.options.max_bytes) state.full = true;
     return Kept::too_large;
   }
   if (cache_steady_ms() < state.full_until_ms) {  // before the bytes are looked at: a full cache costs nothing
@@ -312,15 +314,20 @@ void CacheStore::State::seal(Writer& writer) {
 CacheStore::Kept CacheStore::State::begin(Writer& writer, const RecordHeader& header, bool beside) {
   if (closed || off) return Kept::off;
   const uint64_t needed = SegmentWriter::needed(header);
-  if (needed > options.max_bytes) return Kept::too_large;
+  if (needed > options.max_bytes) {
+    full = true;
+    return Kept::too_large;
+  }
   std::atomic<int64_t>& until_ms = beside ? no_more_until_ms : full_until_ms;
   if (cache_steady_ms() < until_ms) return Kept::full;
   const std::lock_guard<std::mutex> guard(surveying);
   int error = 0;
   const FolderLock held = folder.lock(error, kPatienceMs);
-  if (held && survey.look(folder, true)) {
+  const bool looked = held && survey.look(folder, true);
+  if (looked) {
     survey.remove_rubbish(folder);
     if (options.evict && !beside) survey.evict(folder, options.recipe, needed, options.max_bytes);
+    survey.write_about(folder, options, needed);
     if (survey.begin_segment(folder, options, needed, beside, writer.file, error)) {
       writer.number = adopt(writer.file.name(), true);
       if (writer.number != ~uint32_t{0}) return Kept::stored;
@@ -337,6 +344,7 @@ CacheStore::Kept CacheStore::State::begin(Writer& writer, const RecordHeader& he
     turn_off("expected a folder that can be written, found " + error_words(error));
     return Kept::off;
   }
+  if (looked && !beside) full = true;
   until_ms = cache_steady_ms() + kFullMs;
   return Kept::full;
 }
@@ -356,6 +364,10 @@ bool CacheStore::State::watch() {
   unread.resize(segments.size());  // the numbers stay taken
   unread.swap(segments);
   return true;
+}
+
+bool CacheStore::became_full() {
+  return ::getpid() == state_->process && state_->full && !state_->told_full.exchange(true);
 }
 
 bool CacheStore::removed() {

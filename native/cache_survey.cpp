@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cinttypes>
 #include <cstdio>
 #include <random>
 #include <utility>
@@ -19,13 +20,7 @@ constexpr int64_t kSettledNs = 1000000000;  // a folder's time of change is no f
 
 int64_t change_of(int folder) {
   struct stat status;
-  if (::fstat(folder, &status) != 0) return -1;
-#ifdef __APPLE__
-  const timespec& time = status.st_mtimespec;
-#else
-  const timespec& time = status.st_mtim;
-#endif
-  return int64_t{time.tv_sec} * 1000000000 + time.tv_nsec;
+  return ::fstat(folder, &status) == 0 ? written_ns(status) : -1;
 }
 
 bool strip(const std::string& name, const std::string& tail, std::string& stem) {
@@ -48,6 +43,12 @@ uint64_t both_sizes(int folder, const std::string& name) {
 
 }  // namespace
 
+std::string about_name(const CacheKey& recipe) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%016" PRIx64 "%016" PRIx64 "%s", recipe.high, recipe.low, kAbout);
+  return text;
+}
+
 bool CacheSurvey::look(const CacheFolder& folder, bool all) {
   int error = 0;
   const int number = folder.number();
@@ -66,13 +67,17 @@ bool CacheSurvey::look(const CacheFolder& folder, bool all) {
     }
     for (const std::string& each : stems) segments_.try_emplace(each);
     rubbish_.clear();
+    abouts_.clear();
     other_bytes_ = 0;
     for (const std::string& name : names) {
       if (strip(name, kPixels, stem)) continue;
       const bool index = strip(name, kIndex, stem);
       if (index && stems.count(stem) != 0) continue;
       other_bytes_ += size_beside(number, name);
-      if (index || strip(name, std::string(kIndex) + ".new", stem)) rubbish_.push_back(name);
+      const bool half_made =
+          strip(name, std::string(kIndex) + ".new", stem) || strip(name, std::string(kAbout) + ".new", stem);
+      if (index || half_made) rubbish_.push_back(name);
+      if (strip(name, kAbout, stem)) abouts_.insert(name);
     }
     changed_ns_ = changed_ns;
     looked_ns_ = now_ns;
@@ -121,11 +126,30 @@ uint64_t CacheSurvey::remove(const CacheFolder& folder, const std::string& name)
   return bytes;
 }
 
-void CacheSurvey::remove_rubbish(const CacheFolder& folder) {
-  for (const std::string& name : rubbish_) {
-    other_bytes_ -= std::min(other_bytes_, size_beside(folder.number(), name));
-    ::unlinkat(folder.number(), name.c_str(), 0);
+void CacheSurvey::unlink_beside(const CacheFolder& folder, const std::string& name) {
+  other_bytes_ -= std::min(other_bytes_, size_beside(folder.number(), name));
+  ::unlinkat(folder.number(), name.c_str(), 0);
+}
+
+void CacheSurvey::write_about(const CacheFolder& folder, const CacheOptions& options, uint64_t bytes) {
+  const std::string name = about_name(options.recipe), temporary = name + ".new";
+  const uint64_t size = options.about.size();
+  if (size == 0 || abouts_.count(name) != 0 || promised() + bytes + size > options.max_bytes) return;
+  int error = 0;
+  const FileNumber file =
+      open_beside(folder.number(), temporary, O_WRONLY | O_CREAT | O_EXCL, error, folder.file_mode());
+  const iovec part = {const_cast<char*>(options.about.data()), options.about.size()};
+  if (file && write_all(file.get(), {part}, 0, error) &&
+      ::renameat(folder.number(), temporary.c_str(), folder.number(), name.c_str()) == 0) {
+    abouts_.insert(name);
+    other_bytes_ += size;
+  } else {
+    ::unlinkat(folder.number(), temporary.c_str(), 0);
   }
+}
+
+void CacheSurvey::remove_rubbish(const CacheFolder& folder) {
+  for (const std::string& name : rubbish_) unlink_beside(folder, name);
   rubbish_.clear();
   std::vector<std::string> useless;
   for (const auto& [name, known] : segments_) {
@@ -136,6 +160,15 @@ void CacheSurvey::remove_rubbish(const CacheFolder& folder) {
     if (file && !segment_is_living(file.get())) useless.push_back(name);
   }
   for (const std::string& name : useless) remove(folder, name);
+  std::set<std::string> used;
+  for (const auto& [name, known] : segments_) {
+    if (known.whole) used.insert(about_name(known.header.recipe));
+  }
+  for (auto each = abouts_.begin(); each != abouts_.end();) {
+    const bool stays = used.count(*each) != 0;
+    if (!stays) unlink_beside(folder, *each);
+    each = stays ? std::next(each) : abouts_.erase(each);
+  }
   for (auto& [name, known] : segments_) {
     if (!known.whole || known.living || std::exchange(known.trimmed, true)) continue;
     int error = 0;

@@ -19,19 +19,29 @@ bool look_at(const std::string& path, CacheFolder& folder, CacheSurvey& survey, 
   return false;
 }
 
+// What a report begins with.
+CacheReport counted(const CacheSurvey& survey) {
+  CacheReport report;
+  report.bytes = survey.bytes();
+  report.segments = survey.segments().size();
+  return report;
+}
+
 CachedRecipe& recipe_of(CacheReport& report, const CacheKey& recipe) {
   for (CachedRecipe& known : report.recipes) {
     if (known.recipe == recipe) return known;
   }
-  report.recipes.push_back({recipe, 0, 0, 0});
+  report.recipes.push_back({recipe, 0, 0, 0, 0});
   return report.recipes.back();
 }
 
-void count_segment(CacheReport& report, const CacheSurvey::Known& known, uint64_t entries) {
+void count_segment(CacheReport& report, const CacheFolder& folder, const std::string& name,
+                   const CacheSurvey::Known& known, uint64_t entries) {
   CachedRecipe& recipe = recipe_of(report, known.header.recipe);
   ++recipe.segments;
   recipe.entries += entries;
   recipe.bytes += known.bytes;
+  recipe.written_ns = std::max(recipe.written_ns, written_ns_beside(folder.number(), name + kPixels));
   report.entries += entries;
 }
 
@@ -40,20 +50,77 @@ bool same(const IndexRecord& a, const IndexRecord& b) {
          a.payload_checksum == b.payload_checksum && a.decoder == b.decoder;
 }
 
-// What the index says against what lies in the segment.
-void check_index(const CacheFolder& folder, const Segment& segment, const std::vector<RecordHeader>& there, bool living,
-                 CacheReport& report) {
-  IndexReader reader;
-  std::vector<IndexRecord> named;
-  const IndexReader::State state = reader.read(folder.number(), segment, living, named);
-  const std::string name = segment.name() + kIndex;
-  if (state == IndexReader::State::missing) {
-    report.problems.push_back(name + ": expected the index of a segment, found none");
-  } else if (state == IndexReader::State::damaged) {
-    report.problems.push_back(name + ": expected whole records, found " + std::to_string(reader.bad_records()) +
-                              " damaged (0: its header is)");
+// What is wrong, in the order of time, until it is known whether it was made again.
+class Findings {
+ public:
+  // Counted as a corrupt record; made again once each of the `keys` has come again, where there are any.
+  void add_record(const std::string& text, const std::vector<CacheKey>& keys) {
+    for (const CacheKey& key : keys) waiting_.emplace(std::make_pair(key.high, key.low), all_.size());
+    all_.push_back({text, true, !keys.empty(), keys.size()});
   }
-  if (state != IndexReader::State::good) ++report.damaged_indexes;
+  void add(const std::string& text) { all_.push_back({text, false, false, 0}); }
+  // A whole entry, later than all that was added so far.
+  void take(const CacheKey& key) {
+    if (waiting_.empty()) return;
+    const auto [first, last] = waiting_.equal_range(std::make_pair(key.high, key.low));
+    for (auto each = first; each != last; ++each) --all_[each->second].missing;
+    waiting_.erase(first, last);
+  }
+  void tell(CacheReport& report) const {
+    for (const Finding& each : all_) {
+      const bool made_again = each.has_keys && each.missing == 0;
+      (made_again ? report.made_again : report.problems).push_back(each.text);
+      if (each.record && !made_again) ++report.corrupt;
+    }
+  }
+
+ private:
+  struct Finding {
+    std::string text;
+    bool record, has_keys;
+    size_t missing;  // of its keys
+  };
+  std::vector<Finding> all_;
+  std::multimap<std::pair<uint64_t, uint64_t>, size_t> waiting_;  // keys to places in all_
+};
+
+struct NamedRecords {
+  IndexReader::State state = IndexReader::State::good;
+  uint64_t bad = 0;
+  std::vector<IndexRecord> records;  // by offset
+};
+
+NamedRecords named_in_index(const CacheFolder& folder, const Segment& segment, bool living) {
+  NamedRecords named;
+  IndexReader reader;
+  named.state = reader.read(folder.number(), segment, living, named.records);
+  named.bad = reader.bad_records();
+  return named;
+}
+
+// The keys of what is wrong: its own, or those that the index names in the stretch; none where that leaves a doubt.
+std::vector<CacheKey> keys_of(const Segment::Wrong& wrong, const NamedRecords& named) {
+  if (wrong.key != nullptr) return {*wrong.key};
+  std::vector<CacheKey> keys;
+  if (named.state != IndexReader::State::good) return keys;
+  const auto before = [](const IndexRecord& record, uint64_t offset) { return record.offset < offset; };
+  auto at = std::lower_bound(named.records.begin(), named.records.end(), wrong.from, before);
+  if (at == named.records.end() || at->offset != wrong.from) return keys;
+  for (; at != named.records.end() && at->offset < wrong.to; ++at) keys.push_back(at->key);
+  return keys;
+}
+
+// What the index says against what lies in the segment.
+void check_index(const NamedRecords& index, const Segment& segment, const std::vector<RecordHeader>& there, bool living,
+                 Findings& findings, CacheReport& report) {
+  const std::vector<IndexRecord>& named = index.records;
+  const std::string name = segment.name() + kIndex;
+  if (index.state == IndexReader::State::missing) {
+    findings.add(name + ": expected the index of a segment, found none");
+  } else if (index.state == IndexReader::State::damaged) {
+    findings.add(name + ": expected whole records, found " + std::to_string(index.bad) + " damaged (0: its header is)");
+  }
+  if (index.state != IndexReader::State::good) ++report.damaged_indexes;
   uint64_t found = 0;
   for (const RecordHeader& header : there) {
     const IndexRecord wanted = index_record_of(header);
@@ -67,46 +134,48 @@ void check_index(const CacheFolder& folder, const Segment& segment, const std::v
 }  // namespace
 
 CacheReport CacheStore::summary(const std::string& path, std::string& problem) {
-  CacheReport report;
   CacheFolder folder;
   CacheSurvey survey;
-  if (!look_at(path, folder, survey, problem)) return report;
-  report.bytes = survey.bytes();
-  report.segments = survey.segments().size();
+  if (!look_at(path, folder, survey, problem)) return {};
+  CacheReport report = counted(survey);
   for (const auto& [name, known] : survey.segments()) {
     if (!known.whole) continue;
     const uint64_t index = size_beside(folder.number(), name + kIndex);
-    count_segment(report, known, index < kIndexHeaderBytes ? 0 : (index - kIndexHeaderBytes) / kIndexRecordBytes);
+    count_segment(report, folder, name, known,
+                  index < kIndexHeaderBytes ? 0 : (index - kIndexHeaderBytes) / kIndexRecordBytes);
   }
   return report;
 }
 
 CacheReport CacheStore::verify(const std::string& path, std::string& problem) {
-  CacheReport report;
   CacheFolder folder;
   CacheSurvey survey;
-  if (!look_at(path, folder, survey, problem)) return report;
-  report.bytes = survey.bytes();
-  report.segments = survey.segments().size();
-  const auto say = [&](const std::string& text) { report.problems.push_back(text); };
+  if (!look_at(path, folder, survey, problem)) return {};
+  CacheReport report = counted(survey);
+  Findings findings;
   for (const auto& [name, known] : survey.segments()) {
     const std::shared_ptr<Segment> segment = Segment::open(folder.number(), name, folder.owner());
     if (segment == nullptr) {
       // A killed writer may have left less than a header, in which nothing was ever kept.
       if (known.bytes > kSegmentHeaderBytes)
-        say(name + kPixels + ": expected the header of a segment, found other bytes");
-      if (known.bytes > kSegmentHeaderBytes) ++report.corrupt;
+        findings.add_record(name + kPixels + ": expected the header of a segment, found other bytes", {});
       continue;
     }
     const bool living = segment->living();
+    const NamedRecords named = named_in_index(folder, *segment, living);
     std::vector<RecordHeader> there;
-    const Segment::Walk walked =
-        segment->walk(kSegmentHeaderBytes, [&](const RecordHeader& header) { there.push_back(header); }, say);
-    report.corrupt += walked.corrupt + walked.skipped;
+    const Segment::Walk walked = segment->walk(
+        kSegmentHeaderBytes,
+        [&](const RecordHeader& header) {
+          there.push_back(header);
+          findings.take(header.key);
+        },
+        [&](const Segment::Wrong& wrong) { findings.add_record(wrong.text, keys_of(wrong, named)); });
     if (walked.torn && !living) ++report.torn;
-    count_segment(report, known, there.size());
-    check_index(folder, *segment, there, living, report);
+    count_segment(report, folder, name, known, there.size());
+    check_index(named, *segment, there, living, findings, report);
   }
+  findings.tell(report);
   return report;
 }
 
@@ -152,6 +221,7 @@ uint64_t CacheStore::clear(const std::string& path, std::string& problem) {
     if (!known.living) sealed.push_back(name);
   }
   for (const std::string& name : sealed) survey.remove(folder, name);
+  survey.remove_rubbish(folder);  // texts about recipes that have no segment any more
   const uint64_t after = survey.bytes();
   return before > after ? before - after : 0;
 }

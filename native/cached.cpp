@@ -190,8 +190,18 @@ class Way {
 
   // Bytes that are in memory; `held` of them are counted in holding.
   void process_here(const uint8_t* data, size_t bytes, size_t held) {
-    process_bytes(job_.part(row_), data, bytes, job_.inputs[row_].affines, job_.key(row_), job_.target(row_),
-                  provider(), holding_, held, at_.scratch, job_.cancelled, result_);
+    const Plan& part = job_.part(row_);
+    const bool passes = part.cut && !part.in_slot && !cache_.fill;
+    const Plan& next = passes ? *job_.plan->parts[cache_.part + 1] : part;
+    Onward onward(next, next.goes_on && !next.in_slot ? nullptr : job_.slot(row_),
+                  next.goes_on ? at_.pictures : at_.batches);
+    process_bytes(part, data, bytes, job_.inputs[row_].affines, job_.key(row_), job_.target(row_), provider(), holding_,
+                  held, at_.scratch, job_.cancelled, result_, passes ? &onward : nullptr);
+    ticket_.made_next = onward.made && result_.outcome == Outcome::clean;
+    if (!ticket_.made_next) return;
+    ticket_.size = onward.size;
+    ticket_.moved = onward.affine;
+    ticket_.next = std::move(onward.own);
   }
 
   // What was found is used; true then.
@@ -303,6 +313,13 @@ void pass_cache(Job& job, size_t row, const Workplace& at) noexcept {
     result.times.batch_ns += now_ns() - start;
     ++result.part;
     if (part.in_slot || job.cache->fill) return;  // what comes after would put the same pixels there, or is not wanted
+    CachedTicket& ticket = job.tickets[row];
+    if (ticket.made_next) {
+      result.geometry = compose(result.geometry, ticket.moved);
+      result.size = ticket.size;
+      result.own = std::move(ticket.next);
+      return;
+    }
     make_next(job, row, rows, result.size, made, {}, at);
   } catch (...) {
     fail_for_memory(result, Stage::transform);

@@ -33,6 +33,10 @@ struct CachedTicket {
   std::shared_ptr<const void> held;
   const uint8_t* rows = nullptr;
   Size size;
+  // The part behind the cache, where it was made in passing.
+  bool made_next = false;
+  Affine moved;
+  std::shared_ptr<Buffer> next;
 };
 
 // Memory to make a ticket's images in.

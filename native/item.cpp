@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "jpeg_fast.h"
 #include "png.h"
@@ -184,9 +185,61 @@ Way way_of(const Plan& plan, const Header& header, const std::vector<Step>& step
   return way;
 }
 
+// The chain of the part behind, where there is one. Whatever speaks against making it now is left to whoever makes it
+// of the whole image, and finds the same.
+class Behind {
+ public:
+  Behind(Onward* onward, Scratch& scratch) : onward_(onward) {
+    if (onward == nullptr) return;
+    if (scratch.lanes.empty()) scratch.lanes.resize(1);
+    lane_ = &scratch.lanes.front();
+  }
+
+  bool resolve(Size size, const DrawKey& key) {
+    const Plan& part = onward_->part;
+    Problem problem;
+    incoming_.stored = size;
+    incoming_.pushed = part.arriving();
+    resolved_ =
+        part.warps() == 0 && penstock::resolve(part.verbs, size, key, {}, lane_->steps, onward_->affine, problem);
+    for (Step& step : lane_->steps) step.adaptive_order = part.adaptive_order;
+    return resolved_;
+  }
+
+  uint64_t bytes() const { return chain_bytes(incoming_, lane_->steps); }
+
+  void follow(Chain& chain) {
+    if (!resolved_) return;
+    ItemResult place_of;
+    const Plan& part = onward_->part;
+    void* slot = place(part, final_size(incoming_.stored, lane_->steps), onward_->slot, onward_->provider, place_of);
+    if (slot == nullptr) return;
+    onward_->size = place_of.size;
+    onward_->own = std::move(place_of.own);
+    chain_.emplace(incoming_, lane_->steps, part.output, slot, lane_->transform);
+    chain.hand_on(*chain_);
+  }
+
+  void finish() {
+    if (!chain_) return;
+    chain_->finish();
+    onward_->made = true;
+  }
+
+  int64_t batch_ns() const { return chain_ ? chain_->batch_ns() : 0; }
+
+ private:
+  Onward* onward_;
+  Scratch::Lane* lane_ = nullptr;
+  bool resolved_ = false;
+  Incoming incoming_;
+  std::optional<Chain> chain_;
+};
+
 void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const std::vector<Affine>& affines,
                      const DrawKey& key, const Target& target, BufferProvider& provider, Holding& holding,
-                     uint64_t held, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) {
+                     uint64_t held, Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result,
+                     Onward* onward) {
   int64_t start = now_ns();
   Header header;
   bool allowed = inspect(data, size, plan.limits, header, result.problem);
@@ -209,11 +262,13 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
   bool resolved = resolve_steps(copies, upright, affines, result.problem);
   uint64_t working = held + header.working_bytes;
   Way way;
+  Behind behind(onward, scratch);
   if (resolved) {
     way = way_of(plan, header, scratch.steps);
     if (plan.goes_on && !plan.in_slot) working += plan.image_bytes(final_size(upright, scratch.steps));
     working += way.fast.working_bytes;
     for (const Copy& copy : copies) working += chain_bytes(way.incoming, way.fast.possible ? way.rest : copy.steps);
+    if (onward != nullptr && behind.resolve(final_size(upright, scratch.steps), key)) working += behind.bytes();
   }
   result.times.decode_ns += now_ns() - start;
   if (!holding.take(working, cancel)) {
@@ -227,6 +282,7 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
     start = now_ns();
     const std::vector<Step>* rest = way.fast.possible ? &way.rest : nullptr;
     if (!build_chains(copies, way.incoming, rest, upright, provider, result, chains)) return;
+    behind.follow(chains.front());
     result.times.transform_ns += now_ns() - start;
     Tee tee(chains);
     RowSink& sink = chains.size() == 1 ? static_cast<RowSink&>(chains.front()) : tee;
@@ -236,8 +292,9 @@ void process_encoded(const Plan& plan, const uint8_t* data, size_t size, const s
     start = now_ns();
     if (decoded.outcome == DecodeOutcome::clean) {
       for (Chain& chain : chains) chain.finish();
+      behind.finish();
     }
-    int64_t packed = batch_ns(chains);
+    int64_t packed = batch_ns(chains) + behind.batch_ns();
     result.times.transform_ns += now_ns() - start + decoded.transform_ns - packed;
     result.times.batch_ns += packed;
   } else {  // a broken file is a broken file first: the codec speaks before the verb that cannot be applied
@@ -365,8 +422,8 @@ bool read_input(const Plan& plan, const Input& input, Holding& holding, Scratch&
 
 void process_bytes(const Plan& plan, const uint8_t* data, size_t size, const std::vector<Affine>& affines,
                    const DrawKey& key, const Target& target, BufferProvider& provider, Holding& holding, uint64_t held,
-                   Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept try {
-  process_encoded(plan, data, size, affines, key, target, provider, holding, held, scratch, cancel, result);
+                   Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result, Onward* onward) noexcept try {
+  process_encoded(plan, data, size, affines, key, target, provider, holding, held, scratch, cancel, result, onward);
 } catch (...) {
   fail_for_memory(result, Stage::decode);
 }
@@ -379,11 +436,11 @@ void process_input(const Plan& plan, const Input& input, const DrawKey& key, con
     case Input::Kind::path:
       if (!read_input(plan, input, holding, scratch, cancel, result)) return;
       process_encoded(plan, scratch.encoded.data(), scratch.encoded.size(), input.affines, key, target, provider,
-                      holding, scratch.encoded.size(), scratch, cancel, result);
+                      holding, scratch.encoded.size(), scratch, cancel, result, nullptr);
       break;
     case Input::Kind::bytes:
       process_encoded(plan, input.data, input.size, input.affines, key, target, provider, holding, 0, scratch, cancel,
-                      result);
+                      result, nullptr);
       break;
     case Input::Kind::pixels:
       result.stored = input.pixels;

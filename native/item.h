@@ -79,6 +79,20 @@ struct Scratch {
   void trim();                 // gives back what an unusually large image needed
 };
 
+// The part behind one whose image is kept, made in passing: its chain takes each row while it is near, so that the
+// image need not be read again.
+struct Onward {
+  Onward(const Plan& next, void* place, BufferProvider& memory) : part(next), slot(place), provider(memory) {}
+  const Plan& part;
+  void* slot;  // nullptr: memory of its own, from `provider`
+  BufferProvider& provider;
+  // All of it was made; else nothing of it counts, and it has to be made of the image.
+  bool made = false;
+  Size size;
+  Affine affine;  // from the image that is kept
+  std::shared_ptr<Buffer> own;
+};
+
 // Reads and decodes natively into `target` (nullptr: the plan is ragged, result.own is taken from `provider`).
 // `holding` is what the item holds of the memory budget: the encoded bytes from before they are read, then the working
 // bytes too. After Outcome::referee the encoded bytes are in scratch.encoded (paths) or still at input.data (bytes),
@@ -93,7 +107,8 @@ bool read_input(const Plan& plan, const Input& input, Holding& holding, Scratch&
                 const std::atomic<bool>& cancel, ItemResult& result, FileWitness* witness = nullptr) noexcept;
 void process_bytes(const Plan& plan, const uint8_t* data, size_t size, const std::vector<Affine>& affines,
                    const DrawKey& key, const Target& target, BufferProvider& provider, Holding& holding, uint64_t held,
-                   Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result) noexcept;
+                   Scratch& scratch, const std::atomic<bool>& cancel, ItemResult& result,
+                   Onward* onward = nullptr) noexcept;
 
 // The second half alone, for pixels that somebody else decoded: upright rows of plan.decode.format(), `stride` bytes
 // apart. `affines`: the matrices of the plan's warps; where they are wanted and not there, the outcome is referee.

@@ -1,57 +1,12 @@
 // The pool: native threads that move tickets from "reserved" to "packed" or "failed"; other parties may take part.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
-#include <thread>
 
-#include "cached.h"
-#include "item.h"
+#include "job.h"
 
 namespace penstock {
-
-class Pool;
-
-// One batch on its way: a ticket a row, and the memory the rows are packed into.
-// Fields below "outcome" are written by whoever holds a ticket and read once remaining() is 0.
-class Job : public std::enable_shared_from_this<Job> {
- public:
-  std::shared_ptr<const Plan> plan;
-  std::vector<Input> inputs;      // one a ticket
-  std::vector<uint64_t> indices;  // source index of each ticket: part of the key of its draws
-  uint64_t seed = 0, epoch = 0;
-  int rows = 0;                    // of the batch; tickets fill the first inputs.size() of them
-  bool urgent = false;             // taken before what waits already: the consumer stands still for it
-  bool by_parties = false;         // its tickets are taken by the threads that answer referrals
-  int64_t read_timeout_ns = 0;     // a read that takes longer is given up; 0: never
-  int capacity = 0;                // rows the memory is taken for: a short last batch recycles a full one's
-  std::shared_ptr<Buffer> buffer;  // nullptr: ragged
-
-  std::shared_ptr<const Caching> cache;  // nullptr: the line has none
-
-  std::vector<ItemResult> results;    // outcome
-  std::vector<CachedTicket> tickets;  // where there is a cache
-  std::atomic<bool> cancelled{false};
-  std::atomic<int> remaining{0};
-  std::atomic<int> asking{0};  // of those: images that wait for a map's function
-
-  bool done() const { return remaining.load(std::memory_order_acquire) == 0; }
-  void* slot(size_t row) const;
-  // The memory of a full batch; where the plan has views theirs lie in it one after the other, each aligned.
-  size_t batch_bytes() const;
-  uint8_t* view(size_t number) const;
-  // The part of the plan that a row is in (the plan itself where it has no parts), and where that part's image is made:
-  // a slot, or nullptr for memory of its own.
-  const Plan& part(size_t row) const;
-  Target target(size_t row) const;
-  DrawKey key(size_t row) const { return {seed, epoch, indices[row]}; }
-
- private:
-  friend class Pool;
-  size_t next_ = 0;  // first ticket that no thread has taken; guarded by the pool's mutex
-};
 
 // A ticket that the native side handed on: some other party decodes `encoded`, or calls the function of a map
 // (result.mapping), and returns pixels or a failure.
@@ -84,7 +39,7 @@ class Pool {
   // False: no memory for the batch, or closed.
   bool submit(const std::shared_ptr<Job>& job, bool more);
   // Waits until the job is done, or a referral waits and no party has been announced. Reads that take too long are
-  // given up here, in submit() and in take_referral(): no thread is kept to look for them.
+  // given up here, in submit() and in take_referrals(): no thread is kept to look for them.
   Wait wait(const Job& job, int timeout_ms);
   // Nobody wants the job any more: tickets not yet taken end at once, those in work end at the next poll.
   void cancel(Job& job);
@@ -102,10 +57,10 @@ class Pool {
   // asked.
   bool return_affines(Referral& referral, std::vector<Affine> affines, Scratch& scratch);
   // What the function of a map answered: rows without gaps, the format of the next part, or nullptr for the image that
-  // it was given; `moved` takes the pixels it
-  // was given to those; `affines` are of the next part's warps. Goes on natively. False: as above, for the next map.
+  // it was given; `moved` takes the pixels it was given to those; `affines` are of the next part's warps. Goes on
+  // natively. False: as above, for the next map.
   bool return_mapped(Referral& referral, const uint8_t* rows, Size size, const Affine& moved,
-                     std::vector<Affine> affines, Scratch& scratch);
+                     const std::vector<Affine>& affines, Scratch& scratch);
   void return_failure(Referral& referral, Problem problem);
 
   WorkerTimes times() const;
@@ -118,20 +73,24 @@ class Pool {
   struct Shared;
   struct Worker;
   struct Party;
-  static void start(const std::shared_ptr<Shared>& shared);
-  static void bury(Shared& shared);
-  static void give_up_stuck_reads(const std::shared_ptr<Shared>& shared);
-  static Party& party_of(Shared& shared);
+  // Tickets on their way.
+  static void work(std::shared_ptr<Shared> shared, Worker& worker);
   static void take_tickets(const std::shared_ptr<Shared>& shared, Party& self, std::unique_lock<std::mutex>& lock,
                            std::vector<Referral>& taken, size_t most);
   static bool carry(Shared& shared, Worker& state, const std::shared_ptr<Job>& job, size_t row, Holding& holding,
                     Scratch& scratch);
-  static bool refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Scratch& scratch, Holding& holding);
   // After a part was made: true where a map is asked for its image now, and the ticket has no outcome yet.
   static bool goes_on(Job& job, size_t row, const Workplace& at);
-  Workplace place_for(Scratch& scratch) const;
-  BufferProvider& provider_of(const Job& job, size_t row) const;
-  static void work(std::shared_ptr<Shared> shared, Worker& worker);
+  static bool refer(Shared& shared, const std::shared_ptr<Job>& job, size_t row, Scratch& scratch, Holding& holding);
+  // Referrals.
+  static Party& party_of(Shared& shared);
+  bool settle(Referral& referral, Scratch& scratch);
+  void close_ticket(Referral& referral);
+  // Threads.
+  static void start(const std::shared_ptr<Shared>& shared);
+  static void bury(Shared& shared);
+  static void give_up_stuck_reads(const std::shared_ptr<Shared>& shared);
+
   std::shared_ptr<Shared> shared_;
   int threads_;
   long owner_pid_;

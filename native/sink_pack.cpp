@@ -41,6 +41,7 @@ PackSink::PackSink(Size size, Format format, bool rows_reversed, bool columns_re
 
 void PackSink::push(const Strip& strip) {
   using Clock = std::chrono::steady_clock;
+  const int before = arrived_;
   const Clock::time_point begin = Clock::now();
   const size_t pixel_bytes = format_.pixel_bytes();
   for (int i = 0; i < strip.count; ++i, ++arrived_) {
@@ -55,6 +56,17 @@ void PackSink::push(const Strip& strip) {
     pack(row, place_of_next());
   }
   elapsed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
+  if (behind_ != nullptr && !rows_reversed_) hand_on(before, arrived_);
+}
+
+void PackSink::finish() {
+  if (behind_ != nullptr && rows_reversed_) hand_on(0, arrived_);
+}
+
+void PackSink::hand_on(int from, int to) {
+  const size_t bytes = static_cast<size_t>(size_.width) * format_.pixel_bytes();
+  behind_->push(static_cast<const uint8_t*>(slot_) + static_cast<size_t>(from) * bytes, static_cast<ptrdiff_t>(bytes),
+                to - from);
 }
 
 bool PackSink::takes_planes() const {

@@ -170,10 +170,15 @@ class PackSink final : public Sink {
   // The same of rows of RGB in three planes, straight into the slot's planes.
   bool takes_planes() const;
   void push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count);
+  // The image's rows, top down, go to `behind` as well, each strip as soon as it lies in the slot, which is
+  // interleaved and has the rows' own samples.
+  void hand_on(RowSink& behind) { behind_ = &behind; }
+  void finish() override;
   int64_t elapsed_ns() const { return elapsed_ns_; }
 
  private:
   int place_of_next() const { return rows_reversed_ ? size_.height - 1 - arrived_ : arrived_; }
+  void hand_on(int from, int to);
   // Row y of the image, upright, into the slot.
   void pack(const uint8_t* row, int y);
   // Row y, a run for each patch, straight to the patches: by a kernel.
@@ -201,6 +206,7 @@ class PackSink final : public Sink {
   const Kernels& kernels_ = kernels();
   int arrived_ = 0;
   int64_t elapsed_ns_ = 0;
+  RowSink* behind_ = nullptr;
 };
 
 }  // namespace penstock

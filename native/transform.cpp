@@ -314,6 +314,8 @@ void Chain::push_planes(const uint8_t* const* planes, ptrdiff_t stride, int coun
   impl_->pack->push_planes(planes, stride, count);
 }
 
+void Chain::hand_on(RowSink& behind) { impl_->pack->hand_on(behind); }
+
 Region Chain::wanted() const { return impl_->wanted; }
 
 void Chain::expect(const Region& arriving) {

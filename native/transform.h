@@ -93,6 +93,9 @@ class Chain final : public RowSink {
   void push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count) override;
   Region wanted() const override;
   void expect(const Region& arriving) override;
+  // The finished image's rows, top down, go to `behind` as well, for as long as the core's nearest cache has them. Only
+  // of an output that keeps samples as they are, interleaved.
+  void hand_on(RowSink& behind);
   void finish();             // after the last row; the slot is complete
   int64_t batch_ns() const;  // time spent packing into the slot, timed a strip at a time
 

@@ -203,6 +203,44 @@ def test_a_corrupt_entry_is_dropped_counted_and_kept_anew(folder):
     assert work.right(later, 0) and later.counts()["corrupt"] == 0
 
 
+@pytest.mark.parametrize("place", ["payload", "header", "two headers"])
+def test_what_was_made_again_is_no_longer_wrong(folder, place, twin):
+    filled(folder, 10)
+    (path,) = files(folder, ".pixels")
+    second = 64 + -(-(192 + len(work.payload(0)) + len(work.FIELDS["damage"])) // 64) * 64
+    flips = {"payload": [64 + 192 + 30], "header": [64 + 20], "two headers": [64 + 20, second + 20]}[place]
+    for at in flips:
+        flip(path, at)
+    report = verify(folder)
+    assert report == twin.verify(folder)
+    assert (report["corrupt"], len(report["problems"]), report["made_again"]) == (1, 1, [])
+    for number in range(len(flips)):
+        opened = work.store(folder)
+        assert not work.right(opened, number) and work.keep(opened, number) == "stored"
+        opened.close()
+        report = verify(folder)
+        assert report == twin.verify(folder)
+        done = number + 1 == len(flips)
+        assert (report["corrupt"], len(report["problems"]), len(report["made_again"])) == (not done, not done, done)
+    assert report["entries"] == 10
+    # What has gone wrong again is wrong again.
+    later = max(files(folder, ".pixels"))
+    flip(later, 64 + 192 + 30)
+    report = verify(folder)
+    assert report == twin.verify(folder) and report["corrupt"] == 2 and report["made_again"] == []
+
+
+def test_what_is_older_does_not_stand_in_for_what_is_wrong(folder, twin):
+    fields = {**work.FIELDS, "decoder": 1}
+    for decoder in (1, 2):
+        opened = work.store(folder)
+        assert opened.keep(work.key(0), {**fields, "decoder": decoder}, work.payload(0)) == "stored"
+        opened.close()
+    flip(max(files(folder, ".pixels")), 64 + 192 + 30)
+    report = verify(folder)
+    assert report == twin.verify(folder) and report["corrupt"] == 1 and report["made_again"] == []
+
+
 @pytest.mark.parametrize("harm", ["missing", "cut", "short", "empty"])
 def test_an_index_is_rebuilt_from_its_segment(folder, harm):
     filled(folder, 10)
@@ -363,6 +401,42 @@ def test_two_recipes_in_one_folder_and_eviction(folder):
     left.close()
     recipes = {tuple(r["recipe"]) for r in _native.CacheStore.summary(os.fsencode(folder))["recipes"]}
     assert recipes == {work.RECIPE, other}
+
+
+def test_a_recipes_text_lies_beside_its_segments_and_goes_with_them(folder):
+    about, other = "what it keeps\n", (9, 9)
+    note = Path(folder, f"{work.RECIPE[0]:016x}{work.RECIPE[1]:016x}.recipe.json")
+    opened = work.store(folder, about=about)
+    assert not note.exists()  # nothing is kept yet
+    assert work.keep(opened, 0) == "stored"
+    assert note.read_text() == about and stat.S_IMODE(note.stat().st_mode) == 0o600
+    opened.refresh()
+    assert opened.counts()["bytes"] == bytes_in(folder)
+    opened.close()
+    written = note.stat().st_mtime_ns
+    again = work.store(folder, about="another text")
+    assert work.keep(again, 1) == "stored"
+    again.close()
+    assert (note.read_text(), note.stat().st_mtime_ns) == (about, written)
+    note.unlink()
+    Path(f"{note}.new").write_text("half")  # of a killed writer
+    reader = work.store(folder, read_only=True, about=about)
+    assert work.right(reader, 0) and not note.exists()
+    small = bytes_in(folder) + 45_000
+    greedy = work.store(folder, small, other, evict=True, about="x" * 200)
+    assert [work.keep(greedy, n, other) for n in range(3)].count("stored") > 0
+    assert bytes_in(folder) <= small and not Path(f"{note}.new").exists()
+    greedy.close()
+    assert [path.read_text() for path in files(folder, ".recipe.json")] == ["x" * 200]
+    _native.CacheStore.clear(os.fsencode(folder))
+    assert files(folder, ".recipe.json") == []
+
+
+def test_a_recipes_text_takes_no_entrys_place(folder):
+    one = 192 + len(work.payload(0)) + 64 + 128 + 64 + 100  # an entry, its index, headers, what fills up, other files
+    opened = work.store(folder, one, about="x" * 4000)
+    assert work.keep(opened, 0) == "stored" and files(folder, ".recipe.json") == []
+    opened.close()
 
 
 def test_a_living_writers_segment_is_neither_evicted_nor_cleared(folder):
@@ -543,3 +617,27 @@ def test_folders_that_are_no_cache(tmp_path):
         work.store(str(newer))
     with pytest.raises(ValueError, match=r"^expected a cache's folder, found no such file or folder$"):
         verify(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("text", ['{"name": "app", "version": "1.0"}\n', "not ours", '{"format": "penstock'])
+def test_a_file_of_that_name_that_is_not_ours_stays(tmp_path, text):
+    own = tmp_path / "penstock-cache.json"
+    own.write_text(text)
+    refused = r"^expected a cache, or a folder without a penstock-cache.json, found one of something else$"
+    if text.startswith('{"format'):  # what a loss of power left of ours
+        work.store(str(tmp_path)).close()
+        assert own.read_text() == '{"format": "penstock cache", "version": 1}\n'
+        return
+    for options in ({}, {"read_only": True}):
+        with pytest.raises(ValueError, match=refused):
+            work.store(str(tmp_path), **options)
+    assert own.read_text() == text and len(os.listdir(tmp_path)) == 1
+
+
+def test_what_a_loss_of_power_left_is_made_anew(tmp_path):
+    for number, left in enumerate((b"", b"\0" * 44)):
+        (tmp_path / "penstock-cache.json").write_bytes(left)
+        opened = work.store(str(tmp_path))
+        assert work.keep(opened, number) == "stored"
+        opened.close()
+        assert verify(str(tmp_path))["corrupt"] == 0

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import penstock as ps
+from cached_lines import write_pictures
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "pictures")
 
 
 def shear(height, width, rng):
@@ -66,9 +74,44 @@ def test_what_cannot_be_is_refused(name):
     assert str(caught.value).endswith(".")
 
 
+def test_a_folder_among_the_pictures_is_refused(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(pictures)
+    lines = [
+        ps.folder(pictures),
+        ps.folder("pictures"),
+        ps.folder("link"),
+        ps.concat(ps.folder("pictures/b"), ps.folder("pictures/a", classes=("b",), label=lambda key: "b")),
+    ]
+    for line in lines[:3]:
+        for where in (pictures / "cache", "pictures/a/cache/deep", "pictures", "link/cache"):
+            with pytest.raises(
+                ps.PlanError, match=r"expected a folder beside the pictures, found one inside '.*', whose"
+            ):
+                line.cache(where, max_bytes="1MB")
+    with pytest.raises(ps.PlanError, match=r"found one inside 'pictures/a', whose next scan would walk it"):
+        lines[3].cache("pictures/a/cache", max_bytes="1MB")
+    for where in ("pictures-cache", "cache", "pictures/../cache", "..", pictures / ".cache", "pictures/.kept/deep"):
+        line = ps.folder(pictures).decode().resize(9, 9)
+        kept = line.cache(where, max_bytes="1MB")
+        assert kept.caching is not None
+    kept.preload()
+    assert (pictures / ".kept" / "deep" / "penstock-cache.json").exists()
+    assert ps.folder(pictures).source.left_out == {}
+    ps.files([pictures / "a" / "00.jpg"]).cache(pictures / "cache", max_bytes="1MB")  # a list scans nothing
+
+
 def test_sizes_in_words():
     line = ps.blobs({"a": b"x"})
-    known = (("20GB", 20 * 10**9), ("1.5 KiB", 1536), ("7", 7), (" 3 mb ", 3 * 10**6), (12, 12))
+    known = (
+        ("20GB", 20 * 10**9),
+        ("1.5 KiB", 1536),
+        ("7", 7),
+        (" 3 mb ", 3 * 10**6),
+        ("20G", 20 * 10**9),
+        ("1.5k", 1500),
+        (12, 12),
+    )
     for words, count in (*known, ("many", None), (True, None)):
         if count is None:
             with pytest.raises(ps.PlanError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,17 +31,18 @@ def penstock(capsys):
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A cache of eight pictures, under two recipes of four each; nobody has it open."""
-    import subprocess
-    import sys
+    make(tmp_path / "cache")
+    return tmp_path / "cache"
 
+
+def make(folder: Path) -> None:
     code = """
 import sys, numpy as np, penstock as ps
 pictures = [np.full((16, 16, 3), number, np.uint8) for number in range(4)]
 for side in (8, 4):
     ps.arrays(pictures).resize(side, side).cache(sys.argv[1], max_bytes=1_000_000).preload()
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cache")], check=True, timeout=200)
-    return tmp_path / "cache"
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=200)
 
 
 def segments(folder: Path) -> list[Path]:
@@ -51,6 +55,38 @@ def test_info(penstock, folder):
     assert "8 entries of 2 recipes in 2 segments" in answer.out
     assert answer.out.count("  recipe ") == 2 and answer.out.count(" 4 entries") == 2
     assert f"newest: {time.strftime('%Y-%m-%d')}" in answer.out
+
+
+def test_info_says_what_a_recipe_keeps(penstock, folder):
+    answer = penstock("cache", "info", folder)
+    for side in (8, 4):
+        assert f"    resize H={side} W={side} " in answer.out
+    assert answer.out.count("    made with libjpeg") == 2
+    assert answer.out.count(f" written {time.strftime('%Y-%m-%d')}") == 2
+    make(folder)
+    notes = sorted(folder.glob("*.recipe.json"))
+    assert len(notes) == 2 and all(note.stat().st_mode & 0o777 == 0o600 for note in notes)
+    assert penstock("cache", "info", folder).out == answer.out
+    # Gone, damaged, or somebody's who wants to write to a terminal: the hash alone, and nothing else changes.
+    notes[0].unlink()
+    assert penstock("cache", "info", folder).out.count("    resize ") == 1
+    for text in (b"", b"\xff\xfe", b"[" * 4000, b'{"keeps": "\\u001b[2J"}', b'{"keeps": 7}', b"7", b'"keeps"'):
+        notes[1].write_bytes(text)
+        answer = penstock("cache", "info", folder)
+        assert answer.code == 0 and answer.out.count("  recipe ") == 2
+        assert "resize" not in answer.out and "\x1b" not in answer.out
+    notes[1].unlink()
+    os.mkfifo(notes[1])
+    assert "resize" not in penstock("cache", "info", folder).out
+    assert penstock("cache", "verify", folder).code == 0
+
+
+def test_what_a_recipe_keeps_goes_with_it(penstock, folder):
+    before = penstock("cache", "info", folder).out
+    assert penstock("cache", "clear", folder, "--yes").code == 0
+    assert list(folder.glob("*.recipe.json")) == [], before
+    line = ps.blobs({"a": b"x"}, labels=[1]).cache(folder, max_bytes=1_000_000)
+    assert line.cache_info().entries == 0 and list(folder.glob("*.recipe.json")) == []  # nothing is kept yet
 
 
 def test_a_cache_that_is_right(penstock, folder):
@@ -69,6 +105,11 @@ def test_a_byte_that_is_wrong_is_named(penstock, folder):
     assert answer.code == 1
     assert segment.name in answer.out and " 64" in answer.out
     assert "1 wrong" in answer.out and "made again" in answer.out
+    make(folder)  # finds it wrong, and makes it again
+    answer = penstock("cache", "verify", folder)
+    assert answer.code == 0, answer.out
+    assert "; made again since." in answer.out and "; 0 wrong" in answer.out
+    assert "1 that was wrong has been made again since; nobody reads it any more." in answer.out
 
 
 def test_an_index_that_is_wrong_is_named(penstock, folder):

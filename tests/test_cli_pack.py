@@ -41,5 +41,8 @@ def test_the_command_takes_tars_and_tables(photos, tmp_path, capsys):
     assert ps.tar(tmp_path / "c" / "shard-000000.tar").classes == ("x",)
     assert cli.main(["pack", str(photos), str(tmp_path / "d"), "--label", "word"]) == 2
     assert "expected a table as SRC" in capsys.readouterr().err
+    assert cli.main(["pack", str(photos), str(tmp_path / "d"), "--seed", "3"]) == 2
+    assert "--seed: expected --shuffle with it, found none" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
     assert cli.main(["pack", str(tmp_path / "nothing"), str(tmp_path / "d")]) == 1
     assert "expected a folder, found nothing at that path" in capsys.readouterr().err

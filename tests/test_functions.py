@@ -154,6 +154,17 @@ def test_what_is_refused_says_what_to_do(call: Any, kind: type[Exception], sente
         (lambda line: line.loader(zzz=3), "got an unexpected keyword argument 'zzz'."),
         (lambda line: ps.resize(pixels(4, 4, 3), 2, 2, resample="nearest"), "'resample'; the nearest is 'filter'."),
         (lambda line: ps.decode(b"", modes="L"), "'modes'; the nearest is 'mode'."),
+        # Beside one that is missing, which it most often is.
+        (
+            lambda line: line.cache("x", max_byte="1GB"),
+            "got an unexpected keyword argument 'max_byte'; the nearest is 'max_bytes'.",
+        ),
+        (
+            lambda line: line.batch(batch_size=8),
+            "got an unexpected keyword argument 'batch_size'; the nearest is 'n'.",
+        ),
+        (lambda line: line.cache("x", zzz=1), "got an unexpected keyword argument 'zzz'."),
+        (lambda line: line.cache("x"), "missing a required argument: 'max_bytes'."),
     ],
 )
 def test_a_word_that_is_wrong_gets_the_nearest(call: Any, ending: str) -> None:

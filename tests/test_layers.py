@@ -65,8 +65,8 @@ ROWS = [
     ],
     ["deliver", "predict"],
     [
-        *("headers", "buckets", "cache_estimate", "progress", "meter", "schedule", "ahead", "flight", "run"),
-        *("loader", "replay", "functions"),
+        *("headers", "buckets", "cache_estimate", "cache_full", "progress", "meter", "schedule", "ahead", "flight"),
+        *("run", "loader", "replay", "functions"),
         *("preload", "running", "replayed", "pipeline", "packing"),
     ],
     ["__init__", "compat", "testing", "bench", "cli_cache", "cli", "__main__"],

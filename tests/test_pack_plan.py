@@ -104,6 +104,8 @@ def test_without_pyarrow_parquet_is_a_sentence(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("text", "count"), [("1GB", 10**9), ("2 MiB", 2 << 20), ("4096", 4096), ("1.5kB", 1500)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("1GB", 10**9), ("2G", 2 * 10**9), ("2 MiB", 2 << 20), ("4096", 4096), ("1.5kB", 1500)]
+)
 def test_sizes_as_people_write_them(text, count):
     assert byte_count("shard_bytes", text) == count

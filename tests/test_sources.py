@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import penstock as ps
 from penstock.errors import PlanError, SourceError
@@ -333,3 +334,35 @@ def test_a_name_table_takes_eight_bytes_an_offset_once_four_are_too_few(monkeypa
     builder.append(b"cd")
     assert list(builder._ends) == [0, (1 << 32) - 1, (1 << 32) + 1]
     assert builder.build().offsets.dtype == np.int64
+
+
+def test_the_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "one.png")
+    (tmp_path / "list.csv").write_text("path\none.png\n")
+    (tmp_path / "list.jsonl").write_text('{"images": "one.png"}\n')
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "list.csv").write_text("path\none.png\n")
+    packed = ps.pack(ps.folder("~"), "~/packed")
+    assert packed.shards == (str(tmp_path / "packed" / "shard-000000.tar"),)
+    lines = {
+        "folder": ps.folder("~").take(1),
+        "files": ps.files(["~/one.png"]),
+        "csv": ps.csv("~/list.csv"),
+        "jsonl": ps.jsonl("~/list.jsonl"),
+        "tar": ps.tar("~/packed/shard-*.tar"),
+        "root": ps.csv(elsewhere / "list.csv", root="~"),
+    }
+    for name, line in lines.items():
+        with line.decode().resize(4, 6).batch(1).run() as run:
+            assert [batch.images.shape for batch in run] == [(1, 4, 6, 3)], name
+    assert ps.header("~/one.png").width == 6
+    assert ps.recipe().decode()("~/one.png").shape == (4, 6, 3)
+    with lines["folder"].companion(mask="~/{stem}.png", mode="image").decode().resize(4, 6).batch(1).run() as run:
+        assert next(run).companions["mask"][0].shape == (4, 6, 3)
+    line = lines["files"].decode().resize(4, 6).cache("~/cache", max_bytes="1MB")
+    assert line.cache_info().where == str(tmp_path / "cache")
+    with line.batch(1).run(ledger="~/failures.jsonl") as run:
+        next(run)
+    assert run.options.ledger == str(tmp_path / "failures.jsonl")

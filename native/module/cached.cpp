@@ -12,7 +12,8 @@ struct OpenCache : std::enable_shared_from_this<OpenCache> {
 
 // `fingerprint` says what is kept. Raises ValueError with the tail of a sentence where the folder is refused.
 std::shared_ptr<OpenCache> open_cache(const nb::bytes& folder, const std::string& fingerprint, uint64_t max_bytes,
-                                      bool evict, bool read_only, bool readable_by_others, bool network, bool ram) {
+                                      bool evict, bool read_only, bool readable_by_others, bool network, bool ram,
+                                      const std::string& about) {
   auto opened = std::make_shared<OpenCache>();
   opened->recipe = cache_key(fingerprint.data(), fingerprint.size(), {});
   CacheOptions options;
@@ -24,6 +25,7 @@ std::shared_ptr<OpenCache> open_cache(const nb::bytes& folder, const std::string
   options.readable_by_others = readable_by_others;
   options.network = network;
   options.volatile_ = ram;
+  options.about = about;
   std::string refusal;
   {
     Released released;
@@ -66,6 +68,7 @@ void bind_cached(nb::module_& m) {
   nb::class_<OpenCache>(m, "OpenCache")
       .def("counts", &counts_of)
       .def("trouble", [](const OpenCache& cache) { return cache.store->trouble(); })
+      .def("became_full", [](const OpenCache& cache) { return cache.store->became_full(); })
       .def("removed",
            [](const OpenCache& cache) {
              Released released;
@@ -78,7 +81,7 @@ void bind_cached(nb::module_& m) {
     return made;
   });
   m.def("open_cache", &open_cache, "folder"_a, "fingerprint"_a, "max_bytes"_a, "evict"_a, "read_only"_a,
-        "readable_by_others"_a, "network"_a, "ram"_a);
+        "readable_by_others"_a, "network"_a, "ram"_a, "about"_a);
   m.def("codec_versions", &codec_versions);
   m.def("caching_of", &caching_of, "cache"_a, "encoded"_a, "by_content"_a, "decoder"_a, "part"_a);
 }

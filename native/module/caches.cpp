@@ -106,12 +106,16 @@ nb::dict dict_of(const CacheReport& report) {
     one["segments"] = recipe.segments;
     one["entries"] = recipe.entries;
     one["bytes"] = recipe.bytes;
+    one["written_ns"] = recipe.written_ns;
     recipes.append(one);
   }
   out["recipes"] = recipes;
   nb::list problems;
   for (const std::string& problem : report.problems) problems.append(text_of(problem));
   out["problems"] = problems;
+  nb::list made_again;
+  for (const std::string& problem : report.made_again) made_again.append(text_of(problem));
+  out["made_again"] = made_again;
   return out;
 }
 
@@ -132,11 +136,13 @@ const char* word_of(CacheStore::Kept kept) {
 }
 
 std::shared_ptr<CacheStore> open_store(const nb::bytes& folder, uint64_t max_bytes, const nb::tuple& recipe, bool evict,
-                                       bool read_only, bool readable_by_others, bool network, bool volatile_) {
+                                       bool read_only, bool readable_by_others, bool network, bool volatile_,
+                                       const std::string& about) {
   CacheOptions options;
   options.folder = std::string(folder.c_str(), folder.size());
   options.max_bytes = max_bytes;
   options.recipe = key_of(recipe);
+  options.about = about;
   options.evict = evict;
   options.read_only = read_only;
   options.readable_by_others = readable_by_others;
@@ -191,7 +197,7 @@ auto on_folder(Function function, const nb::bytes& folder) {
 void bind_caches(nb::module_& m) {
   nb::class_<CacheStore>(m, "CacheStore")
       .def_static("open", &open_store, "folder"_a, "max_bytes"_a, "recipe"_a, "evict"_a = false, "read_only"_a = false,
-                  "readable_by_others"_a = false, "network"_a = false, "volatile"_a = false)
+                  "readable_by_others"_a = false, "network"_a = false, "volatile"_a = false, "about"_a = "")
       .def("find", &find, "key"_a)
       .def("keep", &keep, "key"_a, "record"_a, "data"_a)
       .def("refresh",

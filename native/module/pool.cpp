@@ -144,7 +144,7 @@ nb::list referrals_mapped(Pool& pool, const nb::list& answers) {
     static thread_local Scratch scratch;
     for (Answer& one : given) {
       const auto* rows = one.pixels.is_valid() ? static_cast<const uint8_t*>(one.pixels.data()) : nullptr;
-      one.done = pool.return_mapped(*one.referral, rows, one.size, one.moved, std::move(one.affines), scratch);
+      one.done = pool.return_mapped(*one.referral, rows, one.size, one.moved, one.affines, scratch);
     }
   }
   nb::list open;

@@ -1,4 +1,6 @@
 // Chains against the plain statement of what they do: turn upright, then one step after the other on whole images.
+#include <optional>
+
 #include "../transform.h"
 #include "check.h"
 #include "slow_image.h"
@@ -149,6 +151,26 @@ std::vector<uint8_t> laid_out(const Image& image, Layout layout) {
   return out;
 }
 
+// A chain behind another one, that takes its image row by row.
+struct Behind {
+  Behind(const Image& image, Maker& maker) : steps(maker.steps(image.size(), image.format)), expected(image) {
+    for (const Step& step : steps) expected = apply(expected, step);
+    output.dtype = own_dtype(expected.format.sample);
+    slot.resize(expected.data.size());
+    incoming.stored = image.size();
+    incoming.pushed = image.format;
+    chain.emplace(incoming, steps, output, slot.data(), scratch);
+  }
+
+  std::vector<Step> steps;
+  Image expected;
+  Output output;
+  std::vector<uint8_t> slot;
+  Incoming incoming;
+  TransformScratch scratch;
+  std::optional<Chain> chain;
+};
+
 // One image through one chain; `part`: the decoder pushes only a part that holds what the chain wants.
 void check_chain(const Image& stored, const Incoming& incoming, const std::vector<Step>& steps, bool part, Maker& maker,
                  TransformScratch& scratch) {
@@ -163,6 +185,9 @@ void check_chain(const Image& stored, const Incoming& incoming, const std::vecto
   std::vector<uint8_t> slot(expected.data.size());
   CHECK(slot.size() == slot_bytes(expected.size(), expected.format.channels, output));
   Chain chain(incoming, steps, output, slot.data(), scratch);
+  const bool handed_on = output.layout == Layout::nhwc && output.dtype == Dtype::uint8;
+  std::optional<Behind> behind;
+  if (handed_on) chain.hand_on(*behind.emplace(expected, maker).chain);
   Region pushed{0, 0, stored.height, stored.width};
   const Region wanted = chain.wanted();
   if (part && wanted.height > 0) {
@@ -172,6 +197,9 @@ void check_chain(const Image& stored, const Incoming& incoming, const std::vecto
   push_in_strips(stored, pushed, 1 + maker.below(20), chain);
   chain.finish();
   CHECK(slot == laid_out(expected, output.layout));
+  if (!handed_on) return;
+  behind->chain->finish();
+  CHECK(behind->slot == behind->expected.data);
 }
 
 void test_chains(std::mt19937& random, TransformScratch& scratch) {

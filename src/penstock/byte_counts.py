@@ -10,15 +10,17 @@ __all__ = ["counted", "spoken"]
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 _WRITTEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 _FACTORS = {"": 1, "B": 1}
-_FACTORS |= {f"{letter}B": 1000 ** (power + 1) for power, letter in enumerate("KMGTP")}
+_FACTORS |= {f"{letter}{b}": 1000 ** (power + 1) for power, letter in enumerate("KMGTP") for b in ("B", "")}
 _FACTORS |= {f"{letter}IB": 1024 ** (power + 1) for power, letter in enumerate("KMGTP")}
 
 
 def counted(value: Any) -> int | None:
     """The number of bytes that an int, or words such as "1.5GB" and "64 MiB", stand for; None for anything else.
 
-    >>> counted("1.5GB"), counted("64 MiB"), counted(10), counted("many")
-    (1500000000, 67108864, 10, None)
+    "20G" is "20GB", 20 * 10**9 bytes; "20GiB" is 20 * 2**30.
+
+    >>> counted("1.5GB"), counted("20G"), counted("64 MiB"), counted(10), counted("many")
+    (1500000000, 20000000000, 67108864, 10, None)
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value

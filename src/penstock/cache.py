@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import os
 import tempfile
 import threading
@@ -25,12 +26,15 @@ from penstock.transform.warp import Warp
 if TYPE_CHECKING:
     from penstock.types import Spec
 
-__all__ = ["RAM", "CacheInfo", "Caching", "OpenedCache", "opened"]
+__all__ = ["RAM", "CacheInfo", "Caching", "OpenedCache", "cleared", "held", "opened", "shared_memory"]
 
 FORMAT = 1
 """Part of every key: raised when the same recipe comes to give other pixels."""
 
 IdentityName = Literal["stat", "content"]
+
+ABOUT_BYTES = 4096
+"""The most that the text about a recipe, which is kept beside its entries, may take."""
 
 _MOST_BYTES = 1 << 62
 _VOLATILE = "penstock-ram-"  # native/cache.h: folders that go with their last user
@@ -109,7 +113,7 @@ class Caching:
         text = f"cache({self.where!r})"
         if not isinstance(self.where, _Memory):
             try:
-                folder = os.fsdecode(self.where)
+                folder = os.path.expanduser(os.fsdecode(self.where))
             except TypeError:
                 raise PlanError(f"{text}: expected a folder or ps.RAM, found {self.where!r}.") from None
             if folder.lower().removeprefix("ps.") == "ram":
@@ -197,6 +201,16 @@ class Caching:
         made = self.kept(recipe).fingerprint
         return "\n".join((f"penstock cache {FORMAT}", made, installed_order(), _native.codec_versions()))
 
+    def about(self, recipe: Recipe) -> str:
+        """What is kept, in words, as JSON: ``penstock cache info`` shows it, and nothing is decided by it."""
+        if self.encoded:
+            said = {"keeps": "encoded bytes"}
+        else:
+            steps = [text for text, _ in self.kept(recipe).specs()]
+            said = {"keeps": " > ".join(steps) or "images as they came", "made_with": _native.codec_versions()}
+        text = json.dumps(said) + "\n"
+        return text if len(text) <= ABOUT_BYTES else ""
+
     def folder(self, fingerprint: str) -> str:
         """Where its files lie."""
         if not isinstance(self.where, _Memory):
@@ -259,12 +273,23 @@ def opened(caching: Caching, recipe: Recipe, part: int) -> OpenedCache:
         files = _files.get(place)
         if files is None:
             try:
-                files = _native.open_cache(os.fsencode(folder), *place[1:])
+                files = _native.open_cache(os.fsencode(folder), *place[1:], caching.about(recipe))
             except ValueError as error:
                 raise PlanError(f"cache({caching.where!r}): {str(error).rstrip('.')}.") from None
             _files[place] = files
     native = _native.caching_of(files, caching.encoded, caching.identity == "content", _pillow(), part)
     return OpenedCache(native, files, caching)
+
+
+def held(caching: Caching, recipe: Recipe) -> tuple[int, int]:
+    """How many entries a line's cache has of its own recipe, and their bytes, by the sizes of files; (0, 0) of none."""
+    fingerprint = caching.fingerprint(recipe)
+    own = _native.cache_key(fingerprint.encode(), (0, 0))
+    try:
+        found = _native.CacheStore.summary(os.fsencode(caching.folder(fingerprint)))["recipes"]
+    except ValueError:  # it was removed
+        return 0, 0
+    return next(((one["entries"], one["bytes"]) for one in found if one["recipe"] == own), (0, 0))
 
 
 def cleared(caching: Caching, recipe: Recipe) -> int:

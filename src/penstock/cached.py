@@ -10,6 +10,8 @@ from penstock.cache import RAM, CacheInfo, Caching, IdentityName, OpenedCache, c
 from penstock.errors import PlanError
 from penstock.recipe import Stage
 from penstock.signatures import checked
+from penstock.sources.folder import FolderSource
+from penstock.sources.joined import JoinedSource
 
 if TYPE_CHECKING:
     from penstock.recipe import Recipe
@@ -64,7 +66,7 @@ class Cached:
         are read every time. A file written within the last two seconds is not kept. ``read_only`` adds nothing.
         ``readable_by_others`` lets other users read it, ``network`` lets it lie on a network file system. No pixel
         changes by it. Raises PlanError for float pixels, after random verbs, warps, maps on items and maps without
-        ``version=``, with views, and for a second one.
+        ``version=``, with views, for a second one, and for a folder among the pictures that ``ps.folder`` scans.
         """
         caching = Caching(
             where if where is RAM else os.fspath(where) if isinstance(where, os.PathLike) else where,
@@ -80,6 +82,8 @@ class Cached:
         text = f"cache({caching.where!r})"
         self._before_batch(text)
         self.expect_no_views(text)
+        if isinstance(caching.where, str):
+            _expect_beside(text, self.source, caching.where)
         if self.caching is not None:
             raise PlanError(f"{text}: expected one cache, found a second one after cache({self.caching.where!r}).")
         caching.expect_fit(self.recipe, self.recipe.spec(self._input))
@@ -127,6 +131,23 @@ class Cached:
         before = 0 if caching.encoded else caching.at + (self.recipe.decoding is not None)
         spec = rows[before - 1].spec if before else self._input
         return [*rows[:before], Stage("cache", caching.arguments(), spec), *rows[before:]]
+
+
+def _expect_beside(text: str, source: Source, folder: str) -> None:
+    """Refuses a folder that the next scan of the source's folder would walk; hidden ones are passed over."""
+    if isinstance(source, JoinedSource):
+        for part in source.sources:
+            _expect_beside(text, part, folder)
+    if not isinstance(source, FolderSource):
+        return
+    below = os.path.relpath(os.path.realpath(folder), os.path.realpath(source.path)).split(os.sep)
+    if below[0] == os.pardir or any(name.startswith(".") for name in below if name != os.curdir):
+        return
+    hidden = os.path.join(source.path, ".cache")
+    raise PlanError(
+        f"{text}: expected a folder beside the pictures, found one inside {source.where}, whose next scan would walk "
+        f"it; take one outside, or a hidden one such as {hidden!r}."
+    )
 
 
 def cut_of(caching: Caching | None) -> int | None:

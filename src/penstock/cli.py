@@ -228,7 +228,7 @@ def _line(folder: str, options: dict[str, Any]) -> Pipeline:
     "--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of those JPEGs, with --max-side."
 )
 @click.option("--shuffle/--no-shuffle", default=False, help="Pack a full permutation, from --seed.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Of --shuffle. Default: 0.")
 @click.option(
     "--to",
     type=click.Choice(["tar", "parquet"]),
@@ -249,6 +249,9 @@ def _line(folder: str, options: dict[str, Any]) -> Pipeline:
     help="skip names failed items in DEST/failures.jsonl and goes on; raise stops with exit code 1.",
 )
 @click.option("--max-failures", type=_Count(), help="More failed items than this (10, or 1%) end it with exit code 1.")
+@click.option(
+    "--retry-failures", is_flag=True, help="Try items anew that failed before: from their first shard on all is remade."
+)
 def pack(src: str, dest: str, **options: Any) -> None:
     """Write the pictures of SRC as shards into the folder DEST, once, to be read anywhere.
 
@@ -261,6 +264,8 @@ def pack(src: str, dest: str, **options: Any) -> None:
     """
     import penstock as ps
 
+    if options["seed"] is not None and not options["shuffle"]:
+        raise click.UsageError("--seed: expected --shuffle with it, found none: without it the order is the source's.")
     line = _packed_line(src, options)
     click.echo(str(line), err=True)
     with bar_of("items/s") as progress:
@@ -271,11 +276,12 @@ def pack(src: str, dest: str, **options: Any) -> None:
             shard_bytes=options["shard_size"],
             max_side=options["max_side"],
             quality=options["quality"],
-            shuffle=options["seed"] if options["shuffle"] else None,
+            shuffle=(options["seed"] or 0) if options["shuffle"] else None,
             to=options["to"],
             threads=options["threads"],
             on_failure=options["on_failure"],
             max_failures=options["max_failures"],
+            retry_failures=options["retry_failures"],
             on_progress=lambda done, _: progress.update(bar, completed=done),
         )
     click.echo(str(packed))

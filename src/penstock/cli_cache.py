@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.byte_counts import spoken
+from penstock.cache import ABOUT_BYTES
 from penstock.errors import PenstockError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ MARK = "penstock-cache.json"
 """The file that makes a folder a cache."""
 
 _SEGMENT = ".pixels"
+_ABOUT = ".recipe.json"
 _SHOWN = 20
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=str))
 
@@ -32,12 +35,19 @@ def cache() -> None:
 @cache.command()
 @_FOLDER
 def info(folder: str) -> None:
-    """Say what is in the cache in DIR: recipes, entries, bytes, segments, the oldest and the newest of them."""
+    """Say what is in the cache in DIR: recipes, entries, bytes, segments, the oldest and the newest of them.
+
+    Below a recipe stands what it keeps, where that was noted.
+    """
     found = _asked("info", folder, _store().summary)
     click.echo(f"{folder}: {_counted(found)}")
-    rows = [(_name(entry), f"{entry['entries']:,}", spoken(entry["bytes"])) for entry in found["recipes"]]
-    for name, entries, size in rows:
-        click.echo(f"  recipe {name}  {entries:>12} entries  {size:>10}")
+    for entry in found["recipes"]:
+        written = _when(entry["written_ns"] / 1e9)
+        click.echo(
+            f"  recipe {_name(entry)}  {entry['entries']:>12,} entries  {spoken(entry['bytes']):>10}  written {written}"
+        )
+        for line in _about(folder, entry):
+            click.echo(f"    {line}")
     begun = sorted(_begun_s(name) for name in _segments(folder))
     if begun:
         click.echo(f"oldest segment: {_when(begun[0])}; newest: {_when(begun[-1])}")
@@ -48,15 +58,15 @@ def info(folder: str) -> None:
 def verify(folder: str) -> None:
     """Read every entry of the cache in DIR and compare it with its checksum.
 
-    Exit code 1 where one is wrong, with a sentence for each.
+    Exit code 1 where one is wrong, with a sentence for each; not for one that has been made again since.
     """
     found = _asked("verify", folder, _store().verify)
     problems = list(found["problems"])
-    for problem in problems[:_SHOWN]:
-        click.echo(f"{_shown(problem)}.")
-    if len(problems) > _SHOWN:
-        click.echo(f"... and {len(problems) - _SHOWN:,} more")
+    _list(problems)
+    _list([f"{problem.rstrip('.')}; made again since" for problem in found["made_again"]])
     click.echo(f"{folder}: {_counted(found)}; {found['corrupt']:,} wrong")
+    if found["made_again"]:
+        click.echo(_made_again(len(found["made_again"])))
     if found["torn"]:
         click.echo(f"{found['torn']:,} of the segments end in an entry that was never finished, and that nobody reads.")
     if found["unindexed"]:
@@ -116,6 +126,37 @@ def _counted(found: dict[str, Any]) -> str:
 def _name(entry: dict[str, Any]) -> str:
     """The beginning of a recipe's key: enough to tell two apart."""
     return f"{entry['recipe'][0]:016x}"
+
+
+def _made_again(count: int) -> str:
+    if count == 1:
+        return "1 that was wrong has been made again since; nobody reads it any more."
+    return f"{count:,} that were wrong have been made again since; nobody reads them any more."
+
+
+def _list(problems: list[str]) -> None:
+    for problem in problems[:_SHOWN]:
+        click.echo(f"{_shown(problem)}.")
+    if len(problems) > _SHOWN:
+        click.echo(f"... and {len(problems) - _SHOWN:,} more")
+
+
+def _about(folder: str, entry: dict[str, Any]) -> list[str]:
+    """What the recipe keeps, as who filled it has noted; nothing where that cannot be read, or printed."""
+    high, low = entry["recipe"]
+    try:
+        # Never a link, and nothing that would be waited for.
+        file = os.open(
+            os.path.join(folder, f"{high:016x}{low:016x}{_ABOUT}"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        )
+        try:
+            said = json.loads(os.read(file, ABOUT_BYTES + 1))
+        finally:
+            os.close(file)
+        texts = [said["keeps"], *([f"made with {said['made_with']}"] if "made_with" in said else [])]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [text for text in texts if isinstance(text, str) and text.isprintable()]
 
 
 def _shown(problem: str) -> str:

@@ -105,7 +105,7 @@ class Companion:
             "parent": os.fsdecode(os.path.basename(folder)),
             "key": key,
         }
-        return os.path.join(folder, os.fsencode(self.pattern.format_map(places)))
+        return os.path.join(folder, os.fsencode(os.path.expanduser(self.pattern).format_map(places)))
 
     def spec(self, image: Spec) -> Spec:
         """What is handed over beside images of ``image``."""

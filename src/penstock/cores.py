@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["default_threads", "threads_of_worker", "usable_cores"]
+__all__ = ["default_threads", "is_first_worker", "threads_of_worker", "usable_cores"]
 
 
 def usable_cores() -> int:
@@ -43,6 +43,12 @@ def threads_of_worker() -> int:
     worker = _torch_worker()
     workers = 1 if worker is None else max(1, int(worker.num_workers))
     return max(1, usable_cores() // _local_ranks() // workers)
+
+
+def is_first_worker() -> bool:
+    """Whether this process speaks for all workers of torch's DataLoader, or is none of them."""
+    worker = _torch_worker()
+    return worker is None or worker.id == 0
 
 
 def _torch_worker() -> Any:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.ahead import Ahead
+from penstock.cache_full import full_sentence
 from penstock.cached import cache_of
 from penstock.errors import EngineError
 from penstock.escort import Escort
@@ -170,6 +171,8 @@ class Flight:
         if self._cache is not None and (trouble := self._cache.trouble()):
             logger.warning("%s", trouble)
             self._notes.add("cache off")
+        if self._cache is not None and (full := full_sentence(self._line, self._cache)):
+            logger.warning("%s", full)
 
     def _escort(self, request: Request, engine: Engine) -> Escort | None:
         if not self._line.companions:

@@ -60,7 +60,7 @@ def header(data: Any) -> Header:
         return named_header("image", bytes(data))
     if not isinstance(data, (str, os.PathLike)):
         raise PlanError(f"header(): expected a path or bytes, found {type(data).__name__}.")
-    path = os.fsencode(data)
+    path = os.path.expanduser(os.fsencode(data))
     name = os.fsdecode(path)
     try:
         head = read_head(path, HEAD_BYTES)

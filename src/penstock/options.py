@@ -88,7 +88,7 @@ class RunOptions:
     def _ledger_pattern(self) -> str:
         """The name of the ledger as text, once it is known that it can be written."""
         try:
-            path = os.fsdecode(self.ledger or "")
+            path = os.path.expanduser(os.fsdecode(self.ledger or ""))
         except TypeError:
             raise PlanError(f"ledger={self.ledger!r}: expected a path, found {self.ledger!r}.") from None
         if self.world_size > 1 and RANK not in path:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from penstock.byte_counts import spoken
 from penstock.cache import RAM, Caching, OpenedCache, shared_memory
 from penstock.cache_estimate import Estimate, estimate_of, items_of
+from penstock.cache_full import full_sentence
 from penstock.cached import cache_of, cut_of
 from penstock.cores import default_threads
 from penstock.decode import Decode
@@ -100,6 +101,9 @@ class Preloadable:
         if not isinstance(progress, bool):
             raise PlanError(f"preload(progress={progress!r}): expected True or False, found {progress!r}.")
         return _Filling(self, caching, threads or default_threads()).fill(progress)
+
+    def _full_sentence(self, cache: OpenedCache) -> str:
+        return full_sentence(self, cache)
 
     def _estimated_bytes(self, caching: Caching) -> int | None:
         found = _estimate(self, caching)

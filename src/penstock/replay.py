@@ -158,7 +158,7 @@ def process_one(
     try:
         if isinstance(data, (str, os.PathLike)):
             name = os.fspath(data)
-            data = read_file(os.fsencode(name))
+            data = read_file(os.path.expanduser(os.fsencode(name)))
         elif isinstance(data, (bytearray, memoryview)):
             data = bytes(data)
         elif not isinstance(data, (bytes, np.ndarray)):

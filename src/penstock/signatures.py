@@ -30,6 +30,8 @@ ELSEWHERE = {
 def expect_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Raises TypeError, under the word that the user wrote, where the arguments do not fit the signature.
 
+    A name that is unknown comes before one that is missing: most often the one is the other, mistyped.
+
     >>> expect_call("turn", inspect.signature(lambda angle=0: 0), (), {"angel": 90})
     Traceback (most recent call last):
     TypeError: turn(angle=0): got an unexpected keyword argument 'angel'; the nearest is 'angle'.
@@ -37,7 +39,12 @@ def expect_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], 
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{name}{short(signature)}: {error}{_hint(name, signature, args, kwargs)}.") from None
+        unknown = _unknown(signature, kwargs)
+        if unknown is None:
+            said = f"{error}{_square(name, signature, args, kwargs)}"
+        else:
+            said = f"got an unexpected keyword argument {unknown!r}{_nearest(signature, unknown)}"
+        raise TypeError(f"{name}{short(signature)}: {said}.") from None
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -62,15 +69,26 @@ def short(signature: inspect.Signature) -> str:
     return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
-def _hint(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """What was probably meant; nothing where that is anybody's guess."""
-    known = list(signature.parameters)
-    for word in kwargs:
-        if word not in known:
-            import difflib  # only where somebody has mistyped
+def _unknown(signature: inspect.Signature, kwargs: Mapping[str, Any]) -> str | None:
+    """The first name that the signature does not know."""
+    parameters = signature.parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return next((word for word in kwargs if word not in parameters or parameters[word].kind not in by_name), None)
 
-            found = [ELSEWHERE[word]] if ELSEWHERE.get(word) in known else difflib.get_close_matches(word, known, 1)
-            return f"; the nearest is {found[0]!r}" if found else ""
-    if known[:2] == ["height", "width"] and len(args) == 1 and "width" not in kwargs:
+
+def _nearest(signature: inspect.Signature, word: str) -> str:
+    """What was probably meant; nothing where that is anybody's guess."""
+    import difflib  # only where somebody has mistyped
+
+    known = [name for name in signature.parameters if name != word]
+    found = [ELSEWHERE[word]] if ELSEWHERE.get(word) in known else difflib.get_close_matches(word, known, 1)
+    return f"; the nearest is {found[0]!r}" if found else ""
+
+
+def _square(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """For who gave one side of two."""
+    if list(signature.parameters)[:2] == ["height", "width"] and len(args) == 1 and "width" not in kwargs:
         return f"; {name}({args[0]!r}, {args[0]!r}) is a square"
     return ""

@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 import time
+from typing import Any
 
 from penstock import _native
 
@@ -24,7 +25,7 @@ def payload(number: int) -> bytes:
 
 
 def store(
-    folder: str, max_bytes: int = 256 << 20, recipe: tuple[int, int] = RECIPE, **others: bool
+    folder: str, max_bytes: int = 256 << 20, recipe: tuple[int, int] = RECIPE, **others: Any
 ) -> _native.CacheStore:
     return _native.CacheStore.open(os.fsencode(folder), max_bytes, recipe, **others)
 

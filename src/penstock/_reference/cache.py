@@ -71,6 +71,15 @@ class IndexRecord(NamedTuple):
     decoder: int
 
 
+class Wrong(NamedTuple):
+    """Bytes that are wrong: a record's, or a stretch in which none begins, which has no key."""
+
+    start: int
+    end: int
+    key: Key | None
+    text: str
+
+
 @dataclass
 class Segment:
     """A segment's bytes and what its header says; ``seed`` is the seed of all checksums within."""
@@ -85,7 +94,7 @@ class Segment:
     wrong: int = 0
     skipped: int = 0
     torn: bool = False
-    problems: list[str] = field(default_factory=list)
+    problems: list[Wrong] = field(default_factory=list)
 
 
 def _segment_at(path: Path) -> Segment | None:
@@ -151,7 +160,8 @@ def _walk(segment: Segment) -> None:
             continue
         if lost_from is not None:
             segment.skipped += 1
-            segment.problems.append(f"{where}expected a record at byte {lost_from}, found none before byte {offset}")
+            said = f"{where}expected a record at byte {lost_from}, found none before byte {offset}"
+            segment.problems.append(Wrong(lost_from, offset, None, said))
             lost_from = None
         if entry.right:
             segment.entries.append(entry)
@@ -160,7 +170,8 @@ def _walk(segment: Segment) -> None:
             found = checksum(entry.data)
             said = "other texts beside it" if found == entry.payload_checksum else f"{found:016x}"
             wanted = f"the checksum {entry.payload_checksum:016x} of the record at byte {offset}"
-            segment.problems.append(f"{where}expected {wanted}, found {said}")
+            text = f"{where}expected {wanted}, found {said}"
+            segment.problems.append(Wrong(offset, offset + entry.whole_bytes, entry.key, text))
         offset += entry.whole_bytes
     segment.torn = lost_from is not None
 
@@ -203,6 +214,25 @@ def _read_index(path: Path, segment: Segment) -> tuple[str, int, list[IndexRecor
     return ("damaged" if damaged else "good"), damaged, good
 
 
+def _latest(root: Path) -> dict[Key, tuple[int, int]]:
+    """Where the last whole entry of each key lies: when its segment was begun, and the byte in it."""
+    found: dict[Key, tuple[int, int]] = {}
+    for segment in (s for _, s in _segments(root) if s is not None):
+        for entry in segment.entries:
+            found[entry.key] = max(found.get(entry.key, (0, 0)), (segment.created_ns, entry.offset))
+    return found
+
+
+def _keys_of(wrong: Wrong, state: str, named: list[IndexRecord]) -> list[Key]:
+    """The keys of what is wrong: its own, or those the index names in the stretch; none where that leaves a doubt."""
+    if wrong.key is not None:
+        return [wrong.key]
+    inside = [record for record in named if wrong.start <= record.offset < wrong.end]
+    if state != "good" or not inside or inside[0].offset != wrong.start:
+        return []
+    return [record.key for record in inside]
+
+
 def verify(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``CacheStore.verify`` reports of a folder that nobody writes to, with the same numbers and sentences."""
     root = Path(folder)
@@ -213,6 +243,8 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, Any]:
     )
     recipes: dict[Key, dict[str, Any]] = {}
     problems: list[str] = []
+    made_again: list[str] = []
+    latest = _latest(root)
     report["bytes"] = sum(entry.stat().st_size for entry in os.scandir(root))
     for path, segment in _segments(root):
         index = path.with_suffix(".index")
@@ -223,15 +255,21 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, Any]:
                 problems.append(f"{path.name}: expected the header of a segment, found other bytes")
                 report["corrupt"] += 1
             continue
-        problems += segment.problems
-        report["corrupt"] += segment.wrong + segment.skipped
+        state, damaged, named = _read_index(index, segment)
+        for wrong in segment.problems:
+            keys = _keys_of(wrong, state, named)
+            later = bool(keys) and all(latest.get(key, (0, 0)) > (segment.created_ns, wrong.start) for key in keys)
+            (made_again if later else problems).append(wrong.text)
+            report["corrupt"] += not later
         report["torn"] += segment.torn and not segment.living
         report["entries"] += len(segment.entries)
-        recipe = recipes.setdefault(segment.recipe, {"recipe": segment.recipe, "segments": 0, "entries": 0, "bytes": 0})
+        recipe = recipes.setdefault(
+            segment.recipe, {"recipe": segment.recipe, "segments": 0, "entries": 0, "bytes": 0, "written_ns": 0}
+        )
         recipe["segments"] += 1
         recipe["entries"] += len(segment.entries)
         recipe["bytes"] += size
-        state, damaged, named = _read_index(index, segment)
+        recipe["written_ns"] = max(recipe["written_ns"], path.stat().st_mtime_ns)
         if state == "missing":
             problems.append(f"{index.name}: expected the index of a segment, found none")
         elif state == "damaged":
@@ -241,4 +279,4 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, Any]:
             IndexRecord(e.key, e.offset, len(e.data), e.payload_checksum, e.fields["decoder"]) for e in segment.entries
         }
         report["unindexed"] += 0 if segment.living else len(there - set(named))
-    return {**report, "recipes": list(recipes.values()), "problems": problems}
+    return {**report, "recipes": list(recipes.values()), "problems": problems, "made_again": made_again}

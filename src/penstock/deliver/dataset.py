@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from penstock.batch import Selection, expect_items
 from penstock.cached import cache_of, cut_of
-from penstock.cores import threads_of_worker
+from penstock.cores import is_first_worker, threads_of_worker
 from penstock.delivery import Delivery
 from penstock.engine import Engine
 from penstock.errors import PlanError
@@ -23,8 +24,11 @@ from penstock.types import Batch, LayoutName, OnFailure
 
 if TYPE_CHECKING:
     from penstock._native import Plan
+    from penstock.cache import OpenedCache
 
 __all__ = ["Samples", "dataset_of"]
+
+logger = logging.getLogger("penstock")
 
 # What a sample may have, and a default collator can put together; the rest is of the batch as a whole.
 SAMPLE_FIELDS = (
@@ -117,7 +121,7 @@ class Samples:
 
     def _batch(self, positions: Any) -> Batch:
         line, epoch = self.line, self.epoch
-        engine = self._pool()
+        engine, cache = self._pool(), cache_of(line)
         if self._plan is None:
             self._plan = compile_plan(line.recipe, self.layout, cut=cut_of(line.caching))
         items, draws = line.order.draws(positions, len(line.source), epoch)
@@ -132,7 +136,7 @@ class Samples:
             seed=line.order.seed,
             epoch=epoch,
             item=lambda row: line.source[int(request.index[row])],
-            cache=cache_of(line),
+            cache=cache,
             cut=cut_of(line.caching),
         )
         engine.submit(ticketed, more=False)
@@ -141,6 +145,7 @@ class Samples:
         except BaseException:
             engine.abandon([ticketed])
             raise
+        self._look_at(cache)
         columns = Columns.from_native(results, ticketed.notes, line.recipe.spec().dtype, ticketed.changes)
         Escort(line, request, epoch, engine).join(columns)
         delivery = Delivery(
@@ -155,6 +160,17 @@ class Samples:
             targeting=line.targeting,
         )
         return delivery.deliver(columns, request.index, request.labels, step=0, epoch=epoch)
+
+    def _look_at(self, cache: OpenedCache | None) -> None:
+        """Says why nothing more is kept, once a process; that the cache is full once for all workers."""
+        if cache is None:
+            return
+        if trouble := cache.trouble():
+            logger.warning("%s", trouble)
+        if is_first_worker():
+            full = self.line._full_sentence(cache)  # noqa: SLF001 - the line's own word on its cache
+            if full:
+                logger.warning("%s", full)
 
     def _pool(self) -> Engine:
         if self._engine is None or not self._engine.usable:

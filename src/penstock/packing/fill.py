@@ -55,6 +55,7 @@ def pack(
     threads: int | None = None,
     on_failure: PackOnFailure = "skip",
     max_failures: int | Fraction | None = None,
+    retry_failures: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Packed:
     """Writes the items of a line, or a source, as shards into the folder ``dest``, once, to be read anywhere.
@@ -67,8 +68,10 @@ def pack(
 
     Killed at any moment, the same call goes on, and ends with the same bytes. An item that fails is in the ledger
     ``failures.jsonl``; ``on_failure="raise"`` stops at the first, ``max_failures`` (a count, or a Fraction of the
-    items) after that many. Raises PlanError for options that cannot be, and where ``dest`` holds another packing or
-    something else; ItemError, TooManyFailuresError, SourceError; PenstockError where the disk refuses to be written.
+    items) after that many. With ``retry_failures=True`` a packing that is there, finished or not, is made anew from
+    its first shard on that lacks an item. Raises PlanError for options that cannot be, and where ``dest`` holds
+    another packing or something else; ItemError, TooManyFailuresError, SourceError; PenstockError where the disk
+    refuses to be written.
 
     >>> import io, pathlib, tempfile, PIL.Image
     >>> file = io.BytesIO()
@@ -98,6 +101,8 @@ def pack(
     if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
         raise PlanError(f"pack: expected a folder to write to, found {folder!r}: {os.strerror(errno.EACCES)}.")
     with Journal(folder, head_of(line, options)) as journal:
+        if retry_failures:
+            journal.go_back()
         ledger = Ledger(os.path.join(folder, LEDGER), lambda: line.fingerprint, epoch=0, rank=0, world_size=1)
         packing = _Packing(flow, options, journal, Failures(ledger), table, on_progress)
         try:

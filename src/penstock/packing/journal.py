@@ -128,9 +128,33 @@ class Journal:
             self._write({"format": FORMAT, "version": VERSION, **self.head})
             sync_folder(self.folder)
 
+    def go_back(self) -> None:
+        """Forgets the shards from the first on among whose positions an item failed: they are to be made anew."""
+        count = next((n for n, shard in enumerate(self.shards) if shard.items < shard.end - shard.first), None)
+        if count is None and not (self.complete and not self.shards):
+            return
+        given_up, self.shards = self.shards[count or 0 :], self.shards[: count or 0]
+        if self._file is not None:
+            self._file.close()
+        path = os.path.join(self.folder, JOURNAL)
+        # Killed in between, there is the old journal or manifest with all its shards, or the new journal.
+        self._file = open(path + PART, "wb")  # noqa: SIM115 - open while the packing is
+        self._write({"format": FORMAT, "version": VERSION, **self.head})
+        for shard in self.shards:
+            self._write(asdict(shard))
+        os.replace(path + PART, path)
+        if self.complete:
+            os.unlink(os.path.join(self.folder, MANIFEST))
+            self.complete = False
+        sync_folder(self.folder)
+        for shard in given_up:
+            for name in (shard.name, shard.name + SUFFIX):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.folder, name))
+
     def _clean(self) -> None:
         for name in os.listdir(self.folder):
-            if (name.endswith(PART) and name.startswith((".", MANIFEST))) or _HALF.fullmatch(name):
+            if (name.endswith(PART) and name.startswith((".", MANIFEST, JOURNAL))) or _HALF.fullmatch(name):
                 os.unlink(os.path.join(self.folder, name))
 
     def _read_manifest(self) -> dict[str, Any] | None:

@@ -187,7 +187,7 @@ def raw_sidecars(line: Pipeline, options: PackOptions) -> bool:
 def folder_of_packing(dest: Any) -> str:
     """The absolute path of the folder that is packed into."""
     try:
-        path = os.fsdecode(dest)
+        path = os.path.expanduser(os.fsdecode(dest))
     except TypeError:
         raise PlanError(f"pack(): expected the path of a folder to write to, found {type(dest).__name__}.") from None
     if not path:

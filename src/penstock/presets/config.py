@@ -143,7 +143,7 @@ class Config:
 
 def located(path: str | os.PathLike[str], names: Iterable[str], where: str) -> Path:
     """The file itself, or the first of ``names`` in a folder; raises PlanError where there is none."""
-    found = Path(path)
+    found = Path(path).expanduser()
     if not found.is_dir():
         return found
     options = tuple(names)

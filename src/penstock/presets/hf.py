@@ -68,7 +68,7 @@ def _read(path: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, Config
     if isinstance(path, Mapping):
         where, values, model = "from_hf", dict(path), None
     elif isinstance(path, (str, os.PathLike)):
-        file = _file(Path(path))
+        file = _file(Path(path).expanduser())
         where, values = f"from_hf({file.name})", read_json(file, "from_hf")
         model = file.parent / "config.json"
     else:

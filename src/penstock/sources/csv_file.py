@@ -13,7 +13,7 @@ import numpy as np
 from penstock.errors import PlanError, SourceError
 from penstock.sources.labels import Codes, LabelCollector
 from penstock.sources.lines import LinesSource, Records
-from penstock.sources.listing import AnyPath, listed_files, nearest, optional_words
+from penstock.sources.listing import AnyPath, folder_of, listed_files, nearest, optional_words
 from penstock.sources.source import counted
 
 __all__ = ["CsvSource", "csv_source"]
@@ -68,7 +68,7 @@ class CsvSource(LinesSource):
         if len(self._files) != 1:
             raise PlanError(f"source of csv: expected one file, found {len(self._files)}; join them, or name one.")
         self._sizes = [os.path.getsize(self._files[0])]
-        self._root = None if root is None else os.path.join(os.path.abspath(os.fsencode(root)), b"")
+        self._root = None if root is None else os.path.join(os.fsencode(folder_of(root, "")), b"")
         self._delimiter = delimiter
         with open(self._files[0], "rb") as opened:
             self._scan(opened, path, label, key, optional_words(self.where, "fields", fields), classes)

@@ -41,6 +41,8 @@ class FilesSource(Source):
                 raise PlanError(f"source of files: expected paths, found {type(path).__name__}.") from None
             if not name or b"\0" in name:
                 raise SourceError(f"source of files: expected a path, found {os.fsdecode(name)!r}.")
+            if name.startswith(b"~"):
+                name = os.path.expanduser(name)
             absolute += os.path.isabs(name)
             builder.append(name)
         self._table = builder.build()

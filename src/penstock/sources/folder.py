@@ -54,7 +54,7 @@ class FolderSource(Source):
         if isinstance(classes, str):
             raise PlanError(f"source of {self.where}: expected a list of classes, found the word {classes!r}.")
         # Absolute, so that a worker process with another current directory finds the same files.
-        self._prefix = os.path.join(os.path.abspath(os.fsencode(path)), b"")
+        self._prefix = os.path.join(os.path.abspath(os.path.expanduser(os.fsencode(path))), b"")
         scan = _Scan(self.where, self._prefix, _checked_extensions(self.where, extensions))
         collector = LabelCollector(self.where, None if classes is None else tuple(classes))
         builder, codes = NameTableBuilder(), Codes()

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, ClassVar
 from penstock.errors import SourceError
 from penstock.sources.labels import Codes, LabelCollector
 from penstock.sources.lines import LinesSource, Records
-from penstock.sources.listing import AnyPath, listed_files, nearest, optional_words, shown_files
+from penstock.sources.listing import AnyPath, folder_of, listed_files, nearest, optional_words, shown_files
 from penstock.sources.source import counted
 
 __all__ = ["JsonlSource", "jsonl_source"]
@@ -35,7 +35,7 @@ class JsonlSource(LinesSource):
             raise SourceError("source of jsonl: expected label= beside classes, found none.")
         self._files = listed_files("jsonl", files, (".jsonl", ".ndjson"))
         self._sizes = [os.path.getsize(file) for file in self._files]
-        self._root = None if root is None else os.path.join(os.path.abspath(os.fsencode(root)), b"")
+        self._root = None if root is None else os.path.join(os.fsencode(folder_of(root, "")), b"")
         self._image_name, self._label, self._key_name = images, label, key
         named = optional_words(self.where, "fields", fields)
         collector = LabelCollector(self.where, None if classes is None else tuple(classes))

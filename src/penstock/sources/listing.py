@@ -23,7 +23,7 @@ def listed_files(kind: str, files: AnyPath | Iterable[AnyPath], extensions: tupl
     found: list[str] = []
     for path in given:
         try:
-            name = os.fsdecode(path)
+            name = os.path.expanduser(os.fsdecode(path))
         except TypeError:
             raise PlanError(f"source of {kind}: expected paths of files, found {type(path).__name__}.") from None
         found += _listed(kind, name, extensions)
@@ -51,7 +51,7 @@ def _listed(kind: str, name: str, extensions: tuple[str, ...]) -> list[str]:
 
 def folder_of(root: AnyPath | None, file: str) -> str:
     """Where relative paths of a table begin: ``root``, else the folder of its file."""
-    return os.path.dirname(file) if root is None else os.path.abspath(os.fsdecode(root))
+    return os.path.dirname(file) if root is None else os.path.abspath(os.path.expanduser(os.fsdecode(root)))
 
 
 def shown_files(files: list[str]) -> str:

@@ -29,7 +29,7 @@ def shard_paths(where: str, patterns: Pattern | Iterable[Pattern]) -> list[bytes
     found: dict[bytes, None] = {}
     for pattern in given:
         try:
-            text = os.fsdecode(pattern)
+            text = os.path.expanduser(os.fsdecode(pattern))
         except TypeError:
             raise PlanError(f"source of {where}: expected paths, found {type(pattern).__name__}.") from None
         for path in _files_of(where, text):

@@ -193,7 +193,7 @@ def _places(path: bytes, keep: str | os.PathLike[str]) -> list[bytes]:
     # Shards of one name in two folders have their index in one cache folder.
     elsewhere = os.fsencode(hashlib.sha256(path).hexdigest()[:16] + "-") + name + os.fsencode(SUFFIX)
     if keep != "beside":
-        return [os.path.join(os.fsencode(keep), elsewhere)]
+        return [os.path.join(os.path.expanduser(os.fsencode(keep)), elsewhere)]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return [path + os.fsencode(SUFFIX), os.path.join(os.fsencode(cache), b"penstock", b"tar", elsewhere)]
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock.transform.pad import pad_steps
+from penstock.transform.pad import pad_steps, padded
 from penstock.transform.verb import (
-    DTYPES,
     Colour,
     Spatial,
     colour,
-    expect_colour,
-    expect_image,
     four,
     sides,
-    sized,
     word,
 )
 from penstock.types import RoundingName
@@ -55,10 +51,7 @@ class CenterCrop(Spatial):
 
     def spec(self, spec: Spec) -> Spec:
         """[height, width, C]."""
-        expect_image(self, spec, DTYPES)
-        expect_colour(self, spec)
-        sized(self, spec)
-        return spec.with_(height=self.height, width=self.width)
+        return padded(self, spec).with_(height=self.height, width=self.width)
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""

@@ -61,9 +61,7 @@ class Pad(Spatial):
 
     def spec(self, spec: Spec) -> Spec:
         """Higher by top + bottom and wider by left + right; ragged stays ragged."""
-        expect_image(self, spec, DTYPES)
-        expect_colour(self, spec)
-        return sized(self, spec)
+        return padded(self, spec)
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""
@@ -87,6 +85,13 @@ def pad_arguments(verb: Any) -> None:
     colour(verb)
     if verb.fill != 0 and verb.mode != "constant":
         raise PlanError(f"{call(verb)}: expected fill= with mode='constant' only, found mode={verb.mode!r}.")
+
+
+def padded(verb: Spatial, spec: Spec) -> Spec:
+    """What flows out of a verb that pads with a colour, by its steps; raises PlanError when it cannot."""
+    expect_image(verb, spec, DTYPES)
+    expect_colour(verb, spec)
+    return sized(verb, spec)
 
 
 def described(mode: PadModeName, fill: Colour) -> str:

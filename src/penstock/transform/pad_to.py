@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from penstock.transform.pad import described, pad_arguments, pad_steps
+from penstock.transform.pad import described, pad_arguments, pad_steps, padded
 from penstock.transform.verb import (
-    DTYPES,
     Colour,
     Spatial,
     StepError,
-    expect_colour,
-    expect_image,
     four,
     sides,
-    sized,
     word,
 )
 from penstock.types import PadModeName
@@ -55,10 +51,7 @@ class PadTo(Spatial):
 
     def spec(self, spec: Spec) -> Spec:
         """[height, width, C]; raises PlanError when the image is known to be larger."""
-        expect_image(self, spec, DTYPES)
-        expect_colour(self, spec)
-        sized(self, spec)
-        return spec.with_(height=self.height, width=self.width)
+        return padded(self, spec).with_(height=self.height, width=self.width)
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""

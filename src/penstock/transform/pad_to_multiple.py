@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock.transform.pad import described, pad_arguments, pad_steps
-from penstock.transform.verb import DTYPES, Colour, Spatial, expect_colour, expect_image, four, sized, whole
+from penstock.transform.pad import described, pad_arguments, pad_steps, padded
+from penstock.transform.verb import Colour, Spatial, four, whole
 from penstock.types import PadModeName
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ class PadToMultiple(Spatial):
 
     def spec(self, spec: Spec) -> Spec:
         """Both sides rounded up; ragged stays ragged."""
-        expect_image(self, spec, DTYPES)
-        expect_colour(self, spec)
-        return sized(self, spec)
+        return padded(self, spec)
 
     def arguments(self) -> str:
         """The arguments as ``print(line)`` shows them."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from penstock.transform.verb import DTYPES, Spatial, expect_image, probability
+from penstock.transform.random_flip import RandomFlip
 
 if TYPE_CHECKING:
-    from penstock._reference import steps as reference
-    from penstock._reference.random import Draws
-    from penstock.types import Spec
+    from penstock._reference.steps import FlipY
 
 __all__ = ["RandomVerticalFlip"]
 
 
 @dataclass(frozen=True, slots=True)
-class RandomVerticalFlip(Spatial):
+class RandomVerticalFlip(RandomFlip):
     """Mirrors the image top to bottom with probability ``p``.
 
     uint8, uint16 or float32 [H, W, C] in and out. Drawn from (seed, epoch, source index, the step's number among the
@@ -26,35 +24,10 @@ class RandomVerticalFlip(Spatial):
     'random_vertical_flip p=0.5'
     """
 
-    p: float = 0.5
-
     name: ClassVar[str] = "random_vertical_flip"
-    random: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        probability(self, "p")
+    def mirror(self) -> FlipY:
+        """The step: top to bottom."""
+        from penstock._reference.steps import FlipY
 
-    def spec(self, spec: Spec) -> Spec:
-        """The same."""
-        expect_image(self, spec, DTYPES)
-        return spec
-
-    def arguments(self) -> str:
-        """The arguments as ``print(line)`` shows them."""
-        return f"p={self.p:g}"
-
-    def steps(self, height: int, width: int, draws: Draws | None) -> list[reference.Step]:
-        """One mirror, or nothing."""
-        from penstock._reference import steps as reference
-
-        assert draws is not None  # the recipe makes them for every random step
-        return [reference.FlipY()] if draws.uniform() < self.p else []
-
-    @property
-    def by_strips(self) -> bool:
-        """Rows flow through."""
-        return True
-
-    def native(self) -> dict[str, Any]:
-        """The fields of native/plan.h's Verb."""
-        return {"kind": "random_vertical_flip", "p": (self.p,)}
+        return FlipY()
