@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,48 +78,70 @@ def _filled(task: Task, where: Any) -> Lap:
 
 def first_without(task: Task) -> Lap:
     """A first pass, by a run of its own, without a cache."""
-    return lambda: _first(task, None)
+    return lambda: _pass(task, _resized(task))
 
 
 def first_to_memory(task: Task) -> Lap:
     """A first pass that fills an empty cache in the shared memory's file system."""
-    return lambda: _first(task, _memory())
+    return _first(task, _memory())
 
 
 def first_to_disk(task: Task) -> Lap:
     """A first pass that fills an empty cache on disk."""
-    return lambda: _first(task, data.MADE)
+    return _first(task, data.MADE)
 
 
-def _first(task: Task, above: Path | None) -> dict[str, float]:
-    line = _resized(task)
-    folder = None if above is None else tempfile.mkdtemp(dir=above)
-    try:
-        if folder is not None:
-            line = line.cache(Path(folder) / "cache", max_bytes=MAX_BYTES)
-        made = line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW")
-        counted = timed(lambda: {"images": float(sum(len(batch) for batch in made.run(threads=task.threads)))})
-        if folder is not None and line.cache_info().entries != len(task.paths):
+def _first(task: Task, above: Path) -> Lap:
+    def fill(folder: Path) -> dict[str, float]:
+        line = _resized(task).cache(folder, max_bytes=MAX_BYTES)
+        counted = _pass(task, line)
+        if line.cache_info().entries != len(task.paths):
             raise PenstockError(f"bench: expected a full cache, found {line.cache_info()}.")
         return counted
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder)
+
+    return _in_turn(above, fill)
 
 
-def preload(task: Task) -> Lap:
+def _pass(task: Task, line: ps.Pipeline) -> dict[str, float]:
+    made = line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW")
+    return timed(lambda: {"images": float(sum(len(batch) for batch in made.run(threads=task.threads)))})
+
+
+def preload_to_memory(task: Task) -> Lap:
     """Whole photographs into an empty cache in the shared memory's file system."""
+    return _preload(task, _memory())
 
-    def lap() -> dict[str, float]:
-        folder = tempfile.mkdtemp(dir=_memory())
-        try:
-            line = ps.files(task.paths).decode().cache(Path(folder) / "cache", max_bytes=MAX_BYTES)
-            counted = timed(lambda: {"images": float(line.preload(threads=task.threads).stored)})
-        finally:
-            shutil.rmtree(folder)
+
+def preload_to_disk(task: Task) -> Lap:
+    """Whole photographs into an empty cache on disk."""
+    return _preload(task, data.MADE)
+
+
+def _preload(task: Task, above: Path) -> Lap:
+    def fill(folder: Path) -> dict[str, float]:
+        line = ps.files(task.paths).decode().cache(folder, max_bytes=MAX_BYTES)
+        counted = timed(lambda: {"images": float(line.preload(threads=task.threads).stored)})
         if counted["images"] != len(task.paths):
             raise PenstockError(f"bench: expected {len(task.paths)} photographs kept, found {counted['images']}.")
         return counted
+
+    return _in_turn(above, fill)
+
+
+def _in_turn(above: Path, fill: Callable[[Path], dict[str, float]]) -> Lap:
+    """Laps that fill a folder each, in the memory of the lap before, whose folder is removed just then.
+
+    A virtual machine gives memory that nobody uses back to its host within seconds, and to fetch it again costs several
+    times what writing it does: a lap would measure the host.
+    """
+    folders = tempfile.TemporaryDirectory(dir=above)
+    before: list[str] = []
+
+    def lap() -> dict[str, float]:
+        for folder in before:
+            shutil.rmtree(folder)
+        before[:] = [tempfile.mkdtemp(dir=folders.name)]
+        return fill(Path(before[0]) / "cache")
 
     return lap
 
