@@ -251,7 +251,9 @@ def test_ctrl_c_is_130_and_quick(tmp_path):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.strip() == "penstock: interrupted."
+    # Before it, at most the sentence about a thread that a busy machine did not let run for a second.
+    *before, last = err.strip().splitlines()
+    assert last == "penstock: interrupted." and all("it was left behind" in line for line in before), err
     assert "items in" in out
 
 
