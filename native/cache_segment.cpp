@@ -27,6 +27,9 @@ std::string hexadecimal(uint64_t value) {
 
 // Of a disk; little enough that what a killed writer leaves reserved is soon found again.
 constexpr uint64_t kReservedAtOnce = uint64_t{16} << 20;
+// Records that are written in one go: little enough that the core's caches still have most of them.
+constexpr size_t kGathered = 4;
+constexpr uint64_t kGatheredBytes = 640 << 10;
 
 iovec part_of(const void* data, size_t bytes) { return {const_cast<void*>(data), bytes}; }
 
@@ -181,7 +184,8 @@ uint64_t SegmentWriter::needed(const RecordHeader& header) {
 }
 
 bool SegmentWriter::fits(const RecordHeader& header) const {
-  return pixels_ && end_ + index_end_ + header.whole_bytes() + kIndexRecordBytes <= header_.capacity;
+  const uint64_t index_bytes = index_end_ + (waiting_.size() + 1) * kIndexRecordBytes;
+  return pixels_ && end_ + waiting_bytes_ + header.whole_bytes() + index_bytes <= header_.capacity;
 }
 
 // A full disk is left to the write, which may still find room.
@@ -193,26 +197,41 @@ void SegmentWriter::reserve_for(uint64_t bytes) {
   reserved_end_ = to;
 }
 
-bool SegmentWriter::append(RecordHeader& header, const CacheRecord& record, int& error) {
+bool SegmentWriter::gather(RecordHeader& header, const CacheRecord& record, std::shared_ptr<const void> owner) {
+  header.offset = end_ + waiting_bytes_;
+  waiting_bytes_ += header.whole_bytes();
+  Waiting& each = waiting_.emplace_back();
+  each.header = header;
+  each.data = record.data;
+  each.texts = record.damage + record.party_notes;
+  each.owner = std::move(owner);
+  encode(header, header_.checksum, each.first);
+  encode(index_record_of(header), header_.checksum, each.entry);
+  return each.owner != nullptr && waiting_.size() < kGathered && waiting_bytes_ < kGatheredBytes;
+}
+
+bool SegmentWriter::write(std::vector<RecordHeader>& written, int& error) {
   static const uint8_t zeros[kCacheAlignment] = {};
-  header.offset = end_;
-  reserve_for(header.whole_bytes());
-  uint8_t first[kRecordHeaderBytes], entry[kIndexRecordBytes];
-  encode(header, header_.checksum, first);
-  const uint64_t used = kRecordHeaderBytes + header.payload_bytes + header.damage_bytes + header.notes_bytes;
-  if (!write_all(
-          pixels_.get(),
-          {part_of(first, sizeof(first)), part_of(record.data, record.bytes),
-           part_of(record.damage.data(), record.damage.size()),
-           part_of(record.party_notes.data(), record.party_notes.size()), part_of(zeros, header.whole_bytes() - used)},
-          end_, error)) {
-    return false;
+  reserve_for(waiting_bytes_);
+  std::vector<iovec> parts, entries;
+  for (const Waiting& each : waiting_) {
+    const uint64_t used = kRecordHeaderBytes + each.header.payload_bytes + each.texts.size();
+    parts.push_back(part_of(each.first, sizeof(each.first)));
+    parts.push_back(part_of(each.data, each.header.payload_bytes));
+    parts.push_back(part_of(each.texts.data(), each.texts.size()));
+    parts.push_back(part_of(zeros, each.header.whole_bytes() - used));
+    entries.push_back(part_of(each.entry, sizeof(each.entry)));
+    written.push_back(each.header);
   }
-  encode(index_record_of(header), header_.checksum, entry);
-  if (!write_all(index_.get(), {part_of(entry, sizeof(entry))}, index_end_, error)) return false;
-  end_ += header.whole_bytes();
-  index_end_ += kIndexRecordBytes;
-  return true;
+  const bool done = write_all(pixels_.get(), std::move(parts), end_, error) &&
+                    write_all(index_.get(), std::move(entries), index_end_, error);
+  if (done) {
+    end_ += waiting_bytes_;
+    index_end_ += waiting_.size() * kIndexRecordBytes;
+  }
+  waiting_.clear();
+  waiting_bytes_ = 0;
+  return done;
 }
 
 bool SegmentWriter::removed() const {
@@ -230,6 +249,8 @@ void SegmentWriter::seal() {
 }
 
 void SegmentWriter::reset() {
+  waiting_.clear();
+  waiting_bytes_ = 0;
   pixels_.reset();
   index_.reset();
 }

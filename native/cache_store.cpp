@@ -42,7 +42,8 @@ struct CacheStore::State {
     SegmentWriter file;
     uint32_t number = 0;
   };
-  // A key that a thread is about to keep, for as long as this lives: no other thread keeps it then.
+  // A key that a thread is about to keep, for as long as this lives: no other thread keeps it then. What waits to be
+  // written is claimed as well.
   class Claim {
    public:
     Claim(State& state, const CacheKey& key);
@@ -89,17 +90,20 @@ struct CacheStore::State {
   bool look_up(const CacheKey& key, CacheTable::Place& place, std::shared_ptr<Segment>& segment) const;
   bool has(const CacheKey& key, uint64_t decoder, uint64_t& created_ns) const;
   void put(const CacheKey& key, const CacheTable::Place& place);
-  bool watch();  // whether the folder was removed; then all is let go that nobody reads
+  void release(const CacheKey& key);  // one claim of it
+  bool watch();                       // whether the folder was removed; then all is let go that nobody reads
   bool refresh_if_due();
   void refresh();                                     // surveying is held by the caller
   uint32_t adopt(const std::string& name, bool own);  // as is it here; ~0 where it cannot be mapped
   void absorb(uint32_t number);                       // and here
   void repair_index(const Segment& segment, const std::vector<IndexRecord>& records);
-  Kept write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns);
+  using Owner = std::shared_ptr<const void>;
+  Kept write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns, Owner owner);
   // In these the writer's lock is held by the caller. begin: stored where there is a segment now.
   bool takes(const Writer& writer, const RecordHeader& header, uint64_t created_ns);
   Kept begin(Writer& writer, const RecordHeader& header, bool beside);
-  Kept append(Writer& writer, RecordHeader& header, const CacheRecord& record);
+  Kept append(Writer& writer, RecordHeader& header, const CacheRecord& record, Owner owner);
+  bool write_out(Writer& writer);  // what waits in it; false: turned off
   void seal(Writer& writer);
 };
 
@@ -169,8 +173,10 @@ CacheStore::State::Claim::Claim(State& state, const CacheKey& key) : state_(stat
 CacheStore::State::Claim::~Claim() {
   if (!has_) return;
   const std::lock_guard<std::mutex> guard(state_.table_lock);
-  state_.claimed.erase(std::find(state_.claimed.begin(), state_.claimed.end(), key_));
+  state_.release(key_);
 }
+
+void CacheStore::State::release(const CacheKey& key) { claimed.erase(std::find(claimed.begin(), claimed.end(), key)); }
 
 void CacheStore::State::put(const CacheKey& key, const CacheTable::Place& place) {
   CacheTable::Place old;
@@ -209,7 +215,7 @@ bool CacheStore::find(const CacheKey& key, CacheHit& hit) {
   return false;
 }
 
-CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record) {
+CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record, std::shared_ptr<const void> owner) {
   State& state = *state_;
   if (!state.usable() || state.off) return Kept::off;
   state.refresh_if_due();
@@ -229,8 +235,7 @@ CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record
     return Kept::full;
   }
   RecordHeader header = header_of(key, record);
-  const Kept kept = state.write(header, record, created_ns);
-  if (kept == Kept::stored) ++state.stored;
+  const Kept kept = state.write(header, record, created_ns, std::move(owner));
   if (kept == Kept::full || kept == Kept::too_large) ++state.left_out;
   if (kept == Kept::off) state.watch();
   return kept;
@@ -241,7 +246,8 @@ bool CacheStore::State::takes(const Writer& writer, const RecordHeader& header, 
   return writer.file.fits(header) && writer.file.created_ns() >= created_ns;
 }
 
-CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns) {
+CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns,
+                                          Owner owner) {
   // Whoever is free, or one more beside those that are busy.
   Writer* empty = nullptr;
   std::unique_lock<std::mutex> held;
@@ -251,7 +257,7 @@ CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecor
     std::unique_lock<std::mutex> guard(each.lock, std::try_to_lock);
     if (!guard) busy = true;
     if (!guard) continue;
-    if (takes(each, header, created_ns)) return append(each, header, record);
+    if (takes(each, header, created_ns)) return append(each, header, record, std::move(owner));
     if (each.file) seal(each);
     if (empty != nullptr) continue;
     empty = &each;
@@ -260,7 +266,7 @@ CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecor
   Kept kept = Kept::full;
   if (empty != nullptr) {
     kept = begin(*empty, header, busy);
-    if (kept == Kept::stored) return append(*empty, header, record);
+    if (kept == Kept::stored) return append(*empty, header, record, std::move(owner));
     if (!busy || kept != Kept::full) return kept;
     held.unlock();  // nobody waits for one writer with another in hand
   }
@@ -269,7 +275,7 @@ CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecor
   for (size_t i = 0; i < writer_count; ++i) {
     Writer& each = writers[(first + i) % writer_count];
     const std::lock_guard<std::mutex> guard(each.lock);
-    if (takes(each, header, created_ns)) return append(each, header, record);
+    if (takes(each, header, created_ns)) return append(each, header, record, std::move(owner));
     if (each.file) seal(each);
   }
   Writer& last = writers[first % writer_count];
@@ -279,33 +285,66 @@ CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecor
     kept = begin(last, header, false);
     if (kept != Kept::stored) return kept;
   }
-  return append(last, header, record);
+  return append(last, header, record, std::move(owner));
 }
 
-CacheStore::Kept CacheStore::State::append(Writer& writer, RecordHeader& header, const CacheRecord& record) {
+CacheStore::Kept CacheStore::State::append(Writer& writer, RecordHeader& header, const CacheRecord& record,
+                                           Owner owner) {
   if (closed || off) return Kept::off;
-  if (writer.file.removed()) {
-    turn_off("expected the files of the cache, found them removed", true);
-    seal(writer);
+  {
     const std::lock_guard<std::mutex> guard(table_lock);
-    table.drop_segment(writer.number);
-    segments[writer.number] = nullptr;
-    return Kept::off;
+    claimed.push_back(header.key);  // until it is written
   }
+  if (writer.file.gather(header, record, std::move(owner))) return Kept::stored;
+  if (write_out(writer)) return Kept::stored;
+  seal(writer);
+  return Kept::off;
+}
+
+bool CacheStore::State::write_out(Writer& writer) {
+  if (!writer.file.waits()) return true;
+  std::vector<RecordHeader> written;
   int error = 0;
-  if (!writer.file.append(header, record, error)) {
-    turn_off("expected to write " + std::to_string(header.whole_bytes()) + " bytes, found " + error_words(error));
-    seal(writer);
-    return Kept::off;
+  const bool removed = writer.file.removed();
+  const bool done = writer.file.write(written, error) && !removed;
+  {
+    const std::lock_guard<std::mutex> guard(table_lock);
+    for (const RecordHeader& header : written) release(header.key);
+    std::shared_ptr<Segment>& segment = segments[writer.number];  // nullptr where it was removed meanwhile
+    if (removed) {
+      table.drop_segment(writer.number);
+      segment = nullptr;
+    } else if (done && segment != nullptr) {
+      segment->reach(writer.file.end());
+      for (const RecordHeader& header : written) table.put(header.key, {writer.number, header.offset, false});
+    }
   }
-  const std::lock_guard<std::mutex> guard(table_lock);
-  if (segments[writer.number] == nullptr) return Kept::stored;  // it was removed meanwhile
-  segments[writer.number]->reach(writer.file.end());
-  table.put(header.key, {writer.number, header.offset, false});
-  return Kept::stored;
+  if (done) {
+    stored += written.size();
+    return true;
+  }
+  if (removed) {
+    turn_off("expected the files of the cache, found them removed", true);
+  } else {
+    uint64_t bytes = 0;
+    for (const RecordHeader& header : written) bytes += header.whole_bytes();
+    turn_off("expected to write " + std::to_string(bytes) + " bytes, found " + error_words(error));
+  }
+  return false;
+}
+
+void CacheStore::flush() noexcept try {
+  State& state = *state_;
+  if (!state.usable()) return;
+  for (State::Writer& each : state.writers) {
+    const std::lock_guard<std::mutex> guard(each.lock);
+    if (!state.write_out(each)) state.seal(each);
+  }
+} catch (...) {  // no memory to write it by: it waits on
 }
 
 void CacheStore::State::seal(Writer& writer) {
+  write_out(writer);
   writer.file.seal();
   const std::lock_guard<std::mutex> guard(surveying);
   adopted[writer.number].complete = true;
@@ -495,7 +534,10 @@ void CacheStore::close() {
   for (size_t i = 0; i < kMostWriters; ++i) writing[i] = std::unique_lock<std::mutex>(state.writers[i].lock);
   const std::lock_guard<std::mutex> surveying(state.surveying);
   if (state.closed.exchange(true)) return;
-  for (State::Writer& each : state.writers) each.file.seal();
+  for (State::Writer& each : state.writers) {
+    if (!state.off) state.write_out(each);
+    each.file.seal();
+  }
   state.folder.leave();
   const std::lock_guard<std::mutex> guard(state.table_lock);
   state.table = CacheTable();

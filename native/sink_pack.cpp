@@ -42,7 +42,7 @@ PackSink::PackSink(Size size, Format format, bool rows_reversed, bool columns_re
 void PackSink::push(const Strip& strip) {
   using Clock = std::chrono::steady_clock;
   const int before = arrived_;
-  const Clock::time_point begin = Clock::now();
+  const Clock::time_point begin = timed_ ? Clock::now() : Clock::time_point();
   const size_t pixel_bytes = format_.pixel_bytes();
   for (int i = 0; i < strip.count; ++i, ++arrived_) {
     const uint8_t* row = strip.row(i);
@@ -55,8 +55,10 @@ void PackSink::push(const Strip& strip) {
     }
     pack(row, place_of_next());
   }
-  elapsed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
-  if (behind_ != nullptr && !rows_reversed_) hand_on(before, arrived_);
+  const bool hands_on = behind_ != nullptr && !rows_reversed_;
+  if (hands_on && times_behind_) hand_on(before, arrived_);
+  if (timed_) elapsed_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
+  if (hands_on && !times_behind_) hand_on(before, arrived_);
 }
 
 void PackSink::finish() {

@@ -172,7 +172,12 @@ class PackSink final : public Sink {
   void push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count);
   // The image's rows, top down, go to `behind` as well, each strip as soon as it lies in the slot, which is
   // interleaved and has the rows' own samples.
-  void hand_on(RowSink& behind) { behind_ = &behind; }
+  // With `timed`, its time counts as this one's.
+  void hand_on(RowSink& behind, bool timed) {
+    behind_ = &behind;
+    times_behind_ = timed;
+  }
+  void leave_untimed() { timed_ = false; }
   void finish() override;
   int64_t elapsed_ns() const { return elapsed_ns_; }
 
@@ -206,7 +211,9 @@ class PackSink final : public Sink {
   const Kernels& kernels_ = kernels();
   int arrived_ = 0;
   int64_t elapsed_ns_ = 0;
+  bool timed_ = true;
   RowSink* behind_ = nullptr;
+  bool times_behind_ = false;
 };
 
 }  // namespace penstock

@@ -314,7 +314,11 @@ void Chain::push_planes(const uint8_t* const* planes, ptrdiff_t stride, int coun
   impl_->pack->push_planes(planes, stride, count);
 }
 
-void Chain::hand_on(RowSink& behind) { impl_->pack->hand_on(behind); }
+void Chain::hand_on(Chain& behind) {
+  const bool packs_only = behind.impl_->sinks.size() == 1;
+  impl_->pack->hand_on(behind, packs_only);
+  if (packs_only) behind.impl_->pack->leave_untimed();
+}
 
 Region Chain::wanted() const { return impl_->wanted; }
 

@@ -95,7 +95,7 @@ class Chain final : public RowSink {
   void expect(const Region& arriving) override;
   // The finished image's rows, top down, go to `behind` as well, for as long as the core's nearest cache has them. Only
   // of an output that keeps samples as they are, interleaved.
-  void hand_on(RowSink& behind);
+  void hand_on(Chain& behind);
   void finish();             // after the last row; the slot is complete
   int64_t batch_ns() const;  // time spent packing into the slot, timed a strip at a time
 
