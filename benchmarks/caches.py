@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,7 @@ def resident(task: Task) -> Lap:
 
 def mapped(task: Task) -> Lap:
     """What people write: the pixels in a file that NumPy maps, normalised batch by batch in NumPy."""
-    folder = tempfile.TemporaryDirectory(dir=data.MADE)
-    path = Path(folder.name) / "pixels.npy"
+    path = _folder() / "pixels.npy"
     np.save(path, _pixels(task))
     pixels = np.load(path, mmap_mode="r")
     mean, std = (np.asarray(each, np.float32).reshape(3, 1, 1) for each in (ps.IMAGENET.mean, ps.IMAGENET.std))
@@ -51,7 +50,7 @@ def mapped(task: Task) -> Lap:
             batch -= mean
             batch /= std
             images += len(batch)
-        return {"images": float(images), "kept": float(bool(folder))}
+        return {"images": float(images)}
 
     return lap
 
@@ -63,9 +62,7 @@ def second_from_memory(task: Task) -> Lap:
 
 def second_from_disk(task: Task) -> Lap:
     """Passes over a cache in a folder that was filled before; the page cache is warm."""
-    folder = tempfile.TemporaryDirectory(dir=data.MADE)
-    lap = _filled(task, folder.name)
-    return lambda: {**lap(), "kept": float(bool(folder))}
+    return _filled(task, _folder() / "cache")
 
 
 def _filled(task: Task, where: Any) -> Lap:
@@ -73,82 +70,67 @@ def _filled(task: Task, where: Any) -> Lap:
     line.preload(threads=task.threads)
     if line.cache_info().entries < len(task.paths):
         raise PenstockError(f"bench: expected {len(task.paths)} entries, found {line.cache_info()}.")
-    return held(line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW"), task)
+    return _normalized(task, line)
 
 
 def first_without(task: Task) -> Lap:
-    """A first pass, by a run of its own, without a cache."""
-    return lambda: _pass(task, _resized(task))
+    """First passes without a cache."""
+    return _normalized(task, _resized(task))
 
 
 def first_to_memory(task: Task) -> Lap:
-    """A first pass that fills an empty cache in the shared memory's file system."""
-    return _first(task, _memory())
+    """First passes, each of which fills a cache in RAM that was emptied before."""
+    return _first(task, _resized(task).cache(ps.RAM, max_bytes=MAX_BYTES))
 
 
 def first_to_disk(task: Task) -> Lap:
-    """A first pass that fills an empty cache on disk."""
-    return _first(task, data.MADE)
+    """First passes, each of which fills a cache in a folder that was emptied before."""
+    return _first(task, _resized(task).cache(_folder() / "cache", max_bytes=MAX_BYTES))
 
 
-def _first(task: Task, above: Path) -> Lap:
-    def fill(folder: Path) -> dict[str, float]:
-        line = _resized(task).cache(folder, max_bytes=MAX_BYTES)
-        counted = _pass(task, line)
+def _first(task: Task, line: ps.Pipeline) -> Lap:
+    fill = _normalized(task, line)
+
+    def lap() -> dict[str, float]:
+        line.cache_clear()
+        counted = timed(fill)
         if line.cache_info().entries != len(task.paths):
             raise PenstockError(f"bench: expected a full cache, found {line.cache_info()}.")
         return counted
 
-    return _in_turn(above, fill)
-
-
-def _pass(task: Task, line: ps.Pipeline) -> dict[str, float]:
-    made = line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW")
-    return timed(lambda: {"images": float(sum(len(batch) for batch in made.run(threads=task.threads)))})
+    return lap
 
 
 def preload_to_memory(task: Task) -> Lap:
-    """Whole photographs into an empty cache in the shared memory's file system."""
-    return _preload(task, _memory())
+    """Whole photographs into a cache in RAM that was emptied before."""
+    return _preload(task, ps.files(task.paths).decode().cache(ps.RAM, max_bytes=MAX_BYTES))
 
 
 def preload_to_disk(task: Task) -> Lap:
-    """Whole photographs into an empty cache on disk."""
-    return _preload(task, data.MADE)
+    """Whole photographs into a cache in a folder that was emptied before."""
+    return _preload(task, ps.files(task.paths).decode().cache(_folder() / "cache", max_bytes=MAX_BYTES))
 
 
-def _preload(task: Task, above: Path) -> Lap:
-    def fill(folder: Path) -> dict[str, float]:
-        line = ps.files(task.paths).decode().cache(folder, max_bytes=MAX_BYTES)
+def _preload(task: Task, line: ps.Pipeline) -> Lap:
+    def lap() -> dict[str, float]:
+        line.cache_clear()
         counted = timed(lambda: {"images": float(line.preload(threads=task.threads).stored)})
         if counted["images"] != len(task.paths):
             raise PenstockError(f"bench: expected {len(task.paths)} photographs kept, found {counted['images']}.")
         return counted
 
-    return _in_turn(above, fill)
-
-
-def _in_turn(above: Path, fill: Callable[[Path], dict[str, float]]) -> Lap:
-    """Laps that fill a folder each, in the memory of the lap before, whose folder is removed just then.
-
-    A virtual machine gives memory that nobody uses back to its host within seconds, and to fetch it again costs several
-    times what writing it does: a lap would measure the host.
-    """
-    folders = tempfile.TemporaryDirectory(dir=above)
-    before: list[str] = []
-
-    def lap() -> dict[str, float]:
-        for folder in before:
-            shutil.rmtree(folder)
-        before[:] = [tempfile.mkdtemp(dir=folders.name)]
-        return fill(Path(before[0]) / "cache")
-
     return lap
 
 
-def _memory() -> Path:
-    shared = Path("/dev/shm")
-    return shared if shared.is_dir() else Path(tempfile.gettempdir())
+def _folder() -> Path:
+    """A folder for as long as this process lives."""
+    folder = tempfile.mkdtemp(dir=data.MADE)
+    atexit.register(shutil.rmtree, folder)
+    return Path(folder)
+
+
+def _normalized(task: Task, line: ps.Pipeline) -> Lap:
+    return held(line.normalize(ps.IMAGENET).batch(task.batch, layout="NCHW"), task)
 
 
 def _resized(task: Task) -> ps.Pipeline:

@@ -85,8 +85,8 @@ def _first(setup: Setup, second_rate: float) -> Iterator[Figure | Table]:
             means="filling in passing costs next to nothing",
             value=result.ratio(without),
             bound=0.93,
-            detail=f"{IMAGES:,} JPEGs of 500 x 375 to 224 x 224 float32 NCHW; each lap a new run, an empty cache, in "
-            "the memory of the lap before",
+            detail=f"{IMAGES:,} JPEGs of 500 x 375 to 224 x 224 float32 NCHW; each lap into the room that the lap "
+            "before took, freed just then; a loader holds the batches' memory",
         )
     yield race("cache_fill", "first epochs", results, without)
 
@@ -132,6 +132,6 @@ def _preload(setup: Setup) -> Iterator[Figure | Table]:
             bound=1.3,
             at_most=True,
             unit="x",
-            detail="pixels as decoded, 1.1 GB, into an empty cache; each lap into the memory of the lap before",
+            detail="pixels as decoded, 1.1 GB, into an empty cache; each lap into the room that the lap before took",
         )
     yield race("preload", "preload", results, limit)
