@@ -52,8 +52,13 @@ bool write_all(int file, std::vector<iovec> parts, uint64_t offset, int& error) 
       ++first;
       continue;
     }
+    size_t last = first, bytes = 0;
+    while (last < parts.size() && bytes < kWrittenAtOnce) bytes += parts[last++].iov_len;
+    const size_t over = bytes > kWrittenAtOnce ? bytes - kWrittenAtOnce : 0;
+    parts[last - 1].iov_len -= over;
     const ssize_t wrote =
-        ::pwritev(file, parts.data() + first, static_cast<int>(parts.size() - first), static_cast<off_t>(offset));
+        ::pwritev(file, parts.data() + first, static_cast<int>(last - first), static_cast<off_t>(offset));
+    parts[last - 1].iov_len += over;
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) {
       error = wrote < 0 ? errno : ENOSPC;

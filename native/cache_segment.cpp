@@ -27,9 +27,7 @@ std::string hexadecimal(uint64_t value) {
 
 // Of a disk; little enough that what a killed writer leaves reserved is soon found again.
 constexpr uint64_t kReservedAtOnce = uint64_t{16} << 20;
-// Records that are written in one go: little enough that the core's caches still have most of them.
-constexpr size_t kGathered = 4;
-constexpr uint64_t kGatheredBytes = 640 << 10;
+constexpr size_t kGathered = 8;  // records that are written in one go, where they are small
 
 iovec part_of(const void* data, size_t bytes) { return {const_cast<void*>(data), bytes}; }
 
@@ -207,7 +205,8 @@ bool SegmentWriter::gather(RecordHeader& header, const CacheRecord& record, std:
   each.owner = std::move(owner);
   encode(header, header_.checksum, each.first);
   encode(index_record_of(header), header_.checksum, each.entry);
-  return each.owner != nullptr && waiting_.size() < kGathered && waiting_bytes_ < kGatheredBytes;
+  const bool room_for_one_more = waiting_bytes_ + header.whole_bytes() <= kWrittenAtOnce;
+  return each.owner != nullptr && waiting_.size() < kGathered && room_for_one_more;
 }
 
 bool SegmentWriter::write(std::vector<RecordHeader>& written, int& error) {

@@ -7,7 +7,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "pool.h"
+#include "job.h"
 
 namespace penstock {
 namespace {
