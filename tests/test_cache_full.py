@@ -63,8 +63,31 @@ def test_a_cache_smaller_than_one_image_says_so(pictures, tmp_path, caplog):
     start = ps.folder(pictures).decode()
     said = said_of(caplog, start.resize(64, 64).cache(tmp_path / "cache", max_bytes=5000).batch(4))
     assert len(said) == 1 and "it holds 0 of" in said[0] and "pass max_bytes='" in said[0]
-    said = said_of(caplog, start.cache(ps.RAM, max_bytes=400).resize(9, 9).batch(4))
+    said = said_of(caplog, start.cache(tmp_path / "small", max_bytes=400).resize(9, 9).batch(4))
     assert len(said) == 1 and "line.cache_info().estimated_bytes says what all of them need." in said[0]
+
+
+def test_pictures_of_another_folder_count_as_such(tmp_path, caplog):
+    for number in range(25):
+        folder = tmp_path / ("train" if number < 20 else "test")
+        folder.mkdir(exist_ok=True)
+        photo(folder / f"{number:02}.png", number)
+    settle()
+
+    def line(name: str, max_bytes: int | str) -> ps.Pipeline:
+        start = ps.folder(tmp_path / name, label=None).decode().resize(30, 40)
+        return start.cache(tmp_path / "cache", max_bytes=max_bytes).batch(4)
+
+    train = line("train", 90_000)
+    assert said_of(caplog, train) == []
+    said = said_of(caplog, line("test", 81_000))  # another store of the same folder
+    assert len(said) == 1
+    assert "it holds 20 images of this recipe, of other pictures too" in said[0]
+    advised = re.search(r"this line's 5 images need about .*: pass max_bytes='(.*?)'\.$", said[0])
+    assert advised is not None
+    enough = line("test", advised[1])
+    assert said_of(caplog, enough) == []
+    assert enough.cache_info().entries == 25
 
 
 def test_samples_of_torch_say_that_it_is_full(pictures, tmp_path, caplog):

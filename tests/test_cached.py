@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import penstock as ps
-from cached_lines import assert_same, everything, write_pictures
+from cached_lines import aged, assert_same, everything, photo, settle, write_pictures
 from penstock import cache
 
 
@@ -114,6 +114,22 @@ def test_a_cache_changes_no_bit(name, engine, pictures, tmp_path):
     assert warm[2].stats.cache_hits == (items if name == "encoded" else items - 1)  # a failure is never kept
     assert_same(everything(plain, epoch=1), everything(line, epoch=1))
     assert line.fingerprint == plain.fingerprint
+
+
+def test_what_is_behind_a_crop_is_looked_at_for_the_cache(tmp_path):
+    photo(tmp_path / "one.jpg", 1, (400, 300))
+    whole = (tmp_path / "one.jpg").read_bytes()
+    (tmp_path / "one.jpg").write_bytes(whole[:-2] + bytes(40) + whole[-2:])
+    aged(tmp_path / "one.jpg")
+    settle()
+    start = ps.files([tmp_path / "one.jpg"]).decode()
+    plain = everything(start.crop((0, 0, 40, 40)).batch(1))[0][0]
+    line = start.cache(tmp_path / "cache", max_bytes="1MB").crop((0, 0, 40, 40)).batch(1)
+    for _ in range(2):  # made, then found
+        found = everything(line)[0][0]
+        np.testing.assert_array_equal(found["images"][0], plain["images"][0])
+        assert not plain["damaged"][0] and found["damaged"][0]
+    assert not everything(line, on_damage="fail")[0][0]["valid"][0]
 
 
 def test_what_is_there_is_not_decoded(pictures, tmp_path):

@@ -134,7 +134,7 @@ def test_what_is_being_written_stays(penstock, folder):
     line.preload()  # this process goes on writing
     answer = penstock("cache", "clear", folder, "--yes")
     assert answer.code == 0
-    assert "1 of its segments are being written, and stay" in answer.out
+    assert "1 of its segments is being written, and stays" in answer.out
     assert len(segments(folder)) == 1
 
 

@@ -48,20 +48,26 @@ def full_sentence(line: Line, cache: OpenedCache) -> str:
     items = items_of(line.order, len(line.source))
     images = int(line.source.image_counts(items).sum()) if line.source.several else len(items)
     entries, own = held(caching, line.recipe)
-    others = max(0, cache.files.counts()["bytes"] - own)
+    other_recipes = max(0, cache.files.counts()["bytes"] - own)
     need = _needed(line, caching, items, images, (entries, own))
-    text = (
-        f"cache({caching.where!r}): full, at most {spoken(caching.max_bytes)}: it holds {entries:,} of "
-        f"{counted(images, 'image')}, and makes the others anew in each pass"
-    )
+    text = f"cache({caching.where!r}): full, at most {spoken(caching.max_bytes)}: it holds "
+    if entries <= images:
+        text += f"{entries:,} of {counted(images, 'image')}, and makes the others anew in each pass"
+        all_of_them, others = "all", other_recipes
+    else:  # of other sources, or of files as they were; which are this line's nobody knows
+        text += (
+            f"{counted(entries, 'image')} of this recipe, of other pictures too, and what is not there is made anew in "
+            f"each pass"
+        )
+        all_of_them, others = f"this line's {counted(images, 'image')}", own + other_recipes
     if need is None:
         return f"{text}; line.cache_info().estimated_bytes says what all of them need."
-    text += f"; all need about {spoken(need)}"
+    text += f"; {all_of_them} need about {spoken(need)}"
     if need + others <= caching.max_bytes:
         return f"{text}."
     text += f": pass max_bytes={spoken(_rounded_up(need + need // 50 + others))!r}"
-    if not caching.evict and others >= caching.max_bytes // 10:
-        text += f", or evict=True, which drops what other recipes keep, {spoken(others)}"
+    if not caching.evict and other_recipes >= caching.max_bytes // 10:
+        text += f", or evict=True, which drops what other recipes keep, {spoken(other_recipes)}"
     return f"{text}."
 
 

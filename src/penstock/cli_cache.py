@@ -89,7 +89,10 @@ def clear(folder: str, yes: bool) -> None:
     freed = _asked("clear", folder, _store().clear)
     left = len(_segments(folder))
     if left:
-        click.echo(f"{folder}: removed {spoken(freed)} of {what}; {left:,} of its segments are being written, and stay")
+        written = "1 of its segments is being written, and stays"
+        if left > 1:
+            written = f"{left:,} of its segments are being written, and stay"
+        click.echo(f"{folder}: removed {spoken(freed)} of {what}; {written}")
     else:
         click.echo(f"{folder}: removed {what}")
 

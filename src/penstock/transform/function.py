@@ -9,7 +9,7 @@ from typing import Any
 from penstock.errors import PlanError
 from penstock.transform.verb import Verb, call
 
-__all__ = ["fingerprint_of", "function_name", "takes_rng"]
+__all__ = ["fingerprint_of", "function_name", "takes_rng", "unfit_signature"]
 
 
 def function_name(fn: Callable[..., Any]) -> str:
