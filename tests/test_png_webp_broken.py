@@ -30,6 +30,8 @@ from png_webp_files import (
     webps,
 )
 
+pytestmark = pytest.mark.timeout(900)  # some try every place of a file: tens of seconds on a free machine
+
 
 def outcome_of(data: bytes) -> str:
     """The outcome, whatever it is the same for both engines, and pixels only where Pillow has the same."""

@@ -19,6 +19,7 @@ import penstock as ps
 from penstock import engine as engine_module
 from penstock.answers import answer_some
 from penstock.cores import default_threads, usable_cores
+from penstock.meter import Meter
 from run_lines import encoded, expected_rows, mixed, pixels, plain_line, together
 from waiting import wait_until
 
@@ -92,6 +93,34 @@ def test_times_of_a_loaders_epochs_are_each_their_own() -> None:
             check_times(loader.run.stats)
             assert loader.run.stats.items == 12
             time.sleep(0.1)  # between epochs, when the pool has nothing to do
+
+
+def test_times_add_up_when_the_run_ends_while_they_are_asked() -> None:
+    meter = Meter()
+
+    class EndsMeanwhile:
+        ended = False
+
+        @property
+        def usable(self) -> bool:
+            if not self.ended:
+                self.ended = True
+                meter.end(engine)
+            return True
+
+        def times(self) -> tuple[int, ...]:
+            time.sleep(0.001)
+            return (int((time.perf_counter() - begun) * 1e9), *[0] * 6)
+
+        def pillow(self) -> tuple[float, int]:
+            return 0.0, 0
+
+        maps = pillow
+
+    engine: Any = EndsMeanwhile()
+    begun = meter.started = time.perf_counter()
+    check_times(meter.stats(engine, threads=1, items=1, hits=0, misses=0))
+    check_times(meter.stats(engine, threads=1, items=1, hits=0, misses=0))  # and once it has
 
 
 def test_the_reference_engine_names_no_stage_as_the_bottleneck() -> None:

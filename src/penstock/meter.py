@@ -54,10 +54,11 @@ class Meter:
 
     def stats(self, engine: Engine | None, *, threads: int, items: int, hits: int, misses: int) -> Stats:
         """Where the time went so far."""
+        ended = self.ended  # first: where another thread ends the run meanwhile, its totals must not be the later ones
         before, totals = self._before, self._kept
         if totals is None:
             totals = before if engine is None or not engine.usable else _totals_of(engine)
-        now = self.ended if self.ended is not None else time.perf_counter()  # after the threads' own times
+        now = ended if ended is not None else time.perf_counter()  # after the threads' own times
         spent = [(total - base) / 1e9 for total, base in zip(totals.times[:6], before.times[:6], strict=True)]
         return Stats(
             threads=threads,

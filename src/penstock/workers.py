@@ -24,6 +24,7 @@ from penstock.types import Item
 
 __all__ = ["Workers"]
 
+_BACK_S = 0.25  # for threads whose process was killed, where the deadline is over
 _SLOT_BYTES = 1 << 20  # a segment is a multiple of this, so that it is seldom replaced
 _GUARD = "a script that starts a run has to do so under if __name__ == '__main__':"
 
@@ -70,12 +71,18 @@ class Workers:
             worker.process.kill()
 
     def clean_up(self, deadline: float) -> None:
-        """Joins the processes and gives the memory back; after :meth:`kill`, when nobody asks any more."""
+        """Joins the processes and gives the memory back; after :meth:`kill`.
+
+        A thread that has one gives it back itself, and soon, because nothing answers it any more: it is waited for, but
+        what it still reads is not closed under it.
+        """
         with self._changed:
-            workers, self._all, self._idle = self._all, [], []
-        for worker in workers:
+            self._changed.wait_for(lambda: len(self._idle) == len(self._all), max(_BACK_S, deadline - time.monotonic()))
+            idle = list(self._idle)
+            self._idle.clear()
+        for worker in idle:
             worker.process.join(max(0.05, deadline - time.monotonic()))
-            worker.close()
+            self._remove(worker)
 
     @property
     def _title(self) -> str:
@@ -102,7 +109,7 @@ class Workers:
         finally:
             closed = self._started(started)
         if closed:
-            worker.process.kill()
+            self._forget(worker)
             raise StepError("given up", f"{self._title}: expected a run, found it closed")
         return worker
 
@@ -117,18 +124,26 @@ class Workers:
 
     def _give(self, worker: _Worker) -> None:
         with self._changed:
-            self._idle.append(worker)
-            self._changed.notify()
+            if not self._closed:
+                self._idle.append(worker)
+                self._changed.notify()
+                return
+        self._forget(worker)
 
     def _forget(self, worker: _Worker) -> None:
         """A process that is of no use any more; the next image starts another one."""
-        with self._changed:
-            if worker in self._all:
-                self._all.remove(worker)
-            self._changed.notify()
         worker.process.kill()
         worker.process.join(1.0)
-        worker.close()
+        self._remove(worker)
+
+    def _remove(self, worker: _Worker) -> None:
+        """Closes what nobody but the caller has."""
+        try:
+            worker.close()
+        finally:
+            with self._changed:
+                self._all.remove(worker)
+                self._changed.notify()
 
 
 class _Worker:
