@@ -16,7 +16,7 @@ constexpr int64_t kRefreshMs = 500;
 // While other processes write the same recipe's entries what they keep need not be kept again, and until it is known
 // whether there are any. A look may take a twentieth of the time at most.
 constexpr int64_t kRefreshBesideOthersMs = 2;
-constexpr int64_t kRefreshAloneMs = 20;
+constexpr int64_t kRefreshAloneMs = 100;
 constexpr int64_t kShareOfLooks = 20;
 constexpr int kPatienceMs = 250;   // with a process that holds the folder's lock, and may be stopped
 constexpr int64_t kFullMs = 1000;  // so long a full cache is not asked again whether there is room
