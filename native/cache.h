@@ -113,10 +113,8 @@ class CacheStore {
     too_large,  // larger than max_bytes on its own
     off,        // read-only, closed, another process's, or writing failed once: nothing is kept any more
   };
-  // An entry of the same key and another `decoder` is replaced. With `owner`, which keeps the record's data alive, it
-  // may be written together with the next few, at the latest by flush(), and is found from then on.
-  Kept keep(const CacheKey& key, const CacheRecord& record, std::shared_ptr<const void> owner = nullptr);
-  void flush() noexcept;
+  // An entry of the same key and another `decoder` is replaced.
+  Kept keep(const CacheKey& key, const CacheRecord& record);
 
   void refresh();  // takes in what other processes added; find() and keep() do it at most every half second
   CacheCounts counts() const;

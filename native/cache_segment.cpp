@@ -27,7 +27,6 @@ std::string hexadecimal(uint64_t value) {
 
 // Of a disk; little enough that what a killed writer leaves reserved is soon found again.
 constexpr uint64_t kReservedAtOnce = uint64_t{16} << 20;
-constexpr size_t kGathered = 8;  // records that are written in one go, where they are small
 
 iovec part_of(const void* data, size_t bytes) { return {const_cast<void*>(data), bytes}; }
 
@@ -182,8 +181,7 @@ uint64_t SegmentWriter::needed(const RecordHeader& header) {
 }
 
 bool SegmentWriter::fits(const RecordHeader& header) const {
-  const uint64_t index_bytes = index_end_ + (waiting_.size() + 1) * kIndexRecordBytes;
-  return pixels_ && end_ + waiting_bytes_ + header.whole_bytes() + index_bytes <= header_.capacity;
+  return pixels_ && end_ + index_end_ + header.whole_bytes() + kIndexRecordBytes <= header_.capacity;
 }
 
 // A full disk is left to the write, which may still find room.
@@ -195,42 +193,26 @@ void SegmentWriter::reserve_for(uint64_t bytes) {
   reserved_end_ = to;
 }
 
-bool SegmentWriter::gather(RecordHeader& header, const CacheRecord& record, std::shared_ptr<const void> owner) {
-  header.offset = end_ + waiting_bytes_;
-  waiting_bytes_ += header.whole_bytes();
-  Waiting& each = waiting_.emplace_back();
-  each.header = header;
-  each.data = record.data;
-  each.texts = record.damage + record.party_notes;
-  each.owner = std::move(owner);
-  encode(header, header_.checksum, each.first);
-  encode(index_record_of(header), header_.checksum, each.entry);
-  const bool room_for_one_more = waiting_bytes_ + header.whole_bytes() <= kWrittenAtOnce;
-  return each.owner != nullptr && waiting_.size() < kGathered && room_for_one_more;
-}
-
-bool SegmentWriter::write(std::vector<RecordHeader>& written, int& error) {
+bool SegmentWriter::append(RecordHeader& header, const CacheRecord& record, int& error) {
   static const uint8_t zeros[kCacheAlignment] = {};
-  reserve_for(waiting_bytes_);
-  std::vector<iovec> parts, entries;
-  for (const Waiting& each : waiting_) {
-    const uint64_t used = kRecordHeaderBytes + each.header.payload_bytes + each.texts.size();
-    parts.push_back(part_of(each.first, sizeof(each.first)));
-    parts.push_back(part_of(each.data, each.header.payload_bytes));
-    parts.push_back(part_of(each.texts.data(), each.texts.size()));
-    parts.push_back(part_of(zeros, each.header.whole_bytes() - used));
-    entries.push_back(part_of(each.entry, sizeof(each.entry)));
-    written.push_back(each.header);
+  header.offset = end_;
+  reserve_for(header.whole_bytes());
+  uint8_t first[kRecordHeaderBytes], entry[kIndexRecordBytes];
+  encode(header, header_.checksum, first);
+  const uint64_t used = kRecordHeaderBytes + header.payload_bytes + header.damage_bytes + header.notes_bytes;
+  if (!write_all(
+          pixels_.get(),
+          {part_of(first, sizeof(first)), part_of(record.data, record.bytes),
+           part_of(record.damage.data(), record.damage.size()),
+           part_of(record.party_notes.data(), record.party_notes.size()), part_of(zeros, header.whole_bytes() - used)},
+          end_, error)) {
+    return false;
   }
-  const bool done = write_all(pixels_.get(), std::move(parts), end_, error) &&
-                    write_all(index_.get(), std::move(entries), index_end_, error);
-  if (done) {
-    end_ += waiting_bytes_;
-    index_end_ += waiting_.size() * kIndexRecordBytes;
-  }
-  waiting_.clear();
-  waiting_bytes_ = 0;
-  return done;
+  encode(index_record_of(header), header_.checksum, entry);
+  if (!write_all(index_.get(), {part_of(entry, sizeof(entry))}, index_end_, error)) return false;
+  end_ += header.whole_bytes();
+  index_end_ += kIndexRecordBytes;
+  return true;
 }
 
 bool SegmentWriter::removed() const {
@@ -248,8 +230,6 @@ void SegmentWriter::seal() {
 }
 
 void SegmentWriter::reset() {
-  waiting_.clear();
-  waiting_bytes_ = 0;
   pixels_.reset();
   index_.reset();
 }

@@ -80,31 +80,17 @@ class SegmentWriter {
   uint64_t created_ns() const { return header_.created_ns; }
   bool fits(const RecordHeader& header) const;
   static uint64_t needed(const RecordHeader& header);  // by a segment of this record alone
-  // Puts a record behind those that wait, and sets header.offset. Its data is `owner`'s; without one, or where enough
-  // waits, false: write() has to follow before the data goes.
-  bool gather(RecordHeader& header, const CacheRecord& record, std::shared_ptr<const void> owner);
-  bool waits() const { return !waiting_.empty(); }
-  // All that waits: bytes first, then the index. `written`: their headers, also where it was not done.
-  bool write(std::vector<RecordHeader>& written, int& error);
+  // Bytes first, then the index. Sets header.offset.
+  bool append(RecordHeader& header, const CacheRecord& record, int& error);
   uint64_t end() const { return end_; }
   bool removed() const;  // somebody unlinked the file
   void seal();           // gives back what it reserved; from now on others know that it grows no more
   void reset();          // closes without unlocking: a forked child's way
 
  private:
-  struct Waiting {
-    RecordHeader header;
-    const uint8_t* data;
-    std::string texts;
-    std::shared_ptr<const void> owner;
-    uint8_t first[kRecordHeaderBytes], entry[kIndexRecordBytes];
-  };
-
   void reserve_for(uint64_t bytes);
 
   FileNumber pixels_, index_;
-  std::vector<Waiting> waiting_;
-  uint64_t waiting_bytes_ = 0;
   std::string name_;
   SegmentHeader header_;
   uint64_t end_ = 0, index_end_ = 0;

@@ -42,8 +42,7 @@ struct CacheStore::State {
     SegmentWriter file;
     uint32_t number = 0;
   };
-  // A key that a thread is about to keep, for as long as this lives: no other thread keeps it then. What waits to be
-  // written is claimed as well.
+  // A key that a thread is about to keep, for as long as this lives: no other thread keeps it then.
   class Claim {
    public:
     Claim(State& state, const CacheKey& key);
@@ -90,20 +89,17 @@ struct CacheStore::State {
   bool look_up(const CacheKey& key, CacheTable::Place& place, std::shared_ptr<Segment>& segment) const;
   bool has(const CacheKey& key, uint64_t decoder, uint64_t& created_ns) const;
   void put(const CacheKey& key, const CacheTable::Place& place);
-  void release(const CacheKey& key);  // one claim of it
-  bool watch();                       // whether the folder was removed; then all is let go that nobody reads
+  bool watch();  // whether the folder was removed; then all is let go that nobody reads
   bool refresh_if_due();
   void refresh();                                     // surveying is held by the caller
   uint32_t adopt(const std::string& name, bool own);  // as is it here; ~0 where it cannot be mapped
   void absorb(uint32_t number);                       // and here
   void repair_index(const Segment& segment, const std::vector<IndexRecord>& records);
-  using Owner = std::shared_ptr<const void>;
-  Kept write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns, Owner owner);
+  Kept write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns);
   // In these the writer's lock is held by the caller. begin: stored where there is a segment now.
   bool takes(const Writer& writer, const RecordHeader& header, uint64_t created_ns);
   Kept begin(Writer& writer, const RecordHeader& header, bool beside);
-  Kept append(Writer& writer, RecordHeader& header, const CacheRecord& record, Owner owner);
-  bool write_out(Writer& writer);  // what waits in it; false: turned off
+  Kept append(Writer& writer, RecordHeader& header, const CacheRecord& record);
   void seal(Writer& writer);
 };
 
@@ -173,10 +169,8 @@ CacheStore::State::Claim::Claim(State& state, const CacheKey& key) : state_(stat
 CacheStore::State::Claim::~Claim() {
   if (!has_) return;
   const std::lock_guard<std::mutex> guard(state_.table_lock);
-  state_.release(key_);
+  state_.claimed.erase(std::find(state_.claimed.begin(), state_.claimed.end(), key_));
 }
-
-void CacheStore::State::release(const CacheKey& key) { claimed.erase(std::find(claimed.begin(), claimed.end(), key)); }
 
 void CacheStore::State::put(const CacheKey& key, const CacheTable::Place& place) {
   CacheTable::Place old;
@@ -215,7 +209,7 @@ bool CacheStore::find(const CacheKey& key, CacheHit& hit) {
   return false;
 }
 
-CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record, std::shared_ptr<const void> owner) {
+CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record) {
   State& state = *state_;
   if (!state.usable() || state.off) return Kept::off;
   state.refresh_if_due();
@@ -235,7 +229,8 @@ CacheStore::Kept CacheStore::keep(const CacheKey& key, const CacheRecord& record
     return Kept::full;
   }
   RecordHeader header = header_of(key, record);
-  const Kept kept = state.write(header, record, created_ns, std::move(owner));
+  const Kept kept = state.write(header, record, created_ns);
+  if (kept == Kept::stored) ++state.stored;
   if (kept == Kept::full || kept == Kept::too_large) ++state.left_out;
   if (kept == Kept::off) state.watch();
   return kept;
@@ -246,8 +241,7 @@ bool CacheStore::State::takes(const Writer& writer, const RecordHeader& header, 
   return writer.file.fits(header) && writer.file.created_ns() >= created_ns;
 }
 
-CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns,
-                                          Owner owner) {
+CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecord& record, uint64_t created_ns) {
   // Whoever is free, or one more beside those that are busy.
   Writer* empty = nullptr;
   std::unique_lock<std::mutex> held;
@@ -257,7 +251,7 @@ CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecor
     std::unique_lock<std::mutex> guard(each.lock, std::try_to_lock);
     if (!guard) busy = true;
     if (!guard) continue;
-    if (takes(each, header, created_ns)) return append(each, header, record, std::move(owner));
+    if (takes(each, header, created_ns)) return append(each, header, record);
     if (each.file) seal(each);
     if (empty != nullptr) continue;
     empty = &each;
@@ -266,7 +260,7 @@ CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecor
   Kept kept = Kept::full;
   if (empty != nullptr) {
     kept = begin(*empty, header, busy);
-    if (kept == Kept::stored) return append(*empty, header, record, std::move(owner));
+    if (kept == Kept::stored) return append(*empty, header, record);
     if (!busy || kept != Kept::full) return kept;
     held.unlock();  // nobody waits for one writer with another in hand
   }
@@ -275,7 +269,7 @@ CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecor
   for (size_t i = 0; i < writer_count; ++i) {
     Writer& each = writers[(first + i) % writer_count];
     const std::lock_guard<std::mutex> guard(each.lock);
-    if (takes(each, header, created_ns)) return append(each, header, record, std::move(owner));
+    if (takes(each, header, created_ns)) return append(each, header, record);
     if (each.file) seal(each);
   }
   Writer& last = writers[first % writer_count];
@@ -285,66 +279,33 @@ CacheStore::Kept CacheStore::State::write(RecordHeader& header, const CacheRecor
     kept = begin(last, header, false);
     if (kept != Kept::stored) return kept;
   }
-  return append(last, header, record, std::move(owner));
+  return append(last, header, record);
 }
 
-CacheStore::Kept CacheStore::State::append(Writer& writer, RecordHeader& header, const CacheRecord& record,
-                                           Owner owner) {
+CacheStore::Kept CacheStore::State::append(Writer& writer, RecordHeader& header, const CacheRecord& record) {
   if (closed || off) return Kept::off;
-  {
-    const std::lock_guard<std::mutex> guard(table_lock);
-    claimed.push_back(header.key);  // until it is written
-  }
-  if (writer.file.gather(header, record, std::move(owner))) return Kept::stored;
-  if (write_out(writer)) return Kept::stored;
-  seal(writer);
-  return Kept::off;
-}
-
-bool CacheStore::State::write_out(Writer& writer) {
-  if (!writer.file.waits()) return true;
-  std::vector<RecordHeader> written;
-  int error = 0;
-  const bool removed = writer.file.removed();
-  const bool done = writer.file.write(written, error) && !removed;
-  {
-    const std::lock_guard<std::mutex> guard(table_lock);
-    for (const RecordHeader& header : written) release(header.key);
-    std::shared_ptr<Segment>& segment = segments[writer.number];  // nullptr where it was removed meanwhile
-    if (removed) {
-      table.drop_segment(writer.number);
-      segment = nullptr;
-    } else if (done && segment != nullptr) {
-      segment->reach(writer.file.end());
-      for (const RecordHeader& header : written) table.put(header.key, {writer.number, header.offset, false});
-    }
-  }
-  if (done) {
-    stored += written.size();
-    return true;
-  }
-  if (removed) {
+  if (writer.file.removed()) {
     turn_off("expected the files of the cache, found them removed", true);
-  } else {
-    uint64_t bytes = 0;
-    for (const RecordHeader& header : written) bytes += header.whole_bytes();
-    turn_off("expected to write " + std::to_string(bytes) + " bytes, found " + error_words(error));
+    seal(writer);
+    const std::lock_guard<std::mutex> guard(table_lock);
+    table.drop_segment(writer.number);
+    segments[writer.number] = nullptr;
+    return Kept::off;
   }
-  return false;
-}
-
-void CacheStore::flush() noexcept try {
-  State& state = *state_;
-  if (!state.usable()) return;
-  for (State::Writer& each : state.writers) {
-    const std::lock_guard<std::mutex> guard(each.lock);
-    if (!state.write_out(each)) state.seal(each);
+  int error = 0;
+  if (!writer.file.append(header, record, error)) {
+    turn_off("expected to write " + std::to_string(header.whole_bytes()) + " bytes, found " + error_words(error));
+    seal(writer);
+    return Kept::off;
   }
-} catch (...) {  // no memory to write it by: it waits on
+  const std::lock_guard<std::mutex> guard(table_lock);
+  if (segments[writer.number] == nullptr) return Kept::stored;  // it was removed meanwhile
+  segments[writer.number]->reach(writer.file.end());
+  table.put(header.key, {writer.number, header.offset, false});
+  return Kept::stored;
 }
 
 void CacheStore::State::seal(Writer& writer) {
-  write_out(writer);
   writer.file.seal();
   const std::lock_guard<std::mutex> guard(surveying);
   adopted[writer.number].complete = true;
@@ -534,10 +495,7 @@ void CacheStore::close() {
   for (size_t i = 0; i < kMostWriters; ++i) writing[i] = std::unique_lock<std::mutex>(state.writers[i].lock);
   const std::lock_guard<std::mutex> surveying(state.surveying);
   if (state.closed.exchange(true)) return;
-  for (State::Writer& each : state.writers) {
-    if (!state.off) state.write_out(each);
-    each.file.seal();
-  }
+  for (State::Writer& each : state.writers) each.file.seal();
   state.folder.leave();
   const std::lock_guard<std::mutex> guard(state.table_lock);
   state.table = CacheTable();

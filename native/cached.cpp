@@ -105,9 +105,8 @@ void use(Job& job, size_t row, CacheHit& hit, const Workplace& at) {
   make_next(job, row, record.data, record.size, hit.held, {}, at);
 }
 
-void keep(const Caching& cache, CachedTicket& ticket, const CacheRecord& record,
-          std::shared_ptr<const void> owner = nullptr) {
-  const CacheStore::Kept kept = cache.store->keep(ticket.key, record, std::move(owner));
+void keep(const Caching& cache, CachedTicket& ticket, const CacheRecord& record) {
+  const CacheStore::Kept kept = cache.store->keep(ticket.key, record);
   ticket.stored = kept == CacheStore::Kept::stored;
   ticket.present = kept == CacheStore::Kept::present;
 }
@@ -122,7 +121,7 @@ void keep_bytes(const Caching& cache, CachedTicket& ticket, const uint8_t* data,
 }
 
 void keep_image(const Caching& cache, CachedTicket& ticket, const ItemResult& result, const Plan& part,
-                const uint8_t* rows, const std::shared_ptr<Buffer>& owner) {
+                const uint8_t* rows) {
   if (!ticket.keep) return;
   CacheRecord record;
   record.size = result.size;
@@ -137,8 +136,7 @@ void keep_image(const Caching& cache, CachedTicket& ticket, const ItemResult& re
   record.decoder = ticket.decoder;
   record.data = rows;
   record.bytes = part.image_bytes(result.size);
-  // Who only fills counts what is written: there nothing waits.
-  keep(cache, ticket, record, cache.fill ? nullptr : owner);
+  keep(cache, ticket, record);
 }
 
 // One ticket on its way through a cache that is asked first.
@@ -311,7 +309,7 @@ void pass_cache(Job& job, size_t row, const Workplace& at) noexcept {
     result.own.reset();
     const uint8_t* rows = part.in_slot ? static_cast<const uint8_t*>(job.slot(row)) : made->data;
     const int64_t start = now_ns();
-    keep_image(*job.cache, job.tickets[row], result, part, rows, made);
+    keep_image(*job.cache, job.tickets[row], result, part, rows);
     result.times.batch_ns += now_ns() - start;
     ++result.part;
     if (part.in_slot || job.cache->fill) return;  // what comes after would put the same pixels there, or is not wanted

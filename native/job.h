@@ -33,13 +33,8 @@ class Job : public std::enable_shared_from_this<Job> {
   std::vector<CachedTicket> tickets;  // where there is a cache
   std::atomic<bool> cancelled{false};
   std::atomic<int> remaining{0};
-  std::atomic<int> asking{0};   // of those: images that wait for a map's function
-  std::atomic<int> keeping{0};  // those that may still keep something in the cache
+  std::atomic<int> asking{0};  // of those: images that wait for a map's function
 
-  // So many tickets keep nothing any more, and will be counted out of remaining: after the last of them all is written.
-  void kept(int count) {
-    if (cache && keeping.fetch_sub(count, std::memory_order_acq_rel) == count) cache->store->flush();
-  }
   bool done() const { return remaining.load(std::memory_order_acquire) == 0; }
   void* slot(size_t row) const;
   // The memory of a full batch; where the plan has views theirs lie in it one after the other, each aligned.

@@ -45,7 +45,6 @@ bool Pool::submit(const std::shared_ptr<Job>& job, bool more) {
   }
   job->results.resize(job->inputs.size());
   if (job->cache) job->tickets.resize(job->inputs.size());
-  job->keeping.store(static_cast<int>(job->inputs.size()), std::memory_order_relaxed);
   job->remaining.store(static_cast<int>(job->inputs.size()), std::memory_order_release);
   {
     std::lock_guard<std::mutex> lock(shared_->mutex);
@@ -104,7 +103,6 @@ void Pool::cancel(Job& job) {
     }
     waiting->swap(others);
   }
-  job.kept(untaken);
   job.remaining.fetch_sub(untaken, std::memory_order_acq_rel);
   shared_->finished.notify_all();
   shared_->budget.wake();

@@ -73,7 +73,6 @@ struct Pool::Shared {
 
   // A ticket has its outcome.
   void finish(Job& job) {
-    job.kept(1);
     const int left = job.remaining.fetch_sub(1) - 1;
     if (left > 0 && left != job.asking.load()) return;
     std::lock_guard<std::mutex> lock(mutex);  // so that a waiter cannot miss it between its check and its sleep

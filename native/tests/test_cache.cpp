@@ -2,7 +2,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -29,7 +28,8 @@ std::vector<uint8_t> pixels_of(uint32_t number) {
   return pixels;
 }
 
-CacheRecord record_of(uint32_t number, const std::vector<uint8_t>& pixels) {
+CacheStore::Kept keep(CacheStore& store, uint32_t number, uint64_t decoder = 0) {
+  const std::vector<uint8_t> pixels = pixels_of(number);
   CacheRecord record;
   record.size = {1, static_cast<int>(pixels.size())};
   record.channels = 1;
@@ -40,23 +40,10 @@ CacheRecord record_of(uint32_t number, const std::vector<uint8_t>& pixels) {
   record.damaged = number % 3 == 0;
   record.damage = record.damaged ? "cut" : "";
   record.party_notes = number % 5 == 0 ? "one\ntwo" : "";
+  record.decoder = decoder;
   record.data = pixels.data();
   record.bytes = pixels.size();
-  return record;
-}
-
-CacheStore::Kept keep(CacheStore& store, uint32_t number, uint64_t decoder = 0) {
-  const std::vector<uint8_t> pixels = pixels_of(number);
-  CacheRecord record = record_of(number, pixels);
-  record.decoder = decoder;
   return store.keep(key_of(number), record);
-}
-
-// The pixels are the store's to let go of.
-std::weak_ptr<const void> keep_owned(CacheStore& store, uint32_t number, CacheStore::Kept expected) {
-  const auto pixels = std::make_shared<const std::vector<uint8_t>>(pixels_of(number));
-  CHECK(store.keep(key_of(number), record_of(number, *pixels), pixels) == expected);
-  return pixels;
 }
 
 bool found_right(CacheStore& store, uint32_t number) {
@@ -308,69 +295,6 @@ void network_file_systems_have_names() {
   }
 }
 
-void what_waits_is_written() {
-  const std::string folder = fresh("waiting");
-  const std::shared_ptr<CacheStore> store = open(folder);
-  const std::weak_ptr<const void> first = keep_owned(*store, 1, CacheStore::Kept::stored);
-  const std::weak_ptr<const void> second = keep_owned(*store, 2, CacheStore::Kept::stored);
-  CHECK(!first.expired() && !second.expired());
-  CHECK(!found_right(*store, 1) && store->counts().stored == 0);
-  CHECK(keep_owned(*store, 1, CacheStore::Kept::present).expired());
-  store->flush();
-  CHECK(first.expired() && second.expired());
-  CHECK(found_right(*store, 1) && found_right(*store, 2) && store->counts().stored == 2);
-  store->flush();
-  CHECK(keep_owned(*store, 1, CacheStore::Kept::present).expired());
-  // One whose bytes go at once takes those that wait along; so does one more than may wait.
-  const std::weak_ptr<const void> third = keep_owned(*store, 3, CacheStore::Kept::stored);
-  CHECK(keep(*store, 4) == CacheStore::Kept::stored);
-  CHECK(third.expired() && found_right(*store, 3) && found_right(*store, 4));
-  std::vector<std::weak_ptr<const void>> waiting;
-  for (uint32_t number = 5; number < 55; ++number) {
-    waiting.push_back(keep_owned(*store, number, CacheStore::Kept::stored));
-    const auto still = [](const auto& one) { return !one.expired(); };
-    CHECK(std::count_if(waiting.begin(), waiting.end(), still) < 8);
-  }
-  for (uint32_t number = 5; number < 45; ++number) CHECK(found_right(*store, number));
-  store->close();
-  for (const auto& one : waiting) CHECK(one.expired());
-  std::string problem;
-  CHECK(CacheStore::verify(folder, problem).problems.empty());
-  const std::shared_ptr<CacheStore> other = open(folder);
-  for (uint32_t number = 1; number < 55; ++number) CHECK(found_right(*other, number));
-  CHECK(other->counts().entries == 54);
-}
-
-void what_waits_for_a_removed_folder_goes() {
-  const std::string folder = fresh("waiting_removed");
-  const std::shared_ptr<CacheStore> store = open(folder);
-  CHECK(keep(*store, 1) == CacheStore::Kept::stored);
-  const std::weak_ptr<const void> waits = keep_owned(*store, 2, CacheStore::Kept::stored);
-  std::filesystem::remove_all(folder);
-  store->flush();
-  CHECK(waits.expired() && store->counts().stored == 1);
-  CHECK(store->trouble().find("removed") != std::string::npos);
-  CHECK(keep_owned(*store, 2, CacheStore::Kept::off).expired());
-}
-
-// What waits is written before its segment ends for want of room.
-void what_waits_fits_its_segment() {
-  const std::string folder = fresh("waiting_small");
-  constexpr uint64_t kMost = 160 << 10;
-  const std::shared_ptr<CacheStore> store = open(folder, kMost);
-  uint64_t stored = 0, found = 0, bytes = 0;
-  for (uint32_t number = 0; number < 200; ++number) {
-    const auto pixels = std::make_shared<const std::vector<uint8_t>>(pixels_of(number));
-    stored += store->keep(key_of(number), record_of(number, *pixels), pixels) == CacheStore::Kept::stored;
-  }
-  store->flush();
-  CHECK(store->counts().stored == stored && stored > 20 && stored < 200);
-  for (const auto& file : std::filesystem::directory_iterator(folder)) bytes += file.file_size();
-  CHECK(bytes <= kMost);
-  for (uint32_t number = 0; number < 200; ++number) found += found_right(*store, number);
-  CHECK(found == stored);
-}
-
 }  // namespace
 
 int main() {
@@ -379,9 +303,6 @@ int main() {
   base = pattern;
   the_table_is_a_map();
   keeps_and_finds();
-  what_waits_is_written();
-  what_waits_for_a_removed_folder_goes();
-  what_waits_fits_its_segment();
   many_threads();
   many_writers(uint64_t{16} << 20);
   many_writers(uint64_t{1} << 30);
