@@ -24,6 +24,14 @@
 
 namespace penstock {
 
+namespace {
+
+// The most that one write takes. Larger ones save nothing, and cost several times as much where the kernel then takes
+// memory in pieces so large that they have lain unused: a virtual machine has to fetch those from its host.
+constexpr size_t kWrittenAtOnce = 512 << 10;
+
+}  // namespace
+
 void FileNumber::reset() {
   if (number_ >= 0) ::close(number_);
   number_ = -1;

@@ -35,9 +35,6 @@ class FileNumber {
 // A file beside others in `folder`: never a link, never blocking. `flags` as open's.
 FileNumber open_beside(int folder, const std::string& name, int flags, int& error, mode_t mode = 0600);
 
-// The most that one write takes. Larger ones save nothing, and cost several times as much where the kernel then takes
-// memory in pieces so large that they have lain unused: a virtual machine has to fetch those from its host.
-constexpr uint64_t kWrittenAtOnce = 512 << 10;
 bool write_all(int file, std::vector<iovec> parts, uint64_t offset, int& error);
 // As many bytes as there are, up to `bytes`.
 bool read_some(int file, void* into, size_t bytes, uint64_t offset, size_t& count, int& error);

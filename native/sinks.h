@@ -170,9 +170,8 @@ class PackSink final : public Sink {
   // The same of rows of RGB in three planes, straight into the slot's planes.
   bool takes_planes() const;
   void push_planes(const uint8_t* const* planes, ptrdiff_t stride, int count);
-  // The image's rows, top down, go to `behind` as well, each strip as soon as it lies in the slot, which is
-  // interleaved and has the rows' own samples.
-  // With `timed`, its time counts as this one's.
+  // The image's rows, top down, go to `behind` as well, each strip as soon as it lies in the slot, which is interleaved
+  // and has the rows' own samples. With `timed`, the time of that counts as this sink's.
   void hand_on(RowSink& behind, bool timed) {
     behind_ = &behind;
     times_behind_ = timed;

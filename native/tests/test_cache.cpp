@@ -68,6 +68,31 @@ std::shared_ptr<CacheStore> open(const std::string& folder, uint64_t max_bytes =
   return store;
 }
 
+// A picture takes several writes, and they may end anywhere in it.
+void large_pictures_are_kept_whole() {
+  const std::string folder = fresh("large");
+  for (const size_t bytes : {size_t{512} << 10, (size_t{512} << 10) - 200, (size_t{512} << 10) + 1, size_t{1300003}}) {
+    std::vector<uint8_t> pixels(bytes);
+    for (size_t i = 0; i < bytes; ++i) pixels[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
+    CacheRecord record;
+    record.size = {1, static_cast<int>(bytes)};
+    record.channels = 1;
+    record.damaged = true;
+    record.damage = "cut";
+    record.data = pixels.data();
+    record.bytes = bytes;
+    const CacheKey key = key_of(static_cast<uint32_t>(bytes));
+    CHECK(open(folder)->keep(key, record) == CacheStore::Kept::stored);
+    const std::shared_ptr<CacheStore> other = open(folder);
+    CacheHit hit;
+    CHECK(other->find(key, hit));
+    CHECK(hit.record.bytes == bytes && hit.record.damage == "cut");
+    CHECK(hit.record.data != nullptr && std::memcmp(hit.record.data, pixels.data(), bytes) == 0);
+  }
+  std::string problem;
+  CHECK(CacheStore::verify(folder, problem).problems.empty());
+}
+
 void the_table_is_a_map() {
   CacheTable table;
   std::map<uint64_t, uint64_t> expected;
@@ -303,6 +328,7 @@ int main() {
   base = pattern;
   the_table_is_a_map();
   keeps_and_finds();
+  large_pictures_are_kept_whole();
   many_threads();
   many_writers(uint64_t{16} << 20);
   many_writers(uint64_t{1} << 30);

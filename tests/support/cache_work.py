@@ -7,6 +7,8 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from penstock import _native
@@ -43,6 +45,32 @@ def right(opened: _native.CacheStore, number: int, recipe: tuple[int, int] = REC
     assert data == payload(number), f"wrong bytes of item {number}"
     assert {name: fields[name] for name in FIELDS} == FIELDS, f"wrong fields of item {number}"
     return True
+
+
+def in_a_child(child: Callable[[], None]) -> None:
+    """Runs it in a forked child, which has to come to its end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+            os._exit(42)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
+
+
+def verify(folder: str) -> dict:
+    return _native.CacheStore.verify(os.fsencode(folder))
+
+
+def files(folder: str, tail: str) -> list[Path]:
+    return sorted(Path(folder).glob("*" + tail))
+
+
+def filled(folder: str, count: int = 30, **options) -> None:
+    opened = store(folder, **options)
+    assert [keep(opened, n) for n in range(count)] == ["stored"] * count
+    opened.close()
 
 
 def in_child(work) -> int:
